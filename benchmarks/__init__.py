@@ -1,0 +1,1 @@
+"""Measured throughput of each stage, above all the loader and the MoCo hot path."""

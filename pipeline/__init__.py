@@ -1,0 +1,1 @@
+"""From packed shards to batches of augmented views on the device."""

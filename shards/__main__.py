@@ -1,0 +1,45 @@
+"""``python -m shards``: packs chest X-ray releases, and writes phantom ones.
+
+python -m shards phantom --output phantom
+python -m shards build --source chexpert --input phantom/CheXpert-v1.0-small --output data/chexpert
+"""
+
+import time
+
+import tyro
+
+from shards.build import BuildConfig, build_dataset
+from shards.errors import run_command
+from shards.phantom import PhantomConfig, write_phantom
+
+
+def main() -> None:
+    """Chest X-ray releases to tar shards with a Parquet index."""
+    command = tyro.extras.subcommand_cli_from_dict({"build": build, "phantom": phantom}, prog="python -m shards")
+    return command
+
+
+def build(config: tyro.conf.OmitArgPrefixes[BuildConfig]) -> None:
+    """Pack a release into a dataset folder; repeat the command to continue an interrupted build."""
+    start = time.perf_counter()
+    totals = build_dataset(config)
+    seconds = time.perf_counter() - start
+    for note in totals.notes:
+        print(f"note: {note}")
+    print(
+        f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
+        f"rejected; {totals.num_patients:,} patients, {totals.num_bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+    )
+    for reason, count in sorted(totals.rejected_by_reason.items()):
+        print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")
+
+
+def phantom(config: tyro.conf.OmitArgPrefixes[PhantomConfig]) -> None:
+    """Write phantom CheXpert and Shenzhen releases: procedural radiographs in the real releases' layout."""
+    totals = write_phantom(config)
+    for name, count in totals.items():
+        print(f"{name}: {count:,}")
+
+
+if __name__ == "__main__":
+    run_command(main)

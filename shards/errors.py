@@ -1,0 +1,25 @@
+"""Errors a user can mend, and the one way in which the command lines show them."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """A setting or input that the user can mend: its message names the field, the value and the remedy."""
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Runs a command line and exits with its status.
+
+    Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed as one
+    line and without a traceback, 130 for an interrupt. Any other exception is a bug and keeps its traceback.
+    """
+    try:
+        status = main() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)

@@ -1,0 +1,43 @@
+"""The columns of ``index.parquet`` and ``rejected.parquet``, and the format version."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+
+BASE_COLUMNS: dict[str, pa.DataType] = {
+    "key": pa.string(),
+    "dataset": pa.string(),
+    "split": pa.string(),
+    "patient_id": pa.string(),
+    "study_id": pa.string(),
+    "view": pa.string(),
+    "projection": pa.string(),
+    "sex": pa.string(),
+    "age": pa.float32(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "source_path": pa.string(),
+    "source_width": pa.int32(),
+    "source_height": pa.int32(),
+    "shard": pa.string(),
+    "offset": pa.int64(),
+    "length": pa.int64(),
+    "crc32": pa.uint32(),
+}
+TEXT_COLUMNS = ("indication", "findings")
+REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
+
+
+def index_schema(labels: Sequence[str], texts: Sequence[str] = TEXT_COLUMNS) -> pa.Schema:
+    """Schema of an index with these labels, whose names and the format version travel in the table's metadata."""
+    fields = [*BASE_COLUMNS.items(), *((name, pa.string()) for name in texts), *((name, pa.int8()) for name in labels)]
+    return pa.schema(fields, metadata={"format_version": str(FORMAT_VERSION), "labels": json.dumps(list(labels))})
+
+
+def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """A table of ``rows``; a column that a row does not hold is null there."""
+    return pa.table({name: [row.get(name) for row in rows] for name in schema.names}, schema=schema)
