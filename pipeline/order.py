@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from shards.randomness import generator
+
 Positions = npt.NDArray[np.int64]
-_ORDER_STREAM = 1 << 63  # keeps the order's random numbers apart from those of draws and builds with the same seed
 
 
 class Order:
@@ -53,8 +54,7 @@ class Order:
         """All sample positions, (n,), in the order of this epoch."""
         if not self.shuffle:
             return np.arange(self.n, dtype=np.int64)
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, _ORDER_STREAM | epoch]))
-        return generator.permutation(self.n)
+        return generator("order", self.seed, epoch).permutation(self.n)
 
     def batches(self, epoch: int, position: int = 0) -> Iterator[Positions]:
         """This rank's batches of what is left of ``epoch`` after ``position`` samples (over all ranks)."""

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from shards.errors import InputError
 from shards.image import ImageError, ImageSpec, store_image
+from shards.randomness import generator
 from shards.record import Record, Rejected, short_hash
 from shards.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
 from shards.sources import read_release
@@ -115,7 +116,7 @@ def _plan(records: Sequence[Record], config: BuildConfig) -> list[_Shard]:
     shards = []
     for number, split in enumerate(SPLITS):
         chosen = [record for record in records if record.split == split]
-        order = np.random.Generator(np.random.Philox(key=[config.seed, number])).permutation(len(chosen))
+        order = generator("build", config.seed, number).permutation(len(chosen))
         for first in range(0, len(chosen), config.shard_images):
             picked = [chosen[i] for i in order[first : first + config.shard_images]]
             shards.append(_Shard(f"{split}-{first // config.shard_images:06d}", picked))

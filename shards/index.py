@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.errors import InputError
+from shards.randomness import generator
 from shards.schema import FORMAT_VERSION
 from shards.tar import TarEntry, dali_index
 
@@ -110,7 +111,7 @@ class ShardIndex:
             raise InputError(f"fraction {share}: must be above 0 and at most 1")
         groups = self.patients() if by == "patient" else np.arange(len(self))
         names = np.unique(groups)
-        order = np.random.Generator(np.random.Philox(key=[seed, draw])).permutation(len(names))
+        order = generator("fraction", seed, draw).permutation(len(names))
         chosen = names[order[: max(1, round(share * len(names)))]]
         return self.take(np.isin(groups, chosen))
 

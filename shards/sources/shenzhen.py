@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shards.errors import InputError
+from shards.randomness import generator
 from shards.record import Record, Rejected, make_key
 from shards.sources.release import Release, image_files
 
@@ -18,7 +19,6 @@ _NAME = re.compile(r"CHNCXR_(\d{4})_([01])")
 _SEX = re.compile(r"\b(fe)?male", re.IGNORECASE)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(y|m|d)", re.IGNORECASE)
 _YEARS = {"y": 1.0, "m": 1 / 12, "d": 1 / 365}
-_SPLIT_SEED = 662
 
 
 def read(root: Path) -> Release:
@@ -54,7 +54,7 @@ def _release_folder(root: Path) -> Path:
 
 def _splits(num_images: int, label: int) -> list[str]:
     names = np.full(num_images, "train", dtype=object)
-    order = np.random.Generator(np.random.Philox(key=[_SPLIT_SEED, label])).permutation(num_images)
+    order = generator("shenzhen split", label).permutation(num_images)
     num_test, num_valid = round(0.20 * num_images), round(0.15 * num_images)
     names[order[:num_test]] = "test"
     names[order[num_test : num_test + num_valid]] = "valid"
