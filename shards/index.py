@@ -125,7 +125,7 @@ class ShardIndex:
         column = self._column(name)
         if pa.types.is_string(column.type):
             return np.array(column.to_pylist(), dtype=object)
-        return np.asarray(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
+        return np.array(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
 
     def labels(self, name: str, policy: LabelPolicy = "ignore") -> npt.NDArray[np.float32]:
         """A label of the selection, (N,): 1 present, 0 absent, NaN unlabelled.

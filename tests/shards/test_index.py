@@ -1,0 +1,143 @@
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from shards.errors import InputError
+from shards.index import ShardIndex
+
+
+@pytest.fixture(scope="module")
+def index(tiny_dataset):
+    return ShardIndex.open(tiny_dataset)
+
+
+@pytest.fixture(scope="module")
+def both(tiny_dataset, tmp_path_factory):
+    """The tiny dataset beside a copy under another name with uncertain and blank labels and one more column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    copy = tmp_path_factory.mktemp("copy") / "other"
+    shutil.copytree(tiny_dataset, copy)
+    table = pq.read_table(copy / "index.parquet")
+    values = [[-1, None, 1, 0][i % 4] for i in range(len(table))]
+    table = table.set_column(table.column_names.index("blob"), "blob", pa.array(values, pa.int8()))
+    table = table.set_column(table.column_names.index("dataset"), "dataset", pa.array(["other"] * len(table)))
+    table = table.append_column("mass", pa.array([1] * len(table), pa.int8()))
+    pq.write_table(table, copy / "index.parquet")
+    about = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(about | {"labels": ["blob", "clear", "mass"]}))
+    return ShardIndex.open(tiny_dataset, copy)
+
+
+def test_selections_keep_row_numbers(index):
+    test = index.where(split="test")
+    assert len(index) == 96
+    assert len(test) == 32
+    assert test.table["split"].unique().to_pylist() == ["test"]
+    positive = test.where(blob=1)
+    assert set(positive.rows) < set(test.rows)
+    np.testing.assert_array_equal(test.take([3, 1]).rows, test.rows[[3, 1]])
+    assert len(index.where(split=["train", "test"])) == 96
+    assert len(index.where(view=None)) == 96
+
+
+def test_labels_join_by_row(index):
+    blob, clear = index.labels("blob"), index.labels("clear")
+    np.testing.assert_array_equal(blob + clear, 1)
+    keys = index.column("key")
+    assert all(("blob" in key) == (value == 1) for key, value in zip(keys, blob, strict=True))
+
+
+def test_label_policies_and_absent_columns(both):
+    other = both.where(dataset="other")
+    np.testing.assert_array_equal(other.labels("blob")[:4], [np.nan, 0, 1, 0])
+    np.testing.assert_array_equal(other.labels("blob", "ones")[:4], [1, 0, 1, 0])
+    np.testing.assert_array_equal(other.labels("blob", "zeros")[:4], [0, 0, 1, 0])
+    assert np.isnan(both.labels("mass")[:96]).all()  # the first dataset has no such column
+    assert (both.labels("mass")[96:] == 1).all()
+    assert both.label_names == ("blob", "clear", "mass")
+
+
+def test_two_datasets_read_their_own_shards(both, index):
+    assert both.rows[96] == 96
+    assert bytes(both.read(96)) == bytes(index.read(0))
+    assert len(np.unique(both.patients())) == 2 * len(np.unique(index.patients()))
+
+
+def test_fractions_are_nested_by_patient_and_differ_by_draw(index):
+    small, large = index.fraction(0.1, draw=3), index.fraction(0.5, draw=3)
+    assert len(small) == 10
+    assert len(large) == 48
+    assert set(small.rows) < set(large.rows)
+    assert set(small.rows) != set(index.fraction(0.1, draw=4).rows)
+    np.testing.assert_array_equal(index.fraction(1.0).rows, index.rows)
+    assert len(index.fraction(0.001)) == 1
+
+
+def test_a_patients_images_stay_together(tiny_dataset, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    table = pq.read_table(copy / "index.parquet")
+    patients = pa.array([str(i // 4) for i in range(len(table))])
+    table = table.set_column(table.column_names.index("patient_id"), "patient_id", patients)
+    pq.write_table(table, copy / "index.parquet")
+    index = ShardIndex.open(copy)
+    for draw in range(5):
+        counts = np.bincount(index.fraction(0.3, draw=draw).patients())
+        assert set(counts[counts > 0]) == {4}
+    single = np.bincount(index.fraction(0.3, by="image").patients())
+    assert set(single[single > 0]) != {4}
+
+
+def test_it_travels_to_workers(index):
+    index.read(0)
+    copy = pickle.loads(pickle.dumps(index))
+    assert bytes(copy.read(5)) == bytes(index.read(5))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda index: index.labels("bolb"), "label 'bolb': .*known: blob, clear"),
+        (lambda index: index.labels("blob", "maybe"), "policy 'maybe'"),
+        (lambda index: index.where(hospital="A"), "column 'hospital'.*known: key"),
+        (lambda index: index.fraction(0.0), "fraction 0.0"),
+        (lambda index: index.fraction(1.5), "fraction 1.5"),
+        (
+            lambda index: index.where(split="valid").require_rows("--split valid"),
+            "--split valid: selects no image.*test, train",
+        ),
+    ],
+)
+def test_wrong_questions_are_answered_with_what_is_known(index, ask, message):
+    with pytest.raises(InputError, match=message):
+        ask(index)
+
+
+def test_what_is_no_dataset(tmp_path, tiny_dataset):
+    with pytest.raises(InputError, match="no such folder"):
+        ShardIndex.open(tmp_path / "none")
+    with pytest.raises(InputError, match="no dataset.json"):
+        ShardIndex.open(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    about = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(about | {"format_version": 99}))
+    with pytest.raises(InputError, match="format version 99"):
+        ShardIndex.open(copy)
+
+
+def test_a_missing_shard_is_named(tmp_path, tiny_dataset):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, copy)
+    (copy / "test-000000.tar").unlink()
+    index = ShardIndex.open(copy)
+    with pytest.raises(InputError, match="test-000000.tar"):
+        index.read(index.where(split="test").rows[0])
