@@ -5,6 +5,8 @@ python -m shards build --source chexpert --input phantom/CheXpert-v1.0-small --o
 """
 
 import time
+from collections.abc import Callable
+from typing import Annotated
 
 import tyro
 
@@ -15,11 +17,11 @@ from shards.phantom import PhantomConfig, write_phantom
 
 def main() -> None:
     """Chest X-ray releases to tar shards with a Parquet index."""
-    command = tyro.extras.subcommand_cli_from_dict({"build": build, "phantom": phantom}, prog="python -m shards")
-    return command
+    commands: dict[str, Callable[..., None]] = {"build": build, "phantom": phantom}
+    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m shards")
 
 
-def build(config: tyro.conf.OmitArgPrefixes[BuildConfig]) -> None:
+def build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes]) -> None:
     """Pack a release into a dataset folder; repeat the command to continue an interrupted build."""
     start = time.perf_counter()
     totals = build_dataset(config)
@@ -34,7 +36,7 @@ def build(config: tyro.conf.OmitArgPrefixes[BuildConfig]) -> None:
         print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")
 
 
-def phantom(config: tyro.conf.OmitArgPrefixes[PhantomConfig]) -> None:
+def phantom(config: Annotated[PhantomConfig, tyro.conf.OmitArgPrefixes]) -> None:
     """Write phantom CheXpert and Shenzhen releases: procedural radiographs in the real releases' layout."""
     totals = write_phantom(config)
     for name, count in totals.items():
