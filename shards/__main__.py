@@ -39,8 +39,11 @@ def build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes]) -> None:
 def phantom(config: Annotated[PhantomConfig, tyro.conf.OmitArgPrefixes]) -> None:
     """Write phantom CheXpert and Shenzhen releases: procedural radiographs in the real releases' layout."""
     totals = write_phantom(config)
-    for name, count in totals.items():
-        print(f"{name}: {count:,}")
+    if totals["chexpert"]:
+        train, valid = totals["chexpert_train_images"], totals["chexpert_valid_images"]
+        print(f"{totals['chexpert']}: {train:,} train and {valid:,} valid images, {totals['chexpert_studies']:,} studies")
+    if totals["shenzhen"]:
+        print(f"{totals['shenzhen']}: {totals['shenzhen_images']:,} images")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Errors a user can mend, and the one way in which the command lines show them."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -12,13 +13,16 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Runs a command line and exits with its status.
 
     Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed as one
-    line and without a traceback, 130 for an interrupt. Any other exception is a bug and keeps its traceback.
+    line and without a traceback, 130 for an interrupt, 0 where the reader of the output has gone. Any other exception is a bug and keeps its traceback.
     """
     try:
         status = main() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130

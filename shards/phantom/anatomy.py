@@ -7,6 +7,7 @@ cardiothoracic ratio about 0.45); sex, age and body mass move them slightly, inf
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shards.phantom.canvas import Floats, smooth_curve
 
@@ -97,10 +98,12 @@ def draw_anatomy(rng: np.random.Generator, *, sex: str, age: float) -> Anatomy:
         lung_height=(23.6 if male else 21.6) * rng.normal(1, 0.05) * (1 + 0.06 * emphysema) * (1 - 0.22 * child),
         dome_lift=(float(lifts[0]), float(lifts[1])),
         recess=float(np.clip(rng.normal(4.6, 0.8), 2.6, 6.5)) * (1 - 0.4 * min(emphysema, 1)),
-        heart_ratio=float(rng.normal(0.44 + 0.04 * old + 0.1 * child, 0.03)) + 0.05 * (body_mass - 1) - 0.04 * emphysema,
+        heart_ratio=float(rng.normal(0.44 + 0.04 * old + 0.1 * child, 0.03))
+        + 0.05 * (body_mass - 1)
+        - 0.04 * emphysema,
         heart_low=float(rng.normal(0, 1)),
         aortic_knob=float(np.clip(rng.normal(0.35 + 0.8 * old, 0.3), 0, 1.6)) * (1 - child),
-        apex_width=float(rng.normal(0.4, 0.035)),
+        apex_width=float(rng.normal(0.47, 0.035)),
         bulge=float(rng.normal(0, 0.02)),
         rib_spacing=float(rng.normal(1, 0.04)),
         rib_drop=float(rng.normal(1, 0.12)) * (1 - 0.5 * child) * (1 - 0.2 * min(emphysema, 1)),
@@ -166,19 +169,21 @@ def draw_pose(rng: np.random.Generator, projection: str) -> Pose:
     )
 
 
-def pose_lung(anatomy: Anatomy, pose: Pose, side: int) -> Lung:
-    """The frontal outline of one lung."""
+def pose_lung(anatomy: Anatomy, pose: Pose, side: int, *, lift: float = 0.0) -> Lung:
+    """The frontal outline of one lung, its dome raised by ``lift`` cm (volume loss)."""
     index = SIDES.index(side)
-    dome = anatomy.lung_height * pose.inspiration - 1.2 * (index == 0) + anatomy.dome_lift[index]
+    dome = anatomy.lung_height * pose.inspiration - 1.2 * (index == 0) + anatomy.dome_lift[index] - lift
     width = anatomy.half_width * (0.97 + 0.03 * pose.inspiration)
     recess = anatomy.recess * (0.55 + 0.45 * pose.inspiration)
     fractions = np.array([0.0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.0, 1.3])
     outer = np.array([0.0, 0.13, 0.3, 0.47, 0.58, 0.61, 0.61, 0.6]) / 0.61
-    knots = np.stack([(anatomy.apex_width + (1 - anatomy.apex_width + anatomy.bulge * 0) * outer) * width, fractions * dome], 1)
+    knots = np.stack([(anatomy.apex_width + (1 - anatomy.apex_width) * outer) * width, fractions * dome], 1)
     knots[3:5, 0] += anatomy.bulge * width
     wall = smooth_curve(knots)
     levels, lateral = wall[:, 1], wall[:, 0]
-    medial = np.interp(levels, np.array([0.0, 0.12, 0.3, 0.6, 1.0]) * dome, [3.6, 2.5, 2.3, 2.2, 2.2])
+    medial: NDArray[np.floating] = np.interp(
+        levels, np.array([0.0, 0.12, 0.3, 0.6, 1.0]) * dome, [2.9, 2.4, 2.3, 2.2, 2.2]
+    )
     bottom = dome + recess
     keep = levels < bottom - 0.6
     corner_x = float(np.interp(bottom, levels, lateral)) - 0.15
@@ -187,7 +192,7 @@ def pose_lung(anatomy: Anatomy, pose: Pose, side: int) -> Lung:
         across > 0.4, recess * (np.abs(across - 0.4) / 0.6) ** 2.3, 1.5 * (np.abs(0.4 - across) / 0.4) ** 1.7
     )
     base = np.stack([2.2 + across * (corner_x - 2.2), dome + slope], axis=1)
-    apex = smooth_curve([[3.6, 0.15], [anatomy.apex_width * width * 0.85, -0.55], [lateral[0], levels[0]]], num_steps=5)
+    apex = smooth_curve([[2.9, 0.1], [4.1, -0.9], [0.72 * lateral[0] + 1, -0.95], [lateral[0], levels[0]]], num_steps=5)
     outside = np.stack([lateral[keep], levels[keep]], axis=1)
     inside = np.stack([medial, levels], axis=1)[levels < dome + 1.4][::-1]
     mirror = np.array([side, 1], np.float32)
@@ -200,7 +205,7 @@ def pose_lung(anatomy: Anatomy, pose: Pose, side: int) -> Lung:
         extended=extended.astype(np.float32) * mirror,
         levels=levels,
         lateral=lateral,
-        medial=medial,
+        medial=medial.astype(np.float32),
         dome=dome,
         angle=(side * corner_x, bottom),
     )

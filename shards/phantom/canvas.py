@@ -6,14 +6,16 @@ is on the midline (frontal) or in the middle of the chest (lateral) at the heigh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+_Image = TypeVar("_Image", Floats, Bytes)
 
 # OpenCV takes polygon corners in fixed point; 4 bits give sixteenths of a pixel.
 _SHIFT = 4
@@ -35,7 +37,7 @@ def _spline_weights(num_steps: int) -> Floats:
     )
 
 
-def smooth_curve(knots: Sequence[Sequence[float]] | Floats, *, num_steps: int = 6, closed: bool = False) -> Floats:
+def smooth_curve(knots: ArrayLike, *, num_steps: int = 6, closed: bool = False) -> Floats:
     """(P, 2) points of the Catmull-Rom spline through ``knots`` (K, 2)."""
     points = np.asarray(knots, np.float32)
     if closed:
@@ -47,12 +49,17 @@ def smooth_curve(knots: Sequence[Sequence[float]] | Floats, *, num_steps: int = 
     return curve if closed else np.concatenate([curve, points[-1:]])
 
 
-def ribbon(curve: Floats, widths: float | Floats) -> Floats:
-    """(2P, 2) closed outline of a band along ``curve`` (P, 2), ``widths`` wide (a number, or one a point)."""
-    tangent = np.gradient(curve, axis=0)
-    tangent /= np.maximum(np.hypot(tangent[:, 0], tangent[:, 1]), 1e-6)[:, None]
-    offset = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * (0.5 * np.broadcast_to(widths, len(curve)))[:, None]
-    return np.concatenate([curve + offset, (curve - offset)[::-1]]).astype(np.float32)
+def ribbon(curve: Floats, widths: ArrayLike) -> Floats:
+    """(..., 2P, 2) closed outlines of bands along curves (..., P, 2), ``widths`` wide (a number, or one a point)."""
+
+    normal = np.empty_like(curve)
+    normal[..., 1:-1, :] = curve[..., 2:, ::-1] - curve[..., :-2, ::-1]
+    normal[..., 0, :] = curve[..., 1, ::-1] - curve[..., 0, ::-1]
+    normal[..., -1, :] = curve[..., -1, ::-1] - curve[..., -2, ::-1]
+    normal[..., 0] *= -1
+    half = np.float32(0.5) * np.asarray(widths, np.float32)
+    normal *= (half / np.maximum(np.hypot(normal[..., 0], normal[..., 1]), 1e-6))[..., None]
+    return np.concatenate([curve + normal, (curve - normal)[..., ::-1, :]], axis=-2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,32 +70,48 @@ class Canvas:
     width: int
     matrix: Floats
 
-    @property
+    @cached_property
     def pixels_per_cm(self) -> float:
-        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
+        (a, b), (c, d) = self.matrix[:, :2].tolist()
+        return float(np.sqrt(abs(a * d - b * c)))
+
+    @cached_property
+    def _subpixel_matrix(self) -> tuple[Floats, Floats]:
+        return np.ascontiguousarray(self.matrix[:, :2].T * _SUBPIXELS), self.matrix[:, 2] * _SUBPIXELS
 
     def layer(self) -> Bytes:
         """An empty (H, W) layer."""
         return np.zeros((self.height, self.width), np.uint8)
 
-    def pixels(self, points: Floats) -> Floats:
-        """(..., 2) pixel positions of patient points (..., 2)."""
-        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
-
     def _fixed(self, points: Floats, scale: float = 1.0) -> NDArray[np.int32]:
-        return np.rint((self.pixels(points) * scale) * _SUBPIXELS).astype(np.int32)
+        """Pixel positions of patient points (..., 2) in OpenCV's fixed point."""
+        linear, offset = self._subpixel_matrix
+        placed = points @ linear + offset
+        return np.rint(placed if scale == 1.0 else placed * scale).astype(np.int32)
 
     def fill(self, layer: Bytes, outline: Floats, value: float, *, scale: float = 1.0) -> None:
-        """Fills a closed outline (P, 2); ``scale`` below 1 when ``layer`` is a smaller copy of the sheet."""
-        cv2.fillPoly(layer, [self._fixed(outline, scale)], value, cv2.LINE_AA, _SHIFT)
+        """Fills one closed outline (P, 2) or several (N, P, 2); ``scale`` below 1 on a smaller layer."""
+        fixed = self._fixed(outline, scale)
+        # One call for each: within one call overlapping outlines would cancel.
+        for corners in fixed if fixed.ndim == 3 else (fixed,):
+            cv2.fillPoly(layer, [corners], value, cv2.LINE_AA, _SHIFT)
 
-    def stroke(self, layer: Bytes, curves: Sequence[Floats], value: float, *, width_cm: float = 0.0) -> None:
-        """Strokes open curves, at least one pixel wide."""
+    def stroke(self, layer: Bytes, curves: Sequence[Floats] | Floats, value: float, *, width_cm: float = 0.0) -> None:
+        """Strokes open curves, a list of (P, 2) or one array (curves, P, 2), at least one pixel wide."""
         thickness = max(1, round(width_cm * self.pixels_per_cm))
-        cv2.polylines(layer, [self._fixed(curve) for curve in curves], False, value, thickness, cv2.LINE_AA, _SHIFT)
+        fixed = (
+            list(self._fixed(curves)) if isinstance(curves, np.ndarray) else [self._fixed(curve) for curve in curves]
+        )
+        cv2.polylines(layer, fixed, False, value, thickness, cv2.LINE_AA, _SHIFT)
 
     def ellipse(
-        self, layer: Bytes, center: tuple[float, float], axes: tuple[float, float], value: float, *, width_cm: float = 0.0
+        self,
+        layer: Bytes,
+        center: tuple[float, float],
+        axes: tuple[float, float],
+        value: float,
+        *,
+        width_cm: float = 0.0,
     ) -> None:
         """Fills an ellipse (half axes in cm), or strokes it where ``width_cm`` is above 0."""
         outline = np.asarray(center, np.float32) + np.asarray(axes, np.float32) * _UNIT_CIRCLE
@@ -103,7 +126,9 @@ class Canvas:
         inverse = cv2.invertAffineTransform(self.matrix).astype(np.float32)
         u = ((np.arange(columns, dtype=np.float32) + 0.5) * step - 0.5)[None, :]
         v = ((np.arange(rows, dtype=np.float32) + 0.5) * step - 0.5)[:, None]
-        return inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2], inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2]
+        return inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2], inverse[1, 0] * u + inverse[1, 1] * v + inverse[
+            1, 2
+        ]
 
     def enlarge(self, field: Floats) -> Floats:
         """A smooth field on a smaller sheet, at full size (H, W)."""
@@ -127,8 +152,8 @@ _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False, dtype=np.float32)
 _UNIT_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
 
 
-def blur(image: Floats, sigma: float) -> Floats:
-    """Gaussian blur, ``sigma`` in pixels of ``image``."""
+def blur(image: _Image, sigma: float) -> _Image:
+    """Gaussian blur, ``sigma`` in pixels of ``image``; of bytes it is several times as fast as of floats."""
     return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.2 else image
 
 

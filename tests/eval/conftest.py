@@ -1,17 +1,23 @@
-"""A dataset whose index alone exists, and results to print, for tests that read no image."""
+"""Material for the tests of evaluation: an index without images, a small packed dataset, a run folder, a result."""
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from eval.results import DrawResult, FractionResult, ProbeResult, Start, TestCounts
 from eval.stats import Interval
+from pipeline.views import ViewSpec
+from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
 from shards.schema import FORMAT_VERSION, index_schema, table_from_rows
+from train.encoders import build_encoder
+from train.export import save_encoder
 
 Row = dict[str, Any]
 
@@ -34,6 +40,34 @@ def make_index(tmp_path: Path) -> Callable[[Sequence[Row]], ShardIndex]:
         return ShardIndex.open(tmp_path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed folder of 120 training and 60 test images; the sick ones have a bright patch."""
+    root = tmp_path_factory.mktemp("eval")
+    generator = np.random.default_rng(0)
+    for split, num_images in (("train", 120), ("test", 60)):
+        for number in range(num_images):
+            name = "sick" if number % 3 == 0 else "well"
+            pixels = generator.integers(60, 120, size=(32, 40))
+            if name == "sick":
+                pixels[8:20, 8:20] += 80
+            path = root / "source" / split / name / f"{split}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    build_dataset(BuildConfig(source="folder", input=root / "source", output=root / "patches", format="png", workers=1))
+    return root / "patches"
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run folder with an encoder that nothing has trained."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    encoder = build_encoder("resnet18", seed=7)
+    save_encoder(folder / "encoder.safetensors", encoder, name="resnet18", views=ViewSpec(size=32, mean=0.4, std=0.2))
+    return folder
 
 
 @pytest.fixture

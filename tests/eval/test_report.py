@@ -11,7 +11,10 @@ from eval.stats import Interval
 
 def test_text_table(result: ProbeResult) -> None:
     title, header, rule, small, full, _, *note = text_tables([result]).splitlines()
-    assert title == ("made, Finding: AUROC of the linear probe on 200 valid studies (50 positive) of 180 patients")
+    assert title == (
+        "made, Finding: AUROC of the linear probe on 200 valid studies (50 positive) of 180 patients; "
+        "resnet18 of runs/a"
+    )
     assert header.split("  ")[0] == "labels"
     assert set(rule) == {"-"}
     assert small.split("  ")[0] == "1 %"
@@ -33,8 +36,8 @@ def test_columns_of_the_text_table_are_aligned(result: ProbeResult) -> None:
 def test_markdown_table_has_equal_columns(result: ProbeResult) -> None:
     lines = [line for line in markdown_tables([result, result]).splitlines() if line.startswith("|")]
     assert len(lines) == 8
-    assert {line.count("|") for line in lines} == {8}
-    assert lines[1].replace(" ", "") == "|---" * 7 + "|"
+    assert {line.count("|") for line in lines} == {7}
+    assert lines[1].replace(" ", "") == "|---" * 6 + "|"
 
 
 def test_several_results_share_one_note(result: ProbeResult) -> None:

@@ -1,0 +1,132 @@
+"""Frozen features of images: the encoder in evaluation mode over deterministic views, kept on disk between calls.
+
+Legend: N rows of the selection, F features.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pipeline.loader import EngineName, build_loader
+from pipeline.views import ViewSpec
+from shards.errors import InputError
+from shards.index import ShardIndex
+
+Features = npt.NDArray[np.float32]
+
+
+def extract_features(
+    encoder: nn.Module,
+    index: ShardIndex,
+    views: ViewSpec,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    engine: EngineName = "auto",
+    num_threads: int | None = None,
+    description: str = "features",
+) -> Features:
+    """Features (N, F) float32 in the order of ``index.rows``, computed in full precision.
+
+    The encoder is put into evaluation mode, so batch norm uses its running statistics and a feature does not depend on
+    its batch.
+
+    Raises:
+        InputError: some features are not finite, or the loader refuses the device or batch size.
+    """
+    order = np.argsort(index.rows, kind="stable")
+    features: Features | None = None
+    loader = build_loader(
+        index,
+        views.evaluation(),
+        batch_size=batch_size,
+        num_views=1,
+        engine=engine,
+        device=device,
+        shuffle=False,
+        drop_last=False,
+        num_threads=num_threads,
+    )
+    encoder = encoder.to(device).eval()  # behind the loader, which says in words that a device is absent
+    with loader, torch.inference_mode(), tqdm(total=len(index), desc=description, unit="img") as progress:
+        for batch in loader:
+            output = encoder(batch.views[0]).float().cpu().numpy()  # (B, F)
+            if features is None:
+                features = np.empty((len(index), output.shape[1]), dtype=np.float32)
+            features[order[np.searchsorted(index.rows, batch.rows.numpy(), sorter=order)]] = output
+            progress.update(len(output))
+    assert features is not None, "the loader refuses an empty selection"
+    num_bad = int((~np.isfinite(features).all(axis=1)).sum())
+    if num_bad:
+        raise InputError(
+            f"encoder: the features of {num_bad} of {len(index)} images are not finite; "
+            "its training diverged, so use an earlier checkpoint or a lower learning rate"
+        )
+    return features
+
+
+def cached_features(
+    folder: Path,
+    encoder: nn.Module,
+    index: ShardIndex,
+    views: ViewSpec,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    engine: EngineName = "auto",
+    num_threads: int | None = None,
+    description: str = "features",
+) -> Features:
+    """:func:`extract_features`, read from ``folder`` if this encoder saw these images in this view before."""
+    path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{_views_hash(views, engine)}.npy"
+    if path.is_file():
+        features: Features = np.load(path, allow_pickle=False)
+        if features.shape[0] == len(index):
+            return features
+    features = extract_features(
+        encoder,
+        index,
+        views,
+        batch_size=batch_size,
+        device=device,
+        engine=engine,
+        num_threads=num_threads,
+        description=description,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.part")
+    with aside.open("wb") as file:
+        np.save(file, features)
+    aside.replace(path)  # whole or absent, also after an interruption
+    return features
+
+
+def encoder_hash(encoder: nn.Module) -> str:
+    """16 hexadecimal digits that tell encoders apart by the names, types and values of their state."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def images_fingerprint(index: ShardIndex) -> str:
+    """16 hexadecimal digits of the selected images: their datasets, keys, contents (CRC32) and order."""
+    table = index.table
+    digest = hashlib.sha256()
+    for name in ("dataset", "key", "crc32"):
+        digest.update(json.dumps(table[name].to_pylist()).encode())
+    return digest.hexdigest()[:16]
+
+
+def _views_hash(views: ViewSpec, engine: str) -> str:
+    described = json.dumps([asdict(views.evaluation()), engine], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:8]

@@ -1,0 +1,127 @@
+"""Phantom chest X-rays, written exactly as CheXpert-small and the Shenzhen set are released.
+
+    python -m shards phantom --output DIR
+
+draws procedural radiographs (about 55 images a second a core at 320 px, written) for trying and testing the whole chain
+without patient data. Every image depends only on the seed and on which patient it is, never on the number of workers.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+from tqdm import tqdm
+
+from shards.errors import InputError
+from shards.phantom import chexpert_release, shenzhen_release
+
+__all__ = ["PhantomConfig", "write_phantom"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomConfig:
+    """Draws phantom CheXpert and Shenzhen folders."""
+
+    output: Path
+    """Folder to write CheXpert-v1.0-small/ and Shenzhen/ into; made if absent."""
+    seed: int = 0
+    """The same seed gives the same bytes, whatever the number of workers."""
+    chexpert_patients: int = 1000
+    """Training patients of the CheXpert-like folder; each has 2.9 studies and 3.5 images on average, as released."""
+    chexpert_valid_patients: int = 200
+    """Validation patients, one study each; 0 writes an empty valid.csv."""
+    shenzhen_images: int = 662
+    """Images of the Shenzhen-like folder, 51 % of them with tuberculosis; 0 leaves the folder out."""
+    size: int = 320
+    """Shorter side of the CheXpert-like images in pixels; most are then 390 x 320."""
+    shenzhen_size: int = 512
+    """Shorter side of the Shenzhen-like images in pixels, give or take a few per cent; real ones have up to 3000."""
+    workers: int = -1
+    """Processes to draw with; -1 takes one for each core."""
+
+
+def write_phantom(config: PhantomConfig) -> dict[str, Any]:
+    """Writes the phantom releases and returns what was written.
+
+    Returns counts: ``chexpert_train_images``, ``chexpert_valid_images``, ``chexpert_studies``, ``shenzhen_images``,
+    and the two folders as ``chexpert`` and ``shenzhen`` (``None`` where nothing was asked for).
+
+    Raises:
+        InputError: A setting is out of range, or the output folder already holds a phantom or a release.
+    """
+    _check(config)
+    totals: dict[str, Any] = {
+        "chexpert": None,
+        "chexpert_train_images": 0,
+        "chexpert_valid_images": 0,
+        "chexpert_studies": 0,
+        "shenzhen": None,
+        "shenzhen_images": 0,
+    }
+    if config.chexpert_patients or config.chexpert_valid_patients:
+        root = _begin(config.output, chexpert_release.RELEASE)
+        for split, num in (("train", config.chexpert_patients), ("valid", config.chexpert_valid_patients)):
+            patients = chexpert_release.patients_of_split(split, num, num_train=config.chexpert_patients)
+            (root / split).mkdir()
+            tasks = [
+                joblib.delayed(chexpert_release.write_patient)(patient, root=root, seed=config.seed, size=config.size)
+                for patient in patients
+            ]
+            tables = _run(tasks, workers=config.workers, title=f"CheXpert {split}", unit="patient")
+            rows = [row for table in tables for row in table]
+            chexpert_release.write_table(root / f"{split}.csv", rows)
+            totals[f"chexpert_{split}_images"] = len(rows)
+            totals["chexpert_studies"] += len({row["Path"].rsplit("/", 1)[0] for row in rows})
+        totals["chexpert"] = _finish(root, chexpert_release.RELEASE)
+    if config.shenzhen_images:
+        root = _begin(config.output, shenzhen_release.RELEASE)
+        (root / "CXR_png").mkdir()
+        (root / "ClinicalReadings").mkdir()
+        tasks = [
+            joblib.delayed(shenzhen_release.write_film)(film, root=root, seed=config.seed, size=config.shenzhen_size)
+            for film in shenzhen_release.films(config.shenzhen_images, seed=config.seed)
+        ]
+        _run(tasks, workers=config.workers, title="Shenzhen", unit="image")
+        totals["shenzhen"] = _finish(root, shenzhen_release.RELEASE)
+        totals["shenzhen_images"] = config.shenzhen_images
+    return totals
+
+
+def _begin(output: Path, release: str) -> Path:
+    """An empty folder beside the release's place: an interrupted run leaves no half release that looks whole."""
+    partial = output / f".{release}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _finish(partial: Path, release: str) -> str:
+    return str(partial.rename(partial.with_name(release)))
+
+
+def _run(tasks: list[Callable[..., Any]], *, workers: int, title: str, unit: str) -> Iterable[Any]:
+    results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
+    return list(tqdm(results, total=len(tasks), desc=title, unit=unit))
+
+
+def _check(config: PhantomConfig) -> None:
+    for name in ("seed", "chexpert_patients", "chexpert_valid_patients", "shenzhen_images"):
+        value = getattr(config, name)
+        if value < 0:
+            raise InputError(f"{name} {value}: must not be negative; give 0 or more")
+    for name in ("size", "shenzhen_size"):
+        value = getattr(config, name)
+        if not 32 <= value <= 4096:
+            raise InputError(f"{name} {value}: images are drawn from 32 to 4096 pixels; choose a size in that range")
+    if config.workers == 0:
+        raise InputError("workers 0: give the number of processes, or -1 for one a core")
+    if not (config.chexpert_patients or config.chexpert_valid_patients or config.shenzhen_images):
+        raise InputError("chexpert_patients, chexpert_valid_patients and shenzhen_images are all 0: nothing to write")
+    if config.output.exists() and not config.output.is_dir():
+        raise InputError(f"output {config.output}: is a file; choose a folder")
+    for release in (chexpert_release.RELEASE, shenzhen_release.RELEASE):
+        if (config.output / release).exists():
+            raise InputError(f"output {config.output}: {release} is already there; remove it or choose another folder")

@@ -1,0 +1,61 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shards.errors import InputError
+from train.config import RunConfig
+from train.deepspeed_config import deepspeed_config
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])
+def test_mixed_precision_is_autocast_and_never_casts_modules(precision: str, dtype: str) -> None:
+    made = deepspeed_config(RunConfig(zero_stage=2, gradient_clipping=1.0), precision=precision, optimizer="adam")
+    assert made["torch_autocast"] == {"enabled": True, "dtype": dtype}
+    assert not {"bf16", "fp16", "zero_allow_untested_optimizer"} & made.keys()
+    assert made["zero_optimization"]["stage"] == 2
+    assert made["gradient_clipping"] == 1.0
+
+
+def test_fp32_and_sgd() -> None:
+    made = deepspeed_config(RunConfig(), precision="fp32", optimizer="sgd")
+    assert "torch_autocast" not in made
+    assert made["zero_allow_untested_optimizer"]
+
+
+def own(tmp_path: Path, content: Any) -> RunConfig:
+    path = tmp_path / "own.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return replace(RunConfig(), deepspeed=path)
+
+
+def test_merges_the_users_json(tmp_path: Path) -> None:
+    run = own(tmp_path, {"zero_optimization": {"overlap_comm": True}, "gradient_clipping": 2.0})
+    made = deepspeed_config(run, precision="bf16", optimizer="adam")
+    assert made["zero_optimization"] == {"stage": 0, "overlap_comm": True}
+    assert made["gradient_clipping"] == 2.0
+    assert made["train_micro_batch_size_per_gpu"] == run.batch_size
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"bf16": {"enabled": True}}, "bf16.enabled casts the weights.*--run.precision bf16"),
+        ({"fp16": {"enabled": True}}, "fp16.enabled casts the weights"),
+        ({"zero_optimization": {"stage": 3}}, "stage 3 .*momentum encoder"),
+        ({"train_batch_size": 64}, "train_batch_size is set by --run.batch_size"),
+        ({"optimizer": {"type": "Adam"}}, "optimizer is set by"),
+        ("{", "is no JSON"),
+        ([], "is no JSON object"),
+    ],
+)
+def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        deepspeed_config(own(tmp_path, content), precision="bf16", optimizer="adam")
+
+
+def test_missing_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        deepspeed_config(replace(RunConfig(), deepspeed=tmp_path / "no.json"), precision="bf16", optimizer="adam")
