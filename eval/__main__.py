@@ -17,12 +17,12 @@ from shards.errors import InputError, run_command
 
 
 def main() -> None:
-    """Measures a pretrained encoder against a random start."""
+    """Measures a pretrained encoder against random starts."""
     tyro.extras.subcommand_cli_from_dict({"linear": linear, "table": table}, prog="python -m eval")
 
 
 def linear(config: tyro.conf.OmitArgPrefixes[LinearConfig]) -> None:
-    """Probe frozen features with logistic regression at label fractions, against a random start."""
+    """Probe frozen features with logistic regression at label fractions, against random starts."""
     from eval.linear import run_linear  # torch and torchvision take seconds to import, `table` and --help need neither
 
     results = run_linear(config)

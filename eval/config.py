@@ -12,7 +12,7 @@ from shards.index import LabelPolicy
 
 @dataclass(frozen=True, kw_only=True)
 class LinearConfig:
-    """Probes frozen features with logistic regression at label fractions, against a random start."""
+    """Probes frozen features with logistic regression at label fractions, against random starts."""
 
     run: Path
     """Run folder of the pretraining, or an encoder.safetensors file."""
@@ -34,8 +34,10 @@ class LinearConfig:
     """What an uncertain label counts as."""
     replicates: int = 1000
     """Bootstrap resamples of the test patients."""
+    random_starts: int = 3
+    """Random starts to average over: one alone differs from the next by some hundredths."""
     seed: int = 0
-    """Seed of the draws, folds and resamples, and of the random start."""
+    """Seed of the draws, folds and resamples, and of the first random start."""
     output: Path | None = None
     """Result file, for one label; default: eval/linear-DATASET-LABEL.json in the run folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -55,6 +55,9 @@ class _RowFeatures:
         return self.values[np.searchsorted(self.rows, rows)]
 
 
+_Features = dict[str, list[_RowFeatures]]  # by start, one of each encoder
+
+
 def run_linear(config: LinearConfig) -> list[ProbeResult]:
     """Probes every label of ``config``; one result each.
 
@@ -77,17 +80,20 @@ def run_linear(config: LinearConfig) -> list[ProbeResult]:
     used = train.take(np.isin(train.rows, drawn))
 
     begin = time.perf_counter()
-    baseline = build_encoder(loaded.name, seed=config.seed, norm=loaded.metadata["norm"])
-    encoders = {BASELINE: baseline, PRETRAINED: loaded.encoder}
-    features: dict[str, _RowFeatures] = {}
+    seeds = [config.seed + number for number in range(config.random_starts)]
+    encoders = {
+        BASELINE: [build_encoder(loaded.name, seed=seed, norm=loaded.metadata["norm"]) for seed in seeds],
+        PRETRAINED: [loaded.encoder],
+    }
+    features: _Features = {}
     starts: dict[str, Start] = {}
-    for name, encoder in encoders.items():
-        features[name] = _features(encoder, used, test, loaded.views, config, name)
+    for name, several in encoders.items():
+        features[name] = [_features(encoder, used, test, loaded.views, config, name) for encoder in several]
         starts[name] = Start(
             encoder=loaded.name,
-            hash=encoder_hash(encoder),
-            num_features=features[name].values.shape[1],
-            seed=config.seed if name == BASELINE else None,
+            hashes=[encoder_hash(encoder) for encoder in several],
+            num_features=features[name][0].values.shape[1],
+            seeds=seeds if name == BASELINE else None,
         )
     feature_seconds = time.perf_counter() - begin
 
@@ -136,6 +142,8 @@ def _check_settings(config: LinearConfig) -> None:
             raise InputError(f"--fraction {share:g}: must be above 0 and at most 1; 0.01 means 1 % of the patients")
     if config.draws < 1:
         raise InputError(f"--draws {config.draws}: must be at least 1")
+    if config.random_starts < 1:
+        raise InputError(f"--random-starts {config.random_starts}: must be at least 1")
     if config.replicates < _MIN_REPLICATES:
         raise InputError(f"--replicates {config.replicates}: an interval needs at least {_MIN_REPLICATES}")
     if config.output is not None and config.output.is_dir():
@@ -179,19 +187,24 @@ def _features(
 
 
 def _probe_label(
-    draws: list[LabelledDraw], studies: StudySet, features: dict[str, _RowFeatures], config: LinearConfig, label: str
+    draws: list[LabelledDraw], studies: StudySet, features: _Features, config: LinearConfig, label: str
 ) -> tuple[list[FractionResult], Bootstrap]:
     """Fits all draws of one label and resamples the test patients once for all fractions and starts."""
-    scores: dict[str, list[npt.NDArray[np.floating]]] = {}  # by _model(start, fraction): study scores of each draw
+    scores: dict[
+        str, list[npt.NDArray[np.floating]]
+    ] = {}  # by _model(start, fraction): study scores of each draw and encoder
     by_fraction: dict[float, list[DrawResult]] = {}
     for draw in tqdm(draws, desc=f"probes, {label}", unit="draw"):
         probes = {
-            start: fit_probe(rows.at(draw.rows), draw.labels, draw.patients, rows.at(studies.rows), seed=config.seed)
-            for start, rows in features.items()
+            start: [
+                fit_probe(rows.at(draw.rows), draw.labels, draw.patients, rows.at(studies.rows), seed=config.seed)
+                for rows in several
+            ]
+            for start, several in features.items()
         }
-        study_scores = {start: studies.scores(probe.scores) for start, probe in probes.items()}
+        study_scores = {start: [studies.scores(probe.scores) for probe in several] for start, several in probes.items()}
         for start, values in study_scores.items():
-            scores.setdefault(_model(start, draw.fraction), []).append(values)
+            scores.setdefault(_model(start, draw.fraction), []).extend(values)
         by_fraction.setdefault(draw.fraction, []).append(
             DrawResult(
                 draw=draw.draw,
@@ -199,9 +212,9 @@ def _probe_label(
                 num_images=len(draw.rows),
                 num_positives=int(draw.labels.sum()),
                 is_extended=draw.is_extended,
-                is_cross_validated=probes[BASELINE].is_cross_validated,
-                auroc={start: auroc(studies.labels, values) for start, values in study_scores.items()},
-                strength={start: probe.strength for start, probe in probes.items()},
+                is_cross_validated=probes[BASELINE][0].is_cross_validated,
+                auroc={start: [auroc(studies.labels, v) for v in values] for start, values in study_scores.items()},
+                strength={start: [probe.strength for probe in several] for start, several in probes.items()},
             )
         )
     resampled = bootstrap(

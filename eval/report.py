@@ -87,14 +87,19 @@ def _decimal(value: float, sign: str) -> str:
     return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:{sign}.3f}"
 
 
+def _over_encoders(results: Sequence[ProbeResult]) -> str:
+    counts = {name: len(start.hashes) for result in results for name, start in result.starts.items()}
+    return "".join(f" and over {count} encoders of {name}" for name, count in counts.items() if count > 1)
+
+
 def _note(results: Sequence[ProbeResult]) -> str:
     fractions = [fraction for result in results for fraction in result.fractions]
     draws = max(len(fraction.draws) for fraction in fractions)
     replicates = min(result.num_replicates - result.num_dropped for result in results)
     lines = [
-        f"Mean over up to {draws} draws of training patients. Intervals: {replicates:,} resamples of test patients, "
-        "the same for all columns.",
-        "They hold the encoders and draws fixed, so they do not speak of another pretraining run or random start.",
+        f"Mean over up to {draws} draws of training patients{_over_encoders(results)}. Intervals: {replicates:,} "
+        "resamples of test patients, the same for all columns.",
+        "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
         "better, worse: the interval of the paired difference excludes zero; unclear: it does not.",
     ]
     if any(draw.is_extended for fraction in fractions for draw in fraction.draws):

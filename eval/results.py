@@ -13,17 +13,18 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """An encoder that was compared: where its weights come from. ``seed`` is that of a random start."""
+    """A way to start that was compared: one encoder, or several of one architecture whose AUROCs are averaged.
+    ``seeds`` are those of random starts."""
 
     encoder: str
-    hash: str
+    hashes: list[str]
     num_features: int
-    seed: int | None = None
+    seeds: list[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawResult:
-    """One label draw: what it held, and by start the test AUROC and the regularisation that was used."""
+    """One label draw: what it held, and by start the test AUROC and the regularisation used, one of each encoder."""
 
     draw: int
     num_patients: int
@@ -31,8 +32,8 @@ class DrawResult:
     num_positives: int
     is_extended: bool
     is_cross_validated: bool
-    auroc: dict[str, float]
-    strength: dict[str, float]
+    auroc: dict[str, list[float]]
+    strength: dict[str, list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)

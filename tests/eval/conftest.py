@@ -82,8 +82,8 @@ def result() -> ProbeResult:
             num_positives=num_images // 4,
             is_extended=is_extended,
             is_cross_validated=not is_extended,
-            auroc={"random start": 0.7, "pretrained": 0.8},
-            strength={"random start": 0.01, "pretrained": 0.1},
+            auroc={"random start": [0.69, 0.71], "pretrained": [0.8]},
+            strength={"random start": [0.01, 0.01], "pretrained": [0.1]},
         )
 
     def interval(estimate: float, spread: float) -> Interval:
@@ -94,8 +94,8 @@ def result() -> ProbeResult:
         command="python -m eval linear --run runs/a --data data/made --label Finding",
         run="runs/a",
         starts={
-            "random start": Start(encoder="resnet18", hash="0" * 16, num_features=512, seed=0),
-            "pretrained": Start(encoder="resnet18", hash="1" * 16, num_features=512),
+            "random start": Start(encoder="resnet18", hashes=["0" * 16, "2" * 16], num_features=512, seeds=[0, 1]),
+            "pretrained": Start(encoder="resnet18", hashes=["1" * 16], num_features=512),
         },
         baseline="random start",
         dataset="made",

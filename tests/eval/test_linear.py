@@ -15,7 +15,14 @@ from train.export import save_encoder
 
 
 def config(run: Path, data: Path, **settings) -> LinearConfig:
-    common = {"label": ("sick",), "fraction": (0.1, 1.0), "draws": 2, "replicates": 200, "device": "cpu"}
+    common = {
+        "label": ("sick",),
+        "fraction": (0.1, 1.0),
+        "draws": 2,
+        "replicates": 200,
+        "device": "cpu",
+        "random_starts": 2,
+    }
     return LinearConfig(**{"run": run, "data": data, **common, **settings})
 
 
@@ -30,7 +37,7 @@ def test_linear_evaluation_end_to_end(packed: Path, run_folder: Path) -> None:
     assert full.draws[0].is_cross_validated
     for fraction in result.fractions:
         for start in (BASELINE, PRETRAINED):
-            mean = np.mean([draw.auroc[start] for draw in fraction.draws])
+            mean = np.mean([draw.auroc[start] for draw in fraction.draws])  # over draws and encoders
             assert fraction.auroc[start].estimate == pytest.approx(mean)
         assert fraction.difference[PRETRAINED].estimate == pytest.approx(
             fraction.auroc[PRETRAINED].estimate - fraction.auroc[BASELINE].estimate
@@ -38,14 +45,15 @@ def test_linear_evaluation_end_to_end(packed: Path, run_folder: Path) -> None:
     # A bright patch is plain to any convolution: features must have met their own labels.
     assert full.auroc[PRETRAINED].estimate > 0.95
     assert full.auroc[BASELINE].estimate > 0.95
-    assert result.starts[BASELINE].seed == 0
-    assert len({start.hash for start in result.starts.values()}) == 2
+    assert result.starts[BASELINE].seeds == [0, 1]
+    assert len({value for start in result.starts.values() for value in start.hashes}) == 3
+    assert all(len(draw.auroc[BASELINE]) == 2 for draw in full.draws)
 
 
 def test_repeating_gives_the_same_figures_from_the_cache(packed: Path, run_folder: Path) -> None:
     (first,) = run_linear(config(run_folder, packed, fraction=(0.1,)))
     cache = sorted((run_folder / "eval" / "features").iterdir())
-    assert len(cache) == 4  # two starts, two splits
+    assert len(cache) == 6  # three encoders, two splits
     times = [path.stat().st_mtime_ns for path in cache]
     (second,) = run_linear(config(run_folder, packed, fraction=(0.1,)))
     assert [path.stat().st_mtime_ns for path in cache] == times
@@ -57,7 +65,7 @@ def test_repeating_gives_the_same_figures_from_the_cache(packed: Path, run_folde
 def test_the_same_encoder_as_the_random_start_differs_by_nothing(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
     save_encoder(path, build_encoder("resnet18", seed=0), name="resnet18", views=ViewSpec(size=32))
-    (result,) = run_linear(config(path, packed, fraction=(0.2,)))
+    (result,) = run_linear(config(path, packed, fraction=(0.2,), random_starts=1))
     assert dataclasses.astuple(result.fractions[0].difference[PRETRAINED]) == (0.0, 0.0, 0.0)
 
 
@@ -65,7 +73,7 @@ def test_several_labels_share_features(packed: Path, run_folder: Path) -> None:
     sick, well = run_linear(config(run_folder, packed, label=("sick", "well"), fraction=(1.0,)))
     assert (sick.label, well.label) == ("sick", "well")
     assert sick.test.num_positive_studies + well.test.num_positive_studies == 60
-    assert len(list((run_folder / "eval" / "features").iterdir())) == 4
+    assert len(list((run_folder / "eval" / "features").iterdir())) == 6
 
 
 @pytest.mark.parametrize(

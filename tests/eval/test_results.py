@@ -38,5 +38,5 @@ def test_the_file_holds_what_repeating_needs(result: ProbeResult, tmp_path) -> N
     save_result(result, tmp_path / "a.json")
     stored = json.loads((tmp_path / "a.json").read_text())
     assert stored.keys() == {"format_version", *(field.name for field in dataclasses.fields(ProbeResult))}
-    assert stored["starts"]["pretrained"]["hash"] == "1" * 16
+    assert stored["starts"]["pretrained"]["hashes"] == ["1" * 16]
     assert stored["fractions"][0]["draws"][1]["num_images"] == 12
