@@ -2,6 +2,7 @@
 
 python -m benchmarks hotpath --device cuda
 python -m benchmarks loader --data DATASET --size 64
+python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks all --quick
 """
 
@@ -14,9 +15,10 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader
+from benchmarks import hotpath, loader, packing
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.loader import LoaderConfig
+from benchmarks.packing import PackingConfig
 from benchmarks.result import Comparison, write_result
 from shards.build import BuildConfig, build_dataset
 from shards.errors import InputError, run_command
@@ -39,7 +41,12 @@ class AllConfig:
 
 def main() -> None:
     """Times the stages and writes one JSON file a benchmark."""
-    commands: dict[str, Callable[..., None]] = {"hotpath": run_hotpath, "loader": run_loader, "all": run_all}
+    commands: dict[str, Callable[..., None]] = {
+        "hotpath": run_hotpath,
+        "loader": run_loader,
+        "packing": run_packing,
+        "all": run_all,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m benchmarks")
 
 
@@ -55,6 +62,12 @@ def run_loader(config: Annotated[LoaderConfig, tyro.conf.OmitArgPrefixes], outpu
     _report("loader", config.device, loader.run(config), output)
 
 
+def run_packing(config: Annotated[PackingConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory."""
+    comparisons, memory = packing.run(config)
+    _report("packing", "cpu", comparisons, output, remarks=memory)
+
+
 def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
     """All of them."""
     _check_device(config.device)
@@ -67,6 +80,9 @@ def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
         data = config.data or _phantom_dataset(Path(folder))
         views = LoaderConfig(data=data, device=config.device, turns=3 if quick else 7, images=512 if quick else 2048)
         _report("loader", config.device, loader.run(views), None)
+    pack = PackingConfig(large=8, png=16, small=500, turns=3, memory=(1000,)) if quick else PackingConfig()
+    comparisons, memory = packing.run(pack)
+    _report("packing", "cpu", comparisons, None, remarks=memory)
 
 
 def _check_device(device: str) -> None:
@@ -83,11 +99,13 @@ def _phantom_dataset(folder: Path) -> Path:
     return folder / "data"
 
 
-def _report(name: str, device: str, comparisons: Sequence[Comparison], output: Path | None) -> None:
+def _report(
+    name: str, device: str, comparisons: Sequence[Comparison], output: Path | None, *, remarks: Sequence[str] = ()
+) -> None:
     path = output or RESULTS / f"{name}-{device}.json"
-    write_result(path, name, torch.device(device), comparisons)
+    write_result(path, name, torch.device(device), comparisons, remarks=remarks)
     print("\n\n".join(comparison.table() for comparison in comparisons))
-    print(f"\nwritten: {path}\n")
+    print("\n".join(["", *remarks, f"written: {path}", ""]))
 
 
 if __name__ == "__main__":

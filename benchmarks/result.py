@@ -15,18 +15,29 @@ import torch
 
 from benchmarks.measure import Timing
 
-_PACKAGES = ("torch", "torchvision", "nvidia-dali-cuda130", "kornia", "opencv-python-headless", "simplejpeg")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "nvidia-dali-cuda130",
+    "kornia",
+    "opencv-python-headless",
+    "simplejpeg",
+    "pillow",
+    "joblib",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Variants of one thing, timed side by side; ``work`` is what one call does, ``rate`` its amount in ``unit``."""
+    """Variants of one thing, timed side by side; ``work`` is what one call does, ``rate`` its amount in ``unit``, and
+    ``remarks`` are sentences on what the figures come to."""
 
     title: str
     work: str
     rate: float
     unit: str
     timings: Mapping[str, Timing]
+    remarks: tuple[str, ...] = ()
 
     def table(self) -> str:
         """One line a variant: milliseconds, rate, ratio of time to the first variant."""
@@ -37,7 +48,7 @@ class Comparison:
             f"{self.rate / t.median:>16,.4g}{t.ratio:>12.3f}"
             for name, t in self.timings.items()
         ]
-        return "\n".join([head, names, *lines])
+        return "\n".join([head, names, *lines, *(f"  {remark}" for remark in self.remarks)])
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -56,10 +67,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_result(path: Path, name: str, device: torch.device, comparisons: Sequence[Comparison]) -> None:
-    """Writes the comparisons of one benchmark with the machine they were measured on."""
+def write_result(
+    path: Path, name: str, device: torch.device, comparisons: Sequence[Comparison], *, remarks: Sequence[str] = ()
+) -> None:
+    """Writes the comparisons of one benchmark, and remarks on all of it, with the machine they were measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {"benchmark": name, "machine": describe_machine(device), "comparisons": [asdict(c) for c in comparisons]}
+    result |= {"remarks": list(remarks)} if remarks else {}
     path.write_text(json.dumps(result, indent=2) + "\n")
 
 

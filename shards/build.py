@@ -1,63 +1,41 @@
 """Packing: a release becomes a dataset folder of tar shards, DALI indexes and a Parquet index.
 
-The unit of work is a shard: which records it holds follows from the records and the seed alone, so the bytes do not
-depend on the number of workers or on interruptions. A finished shard leaves its rows in ``OUTPUT/.build``; repeating
-the command continues behind it.
+The unit of work is a shard, see :mod:`shards.shard`. Repeating an interrupted command continues behind the finished
+shards and ends with the same bytes.
 """
 
-import hashlib
-import json
+import os
 import platform
-import shutil
-import zlib
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
+import tyro
 
+from shards.backend import end_with_parent, parallel_backend
+from shards.config import BuildConfig
 from shards.errors import InputError
-from shards.image import ImageError, ImageSpec, store_image
-from shards.randomness import generator
-from shards.record import Record, Rejected, short_hash
+from shards.manifest import Checksum, file_checksum, read_manifest, write_manifest
+from shards.output import begin, check_output, remove_work
+from shards.plan import Plan, describe, estimate, make_plan
+from shards.progress import progress_bar
 from shards.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
-from shards.sources import read_release
-from shards.tar import dali_index, write_tar, write_text
+from shards.shard import WORK, Packing, Shard, finished_checksums, output_errors, write_shard, write_table
 
-SPLITS = ("train", "valid", "test")
+__all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
+
+_PACKAGES = ("moco-cxr", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydicom", "simplejpeg")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BuildConfig:
-    """Packs a chest X-ray release into a dataset folder."""
-
-    source: Literal["chexpert", "shenzhen", "nih", "folder"]
-    """What the input is."""
-    input: Path
-    """Folder of the release, as it was unpacked."""
-    output: Path
-    """Dataset folder to write; an interrupted build there is continued."""
-    name: str | None = None
-    """Name of the dataset in its index; default: the output folder's."""
-    size: int = 320
-    """Shorter side of the stored images in pixels; smaller sources keep their size."""
-    format: Literal["jpeg", "png"] = "jpeg"
-    """Stored format: gray baseline JPEG, or lossless PNG."""
-    quality: int = 95
-    """JPEG quality."""
-    seed: int = 0
-    """Seed of the one permutation of rows within each split."""
-    shard_images: int = 1024
-    """Images a shard."""
-    workers: int = -1
-    """Processes; -1 takes all cores."""
+class TooManyRejected(InputError):
+    """More images were rejected than ``--max-rejected`` allows; what was packed is kept, but is no dataset yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,198 +51,200 @@ class Totals:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Shard:
-    name: str
-    records: Sequence[Record]
+def run_build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes], dry_run: bool = False) -> int:
+    """Pack a release into a dataset folder; repeat the command to continue an interrupted build.
+
+    The plan is printed first. Exit codes: 0 the dataset is complete, 1 more images were rejected than --max-rejected
+    allows, 2 a mistake in the command or input, or no space left.
+
+    Args:
+        config: What to pack, and how.
+        dry_run: Print the plan only; write nothing.
+    """
+    if dry_run:
+        print(plan_dataset(config))
+        return 0
+    start = time.perf_counter()
+    try:
+        totals = build_dataset(config, show_plan=lambda text: print(text, flush=True))
+    except TooManyRejected as error:
+        print(f"failed: {error}")
+        return 1
+    seconds = time.perf_counter() - start
+    for note in totals.notes:
+        print(f"note: {note}")
+    print(
+        f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
+        f"rejected; {totals.num_patients:,} patients, {totals.num_bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+    )
+    for reason, count in sorted(totals.rejected_by_reason.items()):
+        print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")
+    return 0
 
 
-def build_dataset(config: BuildConfig) -> Totals:
+def plan_dataset(config: BuildConfig) -> str:
+    """The plan of a build in words; nothing is written. Raises as :func:`build_dataset` does before it writes."""
+    _check(config)
+    plan = make_plan(config)
+    state = check_output(config.output, plan, _tools())
+    shards = [] if state == "complete" else _unfinished(plan)
+    if config.address is None:
+        return describe(plan, shards, estimate(plan, shards), workers=joblib.effective_n_jobs(config.workers))
+    with parallel_backend(config.backend, address=config.address, workers=config.workers) as workers:
+        return describe(plan, shards, estimate(plan, shards), workers=workers)
+
+
+def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | None = None) -> Totals:
     """Builds the dataset that ``config`` describes, or continues it, and returns its totals.
 
+    ``show_plan`` is given the plan in words before anything is packed, which takes a few seconds of trying images.
+
     Raises:
-        InputError: an input that is no such release, an output folder that holds something else, no image that can be
-            packed.
+        InputError: an input that is no such release or that changed since an interrupted build began, an output that
+            cannot be written or holds something else, no space left.
+        TooManyRejected: the share of rejected images is above ``max_rejected``.
     """
+    _check(config)
+    plan = make_plan(config)
+    tools = _tools()
+    with output_errors(config.output):
+        if check_output(config.output, plan, tools) != "complete":
+            with (
+                parallel_backend(config.backend, address=config.address, workers=config.workers) as workers,
+                begin(config.output, plan, tools),
+            ):
+                _write_shards(plan, config, workers, show_plan)
+                _write_dataset(plan, config, tools)
+        remove_work(config.output)  # also what a build that was killed at its very end has left
+    return _read_totals(plan, config)
+
+
+def _check(config: BuildConfig) -> None:
     if config.shard_images < 1:
         raise InputError(f"--shard-images {config.shard_images}: must be at least 1")
     if config.workers == 0 or config.workers < -1:
         raise InputError(f"--workers {config.workers}: must be -1 (all cores) or at least 1")
-    spec = ImageSpec(size=config.size, format=config.format, quality=config.quality)
-    release = read_release(config.source, config.input)
-    name = config.name or config.output.resolve().name
-    records = _unique_keys(release.records)
-    schema = index_schema(release.labels)
-    shards = _plan(records, config)
-    fingerprint = _fingerprint(records, release.labels, name, spec, config)
-    work = _open_output(config.output, fingerprint)
-    if work is not None:
-        _write_shards(shards, config, spec, name, schema, work)
-        _write_dataset(shards, release.rejected, config, spec, name, schema, fingerprint, work)
-    return _read_totals(config.output, len(records) + len(release.rejected), tuple(release.notes))
+    if not 0.0 <= config.max_rejected <= 1.0:
+        raise InputError(f"--max-rejected {config.max_rejected}: must be a share from 0 to 1")
 
 
-def _unique_keys(records: list[Record]) -> list[Record]:
-    counts = Counter(record.key for record in records)
-    return [
-        replace(record, key=f"{record.key}-{short_hash(record.source_path)}") if counts[record.key] > 1 else record
-        for record in records
-    ]
+def _unfinished(plan: Plan) -> list[str]:
+    return [name for name in plan.rows if finished_checksums(name, plan.packing.output) is None]
 
 
-def _plan(records: Sequence[Record], config: BuildConfig) -> list[_Shard]:
-    shards = []
-    for number, split in enumerate(SPLITS):
-        chosen = [record for record in records if record.split == split]
-        order = generator("build", config.seed, number).permutation(len(chosen))
-        for first in range(0, len(chosen), config.shard_images):
-            picked = [chosen[i] for i in order[first : first + config.shard_images]]
-            shards.append(_Shard(f"{split}-{first // config.shard_images:06d}", picked))
-    return shards
+def _write_shards(plan: Plan, config: BuildConfig, workers: int, show_plan: Callable[[str], None] | None) -> None:
+    shards = _unfinished(plan)
+    num_left = sum(len(plan.rows[name]) for name in shards)
+    if not shards:
+        return
+    if show_plan is not None:
+        show_plan(describe(plan, shards, estimate(plan, shards), workers=workers))
+    threads = max(1, workers // len(shards))
+    parent = os.getpid() if config.backend == "loky" else None
+    tasks = (joblib.delayed(_work)(plan.shard(name), plan.packing, threads, parent) for name in shards)
+    work, num_done = plan.packing.output / WORK, len(plan.records) - num_left
+    with progress_bar(work, total=len(plan.records), done=num_done, title=f"packing {plan.packing.dataset}"):
+        num_written = sum(joblib.Parallel(batch_size=1)(tasks))
+    assert num_written == num_left
 
 
-def _fingerprint(
-    records: Sequence[Record], labels: Sequence[str], name: str, spec: ImageSpec, config: BuildConfig
-) -> str:
-    digest = hashlib.sha256(repr((FORMAT_VERSION, labels, name, spec, config.seed, config.shard_images)).encode())
-    for record in records:
-        row = asdict(record) | {"path": None}  # where the release lies does not change the result
-        digest.update(json.dumps(row, sort_keys=True).encode())
-    return digest.hexdigest()
+def _work(shard: Shard, packing: Packing, threads: int, parent: int | None) -> int:
+    if parent is not None:
+        end_with_parent(parent)
+    return write_shard(shard, packing, threads=threads)
 
 
-def _open_output(output: Path, fingerprint: str) -> Path | None:
-    """The folder of the unfinished build's rows, made if this is a new one; None if the dataset is complete."""
-    finished, work = output / "dataset.json", output / ".build"
-    plan = work / "plan.json"
-    marker = finished if finished.is_file() else plan
-    if marker.is_file():
-        if json.loads(marker.read_text()).get("fingerprint") != fingerprint:
-            raise InputError(
-                f"--output {output}: holds a dataset of other input or options; choose another folder or remove it"
-            )
-        return None if marker is finished else work
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"--output {output}: exists and is not a dataset; choose a new or empty folder")
-    work.mkdir(parents=True)
-    write_text(plan, json.dumps({"fingerprint": fingerprint}))
-    return work
-
-
-def _write_shards(
-    shards: list[_Shard], config: BuildConfig, spec: ImageSpec, name: str, schema: pa.Schema, work: Path
-) -> None:
-    todo = [shard for shard in shards if not (work / f"{shard.name}.parquet").is_file()]
-    num_images = sum(len(shard.records) for shard in shards)
-    num_done = num_images - sum(len(shard.records) for shard in todo)
-    parallel = joblib.Parallel(n_jobs=config.workers, return_as="generator_unordered")
-    tasks = (joblib.delayed(_write_shard)(shard, config.output, spec, name, schema, work) for shard in todo)
-    with tqdm(total=num_images, initial=num_done, unit="img", desc=f"packing {name}") as progress:
-        for num_records in parallel(tasks):
-            progress.update(num_records)
-
-
-def _write_shard(shard: _Shard, output: Path, spec: ImageSpec, name: str, schema: pa.Schema, work: Path) -> int:
-    rows: list[dict[str, Any]] = []
-    samples: list[tuple[str, bytes]] = []
-    rejected: list[Rejected] = []
-    for record in shard.records:
-        try:
-            image = store_image(record.path.read_bytes(), spec)
-        except FileNotFoundError:
-            message = "listed by the release, but there is no such file"
-            rejected.append(Rejected(source_path=record.source_path, reason="missing", message=message))
-        except ImageError as error:
-            rejected.append(Rejected(source_path=record.source_path, reason=error.reason, message=str(error)))
-        else:
-            samples.append((f"{record.key}.{spec.extension}", image.data))
-            rows.append(
-                {
-                    **asdict(record),
-                    **record.labels,
-                    "dataset": name,
-                    "width": image.width,
-                    "height": image.height,
-                    "source_width": image.source_width,
-                    "source_height": image.source_height,
-                    "shard": f"{shard.name}.tar",
-                    "crc32": zlib.crc32(image.data),
-                }
-            )
-    entries = write_tar(output / f"{shard.name}.tar", samples)
-    write_text(output / f"{shard.name}.idx", dali_index(entries))
-    for row, entry in zip(rows, entries, strict=True):
-        row |= {"offset": entry.offset, "length": entry.length}
-    _write_table(table_from_rows([asdict(r) for r in rejected], REJECTED_SCHEMA), work / f"{shard.name}.rejected")
-    _write_table(table_from_rows(rows, schema), work / f"{shard.name}.parquet")  # last: marks the shard as done
-    return len(shard.records)
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    aside = path.with_name(path.name + ".part")
-    pq.write_table(table, aside, compression="zstd")
-    aside.replace(path)
-
-
-def _write_dataset(
-    shards: list[_Shard],
-    rejected: list[Rejected],
-    config: BuildConfig,
-    spec: ImageSpec,
-    name: str,
-    schema: pa.Schema,
-    fingerprint: str,
-    work: Path,
-) -> None:
-    tables = [pq.read_table(work / f"{shard.name}.parquet", schema=schema) for shard in shards]
-    index = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(schema.metadata)
-    empty_texts = [text for text in TEXT_COLUMNS if index[text].null_count == len(index)]
-    index = index.drop_columns(empty_texts)
-    refused = [table_from_rows([asdict(r) for r in rejected], REJECTED_SCHEMA)]
-    refused += [pq.read_table(work / f"{shard.name}.rejected") for shard in shards]
-    all_refused = pa.concat_tables(refused).combine_chunks()
-    if not len(index):
-        shutil.rmtree(config.output)
-        raise InputError(
-            f"--input {config.input}: none of its {len(all_refused):,} images could be packed; "
-            f"first: {all_refused['source_path'][0]}: {all_refused['message'][0]}"
-        )
-    _write_table(index, config.output / "index.parquet")
-    _write_table(all_refused, config.output / "rejected.parquet")
+def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> None:
+    output, work = plan.packing.output, plan.packing.output / WORK
+    refused = [table_from_rows([asdict(r) for r in plan.rejected], REJECTED_SCHEMA)]
+    refused += [pq.read_table(work / f"{name}.rejected") for name in plan.rows]
+    rejected = pa.concat_tables(refused).combine_chunks()
+    write_table(rejected, output / "rejected.parquet", aside=work)
+    _refuse_too_many(rejected, plan.num_source, config)
+    index = _join_rows(plan)
+    assert len(index) + len(rejected) == plan.num_source, "images in = images packed + images rejected"
+    write_table(index, output / "index.parquet", aside=work)
+    files: dict[str, Checksum] = {}
+    for name in plan.rows:
+        files |= finished_checksums(name, output) or {}
+    files |= {name: file_checksum(output / name) for name in ("index.parquet", "rejected.parquet")}
     about = {
         "format_version": FORMAT_VERSION,
-        "name": name,
+        "name": plan.packing.dataset,
         "source": config.source,
-        "image": asdict(spec),
-        "labels": json.loads(schema.metadata[b"labels"]),
+        "image": asdict(plan.packing.spec),
+        "labels": list(plan.packing.labels),
         "totals": {
-            "source_images": len(index) + len(all_refused),
+            "source_images": plan.num_source,
             "images": len(index),
-            "rejected": len(all_refused),
+            "rejected": len(rejected),
             "patients": len(index["patient_id"].unique()),
             "bytes": int(np.sum(index["length"].to_numpy())),
             "images_by_split": dict(sorted(Counter(index["split"].to_pylist()).items())),
         },
-        "fingerprint": fingerprint,
+        "pseudonymised": config.pseudonymise is not None,
+        "fingerprint": plan.fingerprint,
+        "options_fingerprint": plan.options,
+        "source_fingerprint": plan.source,
         "seed": config.seed,
         "shard_images": config.shard_images,
-        "tools": {name: version(name) for name in ("moco-cxr", "pillow", "pyarrow")}
-        | {"python": platform.python_version()},
+        "tools": tools,
     }
-    write_text(config.output / "dataset.json", json.dumps(about, indent=2) + "\n")
-    shutil.rmtree(work)
+    write_manifest(output, about, files)
 
 
-def _read_totals(output: Path, num_source: int, notes: tuple[str, ...]) -> Totals:
-    totals = json.loads((output / "dataset.json").read_text())["totals"]
-    reasons = Counter(pq.read_table(output / "rejected.parquet")["reason"].to_pylist())
-    assert num_source == totals["images"] + totals["rejected"], "images in = images packed + images rejected"
+def _join_rows(plan: Plan) -> pa.Table:
+    schema = index_schema(plan.packing.labels)
+    work = plan.packing.output / WORK
+    tables = [pq.read_table(work / f"{name}.parquet", schema=schema) for name in plan.rows]
+    index = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(schema.metadata)
+    return index.drop_columns([text for text in TEXT_COLUMNS if index[text].null_count == len(index)])
+
+
+def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -> None:
+    share = len(rejected) / num_source
+    if len(rejected) < num_source and share <= config.max_rejected:
+        return
+    listed = f"all are listed with their reasons in {config.output / 'rejected.parquet'}"
+    first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
+    if len(rejected) == num_source:
+        raise TooManyRejected(
+            f"--input {config.input}: none of its {num_source:,} images could be packed; {first}; {listed}"
+        )
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(rejected).items())
+    raise TooManyRejected(
+        f"--max-rejected {config.max_rejected:g}: {len(rejected):,} of {num_source:,} images ({share:.2%}) were "
+        f"rejected ({reasons}); {first}; {listed}. If these may be left out, repeat the command with a higher "
+        "--max-rejected: nothing is packed again. If not, mend the source and build into a new folder"
+    )
+
+
+def _reasons(rejected: pa.Table) -> dict[str, int]:
+    return dict(sorted(Counter(rejected["reason"].to_pylist()).items()))
+
+
+def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
+    totals = read_manifest(config.output)["totals"]
+    rejected = pq.read_table(config.output / "rejected.parquet")
+    _refuse_too_many(rejected, plan.num_source, config)
+    assert plan.num_source == totals["images"] + totals["rejected"], "images in = images packed + images rejected"
     return Totals(
-        num_source=num_source,
+        num_source=plan.num_source,
         num_packed=totals["images"],
         num_rejected=totals["rejected"],
         num_bytes=totals["bytes"],
         num_patients=totals["patients"],
-        rejected_by_reason=dict(reasons),
-        notes=notes,
+        rejected_by_reason=_reasons(rejected),
+        notes=plan.notes,
     )
+
+
+def _tools() -> dict[str, str]:
+    """What the bytes depend on beside the input."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue  # a decoder that this installation does without
+    return versions

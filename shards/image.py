@@ -1,17 +1,36 @@
-"""One canonical image: 8-bit single channel, shorter side as asked, antialiased, as gray baseline JPEG or PNG."""
+"""One canonical image: 8-bit single channel, size as asked, antialiased, as gray baseline JPEG or PNG.
+
+In: anything Pillow reads (modes L, P, RGB, RGBA, 1, I;16, CMYK ...), whatever the file is called, and DICOM.
+"""
 
 import io
-import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from shards import jpeg, png
+from shards.dicom import decode_dicom, is_dicom
 from shards.errors import InputError
+from shards.gray import ImageError, check_size, to_gray
+
+__all__ = ["ImageError", "ImageSpec", "StoredImage", "store_image"]
+
+# Of bombs, which are refused here, and of odd but readable metadata.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +38,20 @@ class ImageSpec:
     """How images are stored.
 
     ``size`` is the shorter side in pixels; smaller sources keep their size, because enlarging adds bytes and no
-    detail. ``quality`` is JPEG's; it is ignored for PNG.
+    detail. With ``square`` the largest centred square is cut out, and is stored as ``size`` x ``size`` pixels, also
+    where that enlarges it: all images then have one size. ``quality`` is JPEG's; it is ignored for PNG.
     """
 
     size: int = 320
+    square: bool = False
     format: Literal["jpeg", "png"] = "jpeg"
     quality: int = 95
 
     def __post_init__(self) -> None:
         if self.size < 8:
             raise InputError(f"--size {self.size}: must be at least 8 pixels")
+        if self.size > 8192:
+            raise InputError(f"--size {self.size}: must be at most 8192 pixels")
         if not 1 <= self.quality <= 100:
             raise InputError(f"--quality {self.quality}: must be from 1 to 100")
 
@@ -36,6 +59,13 @@ class ImageSpec:
     def extension(self) -> str:
         """Extension of the samples in the tar, without the dot."""
         return "jpg" if self.format == "jpeg" else "png"
+
+    def stored_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that an upright image of this size is stored with."""
+        if self.square:
+            return self.size, self.size
+        scale = min(1.0, self.size / min(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,77 +79,92 @@ class StoredImage:
     source_height: int
 
 
-class ImageError(ValueError):
-    """An image that cannot be packed; ``reason`` is its class in ``rejected.parquet``."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
     """Decodes a source image and encodes it as ``spec`` asks; bytes that already are what is asked for pass unchanged.
 
     Raises:
-        ImageError: with reason ``empty``, ``not-an-image`` or ``damaged`` (truncated or corrupt).
+        ImageError: with reason ``empty``, ``not-an-image``, ``damaged`` (truncated or corrupt), ``too-large`` (a
+            decompression bomb), ``too-small``, and for DICOM those of :func:`shards.dicom.decode_dicom`.
     """
     if not data:
         raise ImageError("empty", "the file has no bytes")
+    if is_dicom(data):
+        pixels = decode_dicom(data)
+        size = pixels.shape[1], pixels.shape[0]
+        return _store(Image.fromarray(pixels), spec, extent=size, source=size)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _store(image, data, spec)
+            return _store_opened(image, data, spec)
     except UnidentifiedImageError:
         raise ImageError("not-an-image", "no known image format") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError("damaged", str(error)) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("too-large", str(error)) from error
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+        # Pillow's decoders fail in all these ways on damaged files.
+        raise ImageError("damaged", str(error) or type(error).__name__) from error
 
 
-def _store(image: Image.Image, data: bytes, spec: ImageSpec) -> StoredImage:
-    source_width, source_height = image.size
-    turned = image.getexif().get(_ORIENTATION, 1) >= 5
-    upright = (source_height, source_width) if turned else (source_width, source_height)
-    scale = min(1.0, spec.size / min(upright))
-    width, height = (max(1, round(side * scale)) for side in upright)
-    if _is_stored_form(image, spec) and (width, height) == image.size:
-        image.load()  # decodes all of it: a truncated file must not pass
-        encoded = data
-    else:
-        # libjpeg decodes at 1/2, 1/4 or 1/8 where that still leaves twice the wanted size for the antialiasing filter
-        image.draft("L", (2 * max(width, height), 2 * max(width, height)) if scale < 0.5 else image.size)
-        gray = ImageOps.exif_transpose(to_gray(image))
-        if gray.size != (width, height):
-            gray = gray.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-        encoded = _encode(gray, spec)
-    return StoredImage(data=encoded, width=width, height=height, source_width=source_width, source_height=source_height)
+def _store_opened(image: Image.Image, data: bytes, spec: ImageSpec) -> StoredImage:
+    source_size = width, height = image.size
+    check_size(width, height)
+    if image.format == "PNG":
+        png.check_whole(data)
+    if image.mode == "L" and spec.stored_size(width, height) == source_size:
+        if spec.format == "png" and image.format == "PNG" and png.is_plain(data):
+            image.load()  # decodes all of it: what is packed can be read
+            return _unchanged(data, source_size)
+        if spec.format == "jpeg" and image.format == "JPEG" and jpeg.is_plain(data):
+            jpeg.check_whole(data, width=width, height=height)
+            return _unchanged(data, source_size)
+    # TIFF alone is turned by Pillow, when its pixels are read.
+    turn = None if image.format == "TIFF" else _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if image.format == "JPEG" and image.mode in ("L", "RGB"):
+        scale = min(1.0, spec.size / min(width, height))
+        pixels, divisor = jpeg.decode_gray(data, width=width, height=height, scale=scale)
+        return _store(
+            Image.fromarray(pixels), spec, extent=(width / divisor, height / divisor), source=source_size, turn=turn
+        )
+    gray = to_gray(image)
+    return _store(gray, spec, extent=gray.size, source=source_size, turn=turn)
 
 
-def _is_stored_form(image: Image.Image, spec: ImageSpec) -> bool:
-    if image.mode != "L" or image.getexif() or "comment" in image.info:
-        return False  # metadata may name the patient: it is left behind by encoding anew
-    if spec.format == "jpeg":
-        return image.format == "JPEG" and "progressive" not in image.info
-    return image.format == "PNG" and "transparency" not in image.info and not getattr(image, "text", None)
+def _unchanged(data: bytes, size: tuple[int, int]) -> StoredImage:
+    return StoredImage(data=data, width=size[0], height=size[1], source_width=size[0], source_height=size[1])
 
 
-def to_gray(image: Image.Image) -> Image.Image:
-    """Any PIL mode to 8-bit gray, EXIF kept. Deep images are scaled by their own bit depth, which is the smallest from
-    8 to 16 (or, beyond that, 32) bits that holds their largest value; transparency is dropped."""
-    if image.mode not in _DEEP_MODES:
-        return image if image.mode == "L" else image.convert("L")
-    pixels = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(pixels).all():
-        raise ValueError("pixels that are not finite numbers")
-    top = float(pixels.max(initial=0.0))
-    unit = image.mode == "F" and top <= 1.0
-    full_scale = 1.0 if unit else 2.0 ** max(8, math.ceil(math.log2(max(top, 1.0) + 1.0))) - 1.0
-    gray = Image.fromarray(np.clip(np.rint(pixels * (255.0 / full_scale)), 0, 255).astype(np.uint8))
-    gray.info.update(image.info)
-    return gray
+def _store(
+    gray: Image.Image,
+    spec: ImageSpec,
+    *,
+    extent: tuple[float, float],
+    source: tuple[int, int],
+    turn: Image.Transpose | None = None,
+) -> StoredImage:
+    """Sizes, turns and encodes a gray image, which takes up ``extent`` of ``gray`` where it was decoded reduced."""
+    size = spec.stored_size(*(gray.size if extent == gray.size else source))
+    left, top, right, bottom = 0.0, 0.0, *extent
+    if spec.square:
+        side = min(extent)
+        left, top = (right - side) / 2, (bottom - side) / 2
+        right, bottom = left + side, top + side
+    if gray.size != size or (left, top, right, bottom) != (0.0, 0.0, *size):
+        gray = gray.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=3.0)
+    if turn is not None:
+        gray = gray.transpose(turn)
+    return StoredImage(
+        data=_encode(gray, spec),
+        width=gray.width,
+        height=gray.height,
+        source_width=source[0],
+        source_height=source[1],
+    )
 
 
 def _encode(gray: Image.Image, spec: ImageSpec) -> bytes:
     buffer = io.BytesIO()
-    clean = Image.frombytes("L", gray.size, gray.tobytes())  # without the source's metadata
+    clean = Image.fromarray(np.asarray(gray))  # without the source's metadata
     if spec.format == "jpeg":
         clean.save(buffer, "JPEG", quality=spec.quality)
     else:

@@ -4,9 +4,7 @@ label policies are selections of rows, never copies of images.
 ``N`` rows. Row numbers count over the datasets opened, in the order given, and stay the same under selection.
 """
 
-import json
-import mmap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from shards.datasets import Datasets, Packed, Rows
 from shards.errors import InputError
 from shards.randomness import generator
-from shards.schema import FORMAT_VERSION
-from shards.tar import TarEntry, dali_index
+from shards.tar import TarEntry, dali_index, write_text
 
 LabelPolicy = Literal["ignore", "ones", "zeros"]
-Rows = npt.NDArray[np.int64]
 
 
 class ShardIndex:
@@ -31,18 +27,19 @@ class ShardIndex:
     Open with :meth:`open`; every selection is a new ``ShardIndex`` that shares the datasets.
     """
 
-    def __init__(self, datasets: "_Datasets", rows: Rows) -> None:
+    def __init__(self, datasets: Datasets, rows: Rows) -> None:
         self._datasets = datasets
         self.rows = rows
 
     @classmethod
     def open(cls, folder: str | Path, *more_folders: str | Path) -> Self:
-        """Opens one dataset folder, or several as one.
+        """Opens one dataset folder, or several as one; a folder may be a view that ``merge`` or ``subset`` wrote.
 
         Raises:
-            InputError: a folder is missing, is no dataset or has another format version.
+            InputError: a folder is missing, is no dataset or has another format version; a view whose members are gone
+                or were packed anew.
         """
-        datasets = _Datasets([Path(path) for path in (folder, *more_folders)])
+        datasets = Datasets([Path(path) for path in (folder, *more_folders)])
         return cls(datasets, np.arange(len(datasets.table), dtype=np.int64))
 
     def __len__(self) -> int:
@@ -50,17 +47,23 @@ class ShardIndex:
 
     @property
     def folders(self) -> tuple[Path, ...]:
+        """The folders that were opened."""
         return tuple(self._datasets.folders)
 
     @property
+    def packed(self) -> tuple[Packed, ...]:
+        """The packed datasets that hold the images: those opened, and the members of views."""
+        return tuple(self._datasets.packed)
+
+    @property
     def fingerprints(self) -> tuple[str, ...]:
-        """The fingerprint of each dataset opened: what was packed, and how."""
-        return tuple(self._datasets.fingerprints)
+        """The fingerprint of each packed dataset: what was packed, and how."""
+        return tuple(packed.fingerprint for packed in self._datasets.packed)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Labels of all datasets opened, without repeats."""
-        return tuple(dict.fromkeys(name for names in self._datasets.labels for name in names))
+        return tuple(dict.fromkeys(name for packed in self._datasets.packed for name in packed.labels))
 
     @property
     def table(self) -> pa.Table:
@@ -83,7 +86,8 @@ class ShardIndex:
 
     def take(self, positions: npt.ArrayLike) -> "ShardIndex":
         """The rows at these positions (or under this boolean mask) of the selection, in that order."""
-        return ShardIndex(self._datasets, self.rows[np.asarray(positions)])
+        chosen = np.asarray(positions)
+        return ShardIndex(self._datasets, self.rows[chosen if chosen.size else chosen.astype(np.int64)])
 
     def require_rows(self, what: str) -> Self:
         """This selection, if it has rows.
@@ -98,20 +102,31 @@ class ShardIndex:
         return self
 
     def fraction(
-        self, share: float, *, draw: int = 0, by: Literal["patient", "image"] = "patient", seed: int = 0
+        self,
+        share: float,
+        *,
+        draw: int = 0,
+        by: Literal["patient", "image"] = "patient",
+        seed: int = 0,
+        nested: bool = True,
     ) -> "ShardIndex":
         """A random ``share`` of the patients (or images), in row order; at least one of them.
 
-        Draws are nested: a smaller share of the same draw and seed is a subset of a larger one.
+        ``nested``: a smaller share of the same draw and seed is a subset of a larger one; otherwise draws of different
+        shares are independent.
 
         Raises:
-            InputError: the share is not in (0, 1].
+            InputError: the share is not in (0, 1], a negative draw or seed.
         """
         if not 0.0 < share <= 1.0:
             raise InputError(f"fraction {share}: must be above 0 and at most 1")
+        for field, value in (("draw", draw), ("seed", seed)):
+            if value < 0:
+                raise InputError(f"{field} {value}: must be 0 or more")
         groups = self.patients() if by == "patient" else np.arange(len(self))
         names = np.unique(groups)
-        order = generator("fraction", seed, draw).permutation(len(names))
+        address = (seed, draw) if nested else (seed, draw, round(share * 1e9))
+        order = generator("fraction", *address).permutation(len(names))
         chosen = names[order[: max(1, round(share * len(names)))]]
         return self.take(np.isin(groups, chosen))
 
@@ -143,7 +158,7 @@ class ShardIndex:
         if policy not in uncertain:
             raise InputError(f"label policy {policy!r}: must be one of {', '.join(uncertain)}")
         values = self.column(name)
-        listed = np.array([name in labels for labels in self._datasets.labels])[self._datasets.number[self.rows]]
+        listed = np.array([name in packed.labels for packed in self._datasets.packed])[self.packed_numbers()]
         values[np.isnan(values) & listed] = 0.0
         values[values == -1.0] = uncertain[policy]
         return values.astype(np.float32)
@@ -152,25 +167,32 @@ class ShardIndex:
         """Stored (width, height) of each row, (N, 2), in pixels."""
         return self._datasets.sizes[self.rows]
 
+    def packed_numbers(self) -> Rows:
+        """Position in :attr:`packed` of each row's dataset, (N,)."""
+        return self._datasets.number[self.rows]
+
     def read(self, row: int) -> memoryview:
         """Encoded bytes of the image at a row number, from a memory map of its shard."""
         return self._datasets.read(row)
+
+    def dali_entries(self) -> dict[Path, list[TarEntry]]:
+        """The selected images of each tar that holds some, in the order of the selection."""
+        by_tar: dict[Path, list[TarEntry]] = {}
+        data = self._datasets
+        for row, key in zip(self.rows.tolist(), self._column("key").to_pylist(), strict=True):
+            name = f"{key}.{data.packed[data.number[row]].extension}"
+            entry = TarEntry(name, int(data.offsets[row]), int(data.lengths[row]))
+            by_tar.setdefault(data.tars[data.tar_number[row]], []).append(entry)
+        return by_tar
 
     def write_dali_index(self, folder: str | Path) -> list[tuple[Path, Path]]:
         """Writes a DALI index for the selected rows of each shard they lie in, and returns (tar, index) paths."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        by_tar: dict[Path, list[TarEntry]] = {}
-        data = self._datasets
-        for row, key in zip(self.rows, self._column("key").to_pylist(), strict=True):
-            tar = data.tars[data.tar_number[row]]
-            extension = data.extensions[data.number[row]]
-            entry = TarEntry(f"{key}.{extension}", int(data.offsets[row]), int(data.lengths[row]))
-            by_tar.setdefault(tar, []).append(entry)
         pairs = []
-        for number, (tar, entries) in enumerate(by_tar.items()):
+        for number, (tar, entries) in enumerate(self.dali_entries().items()):
             path = target / f"{number:04d}-{tar.stem}.idx"
-            path.write_text(dali_index(entries))
+            write_text(path, dali_index(entries))
             pairs.append((tar, path))
         return pairs
 
@@ -179,71 +201,3 @@ class ShardIndex:
             known = ", ".join(self._datasets.table.column_names)
             raise InputError(f"column {name!r}: not in the index; known: {known}")
         return self._datasets.table[name].take(pa.array(self.rows))
-
-
-class _Datasets:
-    """The datasets behind selections: their joined table, and memory maps of the shards, opened at first use."""
-
-    def __init__(self, folders: list[Path]) -> None:
-        self.folders = folders
-        abouts = [_read_about(folder) for folder in folders]
-        tables = [pq.read_table(folder / "index.parquet") for folder in folders]
-        self.labels = [tuple(about["labels"]) for about in abouts]
-        self.fingerprints = [about["fingerprint"] for about in abouts]
-        self.extensions = ["jpg" if about["image"]["format"] == "jpeg" else "png" for about in abouts]
-        self.table = pa.concat_tables(tables, promote_options="default").combine_chunks()
-        self.number = np.repeat(np.arange(len(folders)), [len(table) for table in tables])
-        self.sizes = np.stack([self._integers("width"), self._integers("height")], axis=1)
-        self.offsets, self.lengths = self._integers("offset"), self._integers("length")
-        self.tars, self.tar_number = self._number_tars(tables)
-        self._maps: dict[int, memoryview] = {}
-
-    def _integers(self, name: str) -> Rows:
-        return self.table[name].to_numpy().astype(np.int64)
-
-    def _number_tars(self, tables: Iterable[pa.Table]) -> tuple[list[Path], Rows]:
-        tars: dict[Path, int] = {}
-        numbers = [
-            tars.setdefault(folder / name, len(tars))
-            for folder, table in zip(self.folders, tables, strict=True)
-            for name in table["shard"].to_pylist()
-        ]
-        return list(tars), np.array(numbers, dtype=np.int64)
-
-    def read(self, row: int) -> memoryview:
-        number = int(self.tar_number[row])
-        data = self._maps.get(number)
-        if data is None:
-            data = self._maps[number] = self._map(self.tars[number])
-        offset = int(self.offsets[row])
-        return data[offset : offset + int(self.lengths[row])]
-
-    @staticmethod
-    def _map(tar: Path) -> memoryview:
-        if not tar.is_file():
-            raise InputError(f"shard {tar}: missing; copy the whole dataset folder, or pack it again")
-        with tar.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_maps": {}}  # maps cannot be pickled; a worker opens its own
-
-
-def _read_about(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    if not folder.is_dir():
-        raise InputError(f"dataset {folder}: no such folder; pack one with: python -m shards build")
-    if not path.is_file():
-        unfinished = (folder / ".build").is_dir()
-        remedy = "its build did not finish, repeat it" if unfinished else "give the folder that `shards build` wrote"
-        raise InputError(f"dataset {folder}: no dataset.json there; {remedy}")
-    try:
-        about: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); pack the dataset again") from None
-    if about.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"dataset {folder}: format version {about.get('format_version')}, but this version of moco-cxr reads "
-            f"{FORMAT_VERSION}; pack it again with: python -m shards build"
-        )
-    return about

@@ -1,11 +1,12 @@
 """Tar shards: USTAR, one image a sample, the same bytes for the same samples; and DALI's index of such a tar."""
 
-import os
 import tarfile
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+
+from shards.aside import written_aside
 
 _HEADER_BYTES = 512
 
@@ -18,21 +19,20 @@ class TarEntry(NamedTuple):
     length: int
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, bytes]]) -> list[TarEntry]:
-    """Writes ``(name, data)`` samples to ``path``: aside first, then synced and renamed, so that ``path`` is whole or
-    absent whatever happens. Owner, times and modes are fixed."""
+def write_tar(path: Path, samples: Iterable[tuple[str, bytes]], *, aside: Path | None = None) -> list[TarEntry]:
+    """Writes ``(name, data)`` samples to ``path``, which is whole or absent whatever happens; one sample is in memory
+    at a time. Owner, times and modes are fixed. ``aside`` is the unfinished file's folder; default: that of ``path``.
+    """
     entries = []
-    aside = path.with_suffix(".tar.part")
-    with aside.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in samples:
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                entries.append(TarEntry(name, tar.offset + _HEADER_BYTES, len(data)))
-                tar.addfile(member, BytesIO(data))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with (
+        written_aside(path, folder=aside) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name, data in samples:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            entries.append(TarEntry(name, tar.offset + _HEADER_BYTES, len(data)))
+            tar.addfile(member, BytesIO(data))
     return entries
 
 
@@ -43,11 +43,7 @@ def dali_index(entries: Iterable[TarEntry]) -> str:
     return "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file aside, syncs it and renames it into place."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+def write_text(path: Path, text: str, *, aside: Path | None = None) -> None:
+    """Writes a small file, which is whole or absent whatever happens; ``aside`` as in :func:`write_tar`."""
+    with written_aside(path, folder=aside) as file:
+        file.write(text.encode())

@@ -1,18 +1,21 @@
 """NIH ChestX-ray14 (Wang et al., CVPR 2017): ``Data_Entry_2017*.csv`` (or ``.csv.gz``), the two split lists, images in
 any folders below.
 
-Two names in the header hold a comma, so it reads as 11 columns; only the first seven are used. Images are looked up on
-disk and joined with the list, because most copies of this release are partial. ``train_val_list.txt`` gives ``train``,
-``test_list.txt`` gives ``test``.
+Two names in the header hold a comma, so it reads as 11 columns; only the first seven are used. Images are looked up in
+the input and joined with the list, because most copies of this release are partial. ``train_val_list.txt`` gives
+``train``, ``test_list.txt`` gives ``test``.
 """
 
-import csv
-import gzip
-from pathlib import Path
+import re
+from pathlib import PurePosixPath
 
 from shards.errors import InputError
+from shards.files import SourceFiles
 from shards.record import Record, Rejected, make_key
-from shards.sources.release import Release, image_files
+from shards.sources.lists import Row, read_list
+from shards.sources.options import SourceOptions
+from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.release import Release, around, image_names
 
 LABELS = (
     "Atelectasis",
@@ -30,69 +33,98 @@ LABELS = (
     "Pneumonia",
     "Pneumothorax",
 )
+COLUMNS = (
+    "Image Index",
+    "Finding Labels",
+    "Follow-up #",
+    "Patient ID",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+)
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
-_OLDEST_YEARS = 110  # the 2017 list has ages up to 414
+_ENTRIES = re.compile(r"Data_Entry_2017[^/]*\.csv(\.gz)?")
 
 
-def read(root: Path) -> Release:
-    """Reads a whole or partial copy of ChestX-ray14.
+def read(files: SourceFiles, options: SourceOptions) -> Release:
+    """Reads a whole or partial copy of ChestX-ray14, from its folder or the folder around it.
 
     Raises:
         InputError: the list, or one of the split lists, is missing.
     """
-    rows = _read_entries(root)
-    splits = _read_splits(root)
+    prefix, images, others = _find(files)
+    splits = _read_splits(files, prefix)
+    wanted = {PurePosixPath(name).name for name in images}
+    rows = {}
+    num_listed = 0
+    for row in read_list(files, others[0], needed=COLUMNS):
+        num_listed += 1
+        if row.get("Image Index") in wanted:
+            rows[row["Image Index"]] = row
     records: list[Record] = []
     rejected: list[Rejected] = []
-    for path in image_files(root):
-        source_path = path.relative_to(root).as_posix()
-        if path.name not in rows:
-            message = "no row for this image in Data_Entry_2017"
-            rejected.append(Rejected(source_path=source_path, reason="no-row", message=message))
-        elif path.name not in splits:
-            message = f"in neither of {' and '.join(_LISTS.values())}"
-            rejected.append(Rejected(source_path=source_path, reason="no-split", message=message))
+    taken: dict[str, str] = {}
+    for name in images:
+        source_path, base = name.removeprefix(prefix), PurePosixPath(name).name
+        problem = _problem(rows.get(base), splits.get(base), taken.get(base))
+        if problem:
+            rejected.append(Rejected(source_path=source_path, reason=problem[0], message=problem[1]))
         else:
-            records.append(_record(rows[path.name], path, source_path, splits[path.name]))
-    num_absent = len(rows.keys() - {record.path.name for record in records})
-    notes = [f"{num_absent:,} of the {len(rows):,} listed images are not in this copy"] if num_absent else []
+            taken[base] = source_path
+            records.append(_record(rows[base], name, source_path, splits[base]))
+    num_absent = num_listed - len(rows)
+    notes = [f"{num_absent:,} of the {num_listed:,} listed images are not in this copy"] if num_absent else []
     return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
 
 
-def _read_entries(root: Path) -> dict[str, list[str]]:
-    lists = sorted(root.glob("Data_Entry_2017*.csv")) + sorted(root.glob("Data_Entry_2017*.csv.gz"))
-    if not lists:
-        raise InputError(f"--input {root}: no Data_Entry_2017*.csv there; is this the NIH ChestX-ray14 folder?")
-    with gzip.open(lists[0], "rt") if lists[0].suffix == ".gz" else lists[0].open() as file:
-        entries = csv.reader(file)
-        next(entries, None)
-        return {row[0]: row for row in entries if len(row) >= 7}
+def _find(files: SourceFiles) -> tuple[str, list[str], list[str]]:
+    """The release's root, its images, and the lists of entries there."""
+    names = files.names()
+    for prefix in around(files):
+        lists = [name for name in names if name.startswith(prefix) and _ENTRIES.fullmatch(name[len(prefix) :])]
+        if lists:
+            return prefix, [name for name in image_names(files) if name.startswith(prefix)], lists
+    raise InputError(f"--input {files.label}: no Data_Entry_2017*.csv there; is this the NIH ChestX-ray14 folder?")
 
 
-def _read_splits(root: Path) -> dict[str, str]:
+def _read_splits(files: SourceFiles, prefix: str) -> dict[str, str]:
     splits: dict[str, str] = {}
     for split, name in _LISTS.items():
-        path = root / name
-        if not path.is_file():
-            raise InputError(f"--input {root}: {name} is missing; add it, it comes with the release")
-        splits.update(dict.fromkeys(path.read_text().split(), split))
+        if not files.has(prefix + name):
+            raise InputError(f"--input {files.label}: {prefix}{name} is missing; add it, it comes with the release")
+        splits.update(dict.fromkeys(files.read(prefix + name).decode("utf-8-sig", errors="replace").split(), split))
     return splits
 
 
-def _record(row: list[str], path: Path, source_path: str, split: str) -> Record:
-    _, findings, follow_up, patient, age_text, sex, projection = row[:7]
-    found = set(findings.split("|"))
-    age = float(age_text.rstrip("Yy")) if age_text.rstrip("Yy").isdigit() else None
+def _problem(row: Row | None, split: str | None, taken: str | None) -> tuple[str, str] | None:
+    """Why an image cannot be packed, as reason and message."""
+    if row is None:
+        return "no-row", "no row for this image in Data_Entry_2017"
+    if any(column not in row.values for column in COLUMNS):
+        return "bad-row", row.problem or "a column is missing"
+    if split is None:
+        return "no-split", f"in neither of {' and '.join(_LISTS.values())}"
+    unknown = sorted(set(row["Finding Labels"].split("|")) - {*LABELS, "No Finding"})
+    if unknown:
+        return "bad-row", f"line {row.line}: unknown finding {unknown[0]!r}"
+    if taken is not None:
+        return "duplicate", f"the same image index is at {taken}"
+    return None
+
+
+def _record(row: Row, name: str, source_path: str, split: str) -> Record:
+    found = set(row["Finding Labels"].split("|"))
+    patient = row["Patient ID"]
     return Record(
-        key=make_key(path.stem),
-        path=path,
+        key=make_key(PurePosixPath(name).stem),
+        name=name,
         source_path=source_path,
         split=split,
         patient_id=patient,
-        study_id=f"{patient}/{follow_up}",
+        study_id=f"{patient}/{row['Follow-up #']}",
         view="frontal",
-        projection=projection.strip() or None,
-        sex=sex.strip() or None,
-        age=age if age is not None and age <= _OLDEST_YEARS else None,
+        projection=parse_view(row["View Position"])[1],
+        sex=parse_sex(row["Patient Gender"]),
+        age=parse_age(row["Patient Age"]),
         labels={label: int(label in found) for label in LABELS},
     )

@@ -1,12 +1,14 @@
 """What a source hands to the build: a release, read from lists and folder names only."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from shards.files import SourceFiles
 from shards.record import Record, Rejected
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm"}
+IMAGE_SUFFIXES |= {".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +22,20 @@ class Release:
     notes: list[str] = field(default_factory=list)
 
 
-def image_files(folder: Path) -> Iterator[Path]:
-    """Image files below ``folder``, by suffix, in sorted order; hidden files and folders are passed over."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield path
+def image_names(files: SourceFiles) -> list[str]:
+    """The files that are images by their suffix, in sorted order."""
+    return [name for name in files.names() if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+
+
+def around(files: SourceFiles) -> list[str]:
+    """Where a release's root can be: the input itself (``""``), then the folders directly below (``"folder/"``),
+    because zips and users often put one folder around it."""
+    return ["", *(f"{folder}/" for folder in files.folders())]
+
+
+def read_text(files: SourceFiles, name: str) -> str:
+    """A text that comes with an image; empty where it is missing or cannot be read."""
+    try:
+        return files.read(name).decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError:
+        return ""

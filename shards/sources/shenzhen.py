@@ -1,18 +1,18 @@
 """Shenzhen tuberculosis set (Jaeger et al., 2014): ``CXR_png/CHNCXR_0001_0.png`` and ``ClinicalReadings/*.txt``.
 
-The label is the last digit of the file name; the readings give sex and age in free text. The release has no split:
-65 / 15 / 20 % train / valid / test are drawn here once, by class, with a fixed seed, as in the MoCo-CXR protocol.
+The label is the last digit of the file name; the readings give sex and age in free text. The release has no split: one
+is drawn here once, by class, with a fixed seed.
 """
 
 import re
-from pathlib import Path
-
-import numpy as np
+from pathlib import PurePosixPath
 
 from shards.errors import InputError
-from shards.randomness import generator
+from shards.files import SourceFiles
 from shards.record import Record, Rejected, make_key
-from shards.sources.release import Release, image_files
+from shards.sources.options import SourceOptions
+from shards.sources.release import Release, around, image_names, read_text
+from shards.sources.split import draw_splits
 
 LABELS = ("Tuberculosis",)
 _NAME = re.compile(r"CHNCXR_(\d{4})_([01])")
@@ -21,57 +21,47 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(y|m|d)", re.IGNORECASE)
 _YEARS = {"y": 1.0, "m": 1 / 12, "d": 1 / 365}
 
 
-def read(root: Path) -> Release:
+def read(files: SourceFiles, options: SourceOptions) -> Release:
     """Reads the Shenzhen release from the folder that holds ``CXR_png``, or the folder around it.
 
     Raises:
         InputError: no ``CXR_png`` folder.
     """
-    root = _release_folder(root)
-    found: dict[str, list[tuple[str, Path]]] = {"0": [], "1": []}
+    prefix = next((prefix for prefix in around(files) if "CXR_png" in files.below(prefix).folders()), None)
+    if prefix is None:
+        raise InputError(
+            f"--input {files.label}: no folder CXR_png there or one folder below; is this the Shenzhen set?"
+        )
+    found: dict[str, list[tuple[str, str]]] = {"0": [], "1": []}
     rejected: list[Rejected] = []
-    for path in image_files(root / "CXR_png"):
-        match = _NAME.fullmatch(path.stem)
+    for image in image_names(files.below(f"{prefix}CXR_png")):
+        match = _NAME.fullmatch(PurePosixPath(image).stem)
         if match:
-            found[match[2]].append((match[1], path))
+            found[match[2]].append((match[1], image))
         else:
             message = "expected a name like CHNCXR_0001_0.png, whose last digit is the label"
-            rejected.append(Rejected(source_path=f"CXR_png/{path.name}", reason="bad-name", message=message))
+            rejected.append(Rejected(source_path=f"CXR_png/{image}", reason="bad-name", message=message))
     records = [
-        _record(path, number, int(label), split, root / "ClinicalReadings" / f"{path.stem}.txt")
+        _record(files, prefix, name, number, int(label), split)
         for label, images in found.items()
-        for (number, path), split in zip(images, _splits(len(images), int(label)), strict=True)
+        for (number, name), split in zip(
+            images, draw_splits(len(images), release="shenzhen", label=int(label)), strict=True
+        )
     ]
     return Release(labels=LABELS, records=records, rejected=rejected)
 
 
-def _release_folder(root: Path) -> Path:
-    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        if (folder / "CXR_png").is_dir():
-            return folder
-    raise InputError(f"--input {root}: no folder CXR_png there or one folder below; is this the Shenzhen set?")
-
-
-def _splits(num_images: int, label: int) -> list[str]:
-    names = np.full(num_images, "train", dtype=object)
-    order = generator("shenzhen split", label).permutation(num_images)
-    num_test, num_valid = round(0.20 * num_images), round(0.15 * num_images)
-    names[order[:num_test]] = "test"
-    names[order[num_test : num_test + num_valid]] = "valid"
-    return list(names)
-
-
-def _record(path: Path, number: str, label: int, split: str, reading: Path) -> Record:
-    text = reading.read_text(encoding="utf-8", errors="replace") if reading.is_file() else ""
-    first, _, rest = text.partition("\n")
+def _record(files: SourceFiles, prefix: str, image: str, number: str, label: int, split: str) -> Record:
+    stem = PurePosixPath(image).stem
+    first, _, rest = read_text(files, f"{prefix}ClinicalReadings/{stem}.txt").partition("\n")
     sex, age = parse_first_line(first)
     return Record(
-        key=make_key(path.stem),
-        path=path,
-        source_path=f"CXR_png/{path.name}",
+        key=make_key(stem),
+        name=f"{prefix}CXR_png/{image}",
+        source_path=f"CXR_png/{image}",
         split=split,
         patient_id=number,
-        study_id=path.stem,
+        study_id=stem,
         view="frontal",
         projection="PA",
         sex=sex,

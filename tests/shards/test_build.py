@@ -1,19 +1,22 @@
+import errno
+import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from shards.build import BuildConfig, build_dataset
+from shards.build import BuildConfig, TooManyRejected, build_dataset
 from shards.errors import InputError
+from shards.files import FolderFiles
 from shards.index import ShardIndex
+from shards.manifest import digest_holds
+from shards.sources import SOURCES
 from tests.conftest import draw_pattern, write_patterns
 
 
@@ -83,61 +86,12 @@ def test_bad_images_are_listed_and_the_build_goes_on(source, tmp_path):
     good[0].write_bytes(good[0].read_bytes()[:-200])
     good[1].write_bytes(b"")
     good[2].write_text("this is no image")
-    totals = build_dataset(config(source, tmp_path / "out"))
+    totals = build_dataset(config(source, tmp_path / "out", max_rejected=0.05))
     assert (totals.num_source, totals.num_packed, totals.num_rejected) == (60, 57, 3)
     assert totals.rejected_by_reason == {"damaged": 1, "empty": 1, "not-an-image": 1}
     rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
     assert sorted(row["source_path"] for row in rejected) == [f"train/blob/blob{i:03d}.png" for i in range(3)]
     assert all(row["message"] for row in rejected)
-
-
-def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path):
-    source = write_patterns(tmp_path / "source", {"train": 60})
-    build_dataset(config(source, tmp_path / "whole", shard_images=4))
-    out = tmp_path / "out"
-    script = (
-        "import sys; from pathlib import Path; from shards.build import *; "
-        "build_dataset(BuildConfig(source='folder', input=Path(sys.argv[1]), output=Path(sys.argv[2]), "
-        "size=48, shard_images=4, workers=1, name='patterns'))"
-    )
-    command = [sys.executable, "-c", script, str(source), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]) as process:
-        deadline = time.monotonic() + 60
-        while len(list(out.glob("train-*.tar"))) < 3 and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (out / "dataset.json").exists(), "the build had ended before it was killed"
-    with pytest.raises(InputError, match="did not finish"):
-        ShardIndex.open(out)
-    finished = {path: path.stat().st_mtime_ns for path in (out / ".build").glob("train-*.parquet")}
-    assert finished
-    build_dataset(config(source, out, shard_images=4))
-    assert contents(out) == contents(tmp_path / "whole")
-
-
-def test_finished_shards_are_not_packed_again(source, tmp_path, monkeypatch):
-    import shards.build
-
-    write = shards.build.write_tar
-    written = []
-
-    def interrupted(path, samples):
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        written.append(path.name)
-        return write(path, samples)
-
-    monkeypatch.setattr(shards.build, "write_tar", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build_dataset(config(source, tmp_path / "out"))
-    first, written[:] = list(written), []
-    monkeypatch.setattr(
-        shards.build, "write_tar", lambda path, samples: written.append(path.name) or write(path, samples)
-    )
-    build_dataset(config(source, tmp_path / "out"))
-    assert len(first) == 3
-    assert len(written) == 2
-    assert not set(first) & set(written)
 
 
 def test_repeating_a_finished_build_changes_nothing(source, tmp_path):
@@ -161,13 +115,16 @@ def test_keys_that_would_collide_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "mimic"}, "--source mimic: unknown; known sources: chexpert"),
+        ({"source": "other"}, "--source other: unknown; known sources: chexpert"),
         ({"source": "chexpert"}, "neither train.csv nor valid.csv"),
         ({"source": "nih"}, "no Data_Entry_2017"),
         ({"source": "shenzhen"}, "no folder CXR_png"),
         ({"shard_images": 0}, "--shard-images 0"),
         ({"workers": 0}, "--workers 0"),
         ({"size": 3}, "--size 3"),
+        ({"max_rejected": 1.5}, "--max-rejected 1.5"),
+        ({"keep_text": True}, "--keep-text"),
+        ({"address": "tcp://here:1"}, "--address tcp://here:1: loky has no cluster"),
     ],
 )
 def test_wrong_options_are_named(source, tmp_path, options, message):
@@ -184,6 +141,9 @@ def test_missing_and_occupied_folders(source, tmp_path):
     build_dataset(config(source, tmp_path / "out"))
     with pytest.raises(InputError, match="other input or options"):
         build_dataset(config(source, tmp_path / "out", size=40))
+    (source / "train" / "blob" / "more.png").write_bytes(b"more")
+    with pytest.raises(InputError, match="the source .* has changed"):
+        build_dataset(config(source, tmp_path / "out"))
 
 
 def test_nothing_to_pack(tmp_path):
@@ -191,9 +151,69 @@ def test_nothing_to_pack(tmp_path):
     with pytest.raises(InputError, match="no images"):
         build_dataset(config(tmp_path / "source", tmp_path / "out"))
     (tmp_path / "source" / "blob" / "a.png").write_text("no image")
-    with pytest.raises(InputError, match="none of its 1 images could be packed; first: blob/a.png"):
-        build_dataset(config(tmp_path / "source", tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(TooManyRejected, match="none of its 1 images could be packed; first: blob/a.png"):
+        build_dataset(config(tmp_path / "source", tmp_path / "out", max_rejected=1.0))
+    with pytest.raises(InputError, match="did not finish"):
+        ShardIndex.open(tmp_path / "out")
+
+
+def test_too_many_rejections_fail_the_build_and_keep_its_work(source, tmp_path, monkeypatch):
+    import shards.build
+
+    for path in sorted((source / "train" / "blob").glob("*.png"))[:3]:
+        path.write_bytes(b"")
+    with pytest.raises(TooManyRejected, match=r"3 of 60 images \(5.00%\) were rejected \(empty 3\)"):
+        build_dataset(config(source, tmp_path / "out", max_rejected=0.049))
+    assert len(pq.read_table(tmp_path / "out" / "rejected.parquet")) == 3
+    with pytest.raises(InputError, match="did not finish"):
+        ShardIndex.open(tmp_path / "out")
+    monkeypatch.setattr(shards.build, "write_shard", None)  # nothing is packed again
+    assert build_dataset(config(source, tmp_path / "out", max_rejected=0.05)).num_packed == 57
+    assert not (tmp_path / "out" / ".build").exists()
+
+
+def test_a_shard_without_images_leaves_no_tar(source, tmp_path):
+    for path in (source / "test").rglob("*.png"):
+        path.write_text("no image")
+    totals = build_dataset(config(source, tmp_path / "out", max_rejected=0.5))
+    assert (totals.num_packed, totals.num_rejected) == (40, 20)
+    assert not list((tmp_path / "out").glob("test-*"))
+
+
+def test_every_file_has_its_checksum(source, tmp_path):
+    build_dataset(config(source, tmp_path / "out"))
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    found = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in contents(tmp_path / "out").items()
+        if name != "dataset.json"
+    }
+    assert about["files"] == found
+    assert digest_holds(tmp_path / "out")
+
+
+def test_missing_and_unreadable_files_are_rejected(source, tmp_path, monkeypatch):
+    names = [f"train/blob/blob{number:03d}.png" for number in range(3)]
+    for name in names:
+        (source / name).unlink()
+    (source / names[0]).symlink_to("nowhere.png")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (source / names[1]).symlink_to(tmp_path / "secret.png")
+    read = FolderFiles.read
+
+    def denied(self, name):
+        if name == "train/clear/clear000.png":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return read(self, name)
+
+    monkeypatch.setattr(FolderFiles, "read", denied)
+    totals = build_dataset(config(source, tmp_path / "out", max_rejected=0.1))
+    assert totals.rejected_by_reason == {"bad-path": 1, "missing": 1, "unreadable": 1}
+    assert (totals.num_source, totals.num_packed) == (59, 56)
+
+
+def test_source_names_are_those_of_the_option():
+    assert sorted(get_args(get_type_hints(BuildConfig)["source"])) == sorted(SOURCES)
 
 
 def test_command_line_shows_one_line_for_a_mistake(tmp_path):
@@ -212,7 +232,7 @@ def test_command_line_shows_one_line_for_a_mistake(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
-        f"error: --input {tmp_path / 'none'}: no such folder; give the folder that holds the nih release"
+        f"error: --input {tmp_path / 'none'}: no such folder or zip; give the folder that holds the release, or its zip"
     ]
 
 

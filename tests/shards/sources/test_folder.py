@@ -1,7 +1,12 @@
+import os
+import zipfile
+
 import pytest
 
 from shards.errors import InputError
+from shards.files import open_files
 from shards.sources import read_release
+from shards.sources.options import SourceOptions
 
 
 def tree(root, *paths):
@@ -20,7 +25,7 @@ def test_split_and_class_folders(tmp_path):
         "test/NORMAL/d.png",
         "train/NORMAL/notes.txt",
     )
-    release = read_release("folder", root)
+    release = read_release("folder", open_files(root), SourceOptions())
     assert release.labels == ("NORMAL", "SICK")
     assert {(r.source_path, r.split, tuple(r.labels.items())) for r in release.records} == {
         ("train/NORMAL/a.jpeg", "train", (("NORMAL", 1), ("SICK", 0))),
@@ -32,7 +37,9 @@ def test_split_and_class_folders(tmp_path):
 
 
 def test_class_folders_alone_and_unlabelled_images(tmp_path):
-    release = read_release("folder", tree(tmp_path, "SICK/deep/a.png", "b.png", ".cache/c.png"))
+    release = read_release(
+        "folder", open_files(tree(tmp_path, "SICK/deep/a.png", "b.png", ".cache/c.png")), SourceOptions()
+    )
     assert release.labels == ("SICK",)
     assert {(r.source_path, r.split, tuple(r.labels)) for r in release.records} == {
         ("SICK/deep/a.png", "train", ("SICK",)),
@@ -41,10 +48,43 @@ def test_class_folders_alone_and_unlabelled_images(tmp_path):
 
 
 def test_images_beside_the_splits_are_rejected_with_a_reason(tmp_path):
-    release = read_release("folder", tree(tmp_path, "train/SICK/a.png", "b.png"))
+    release = read_release("folder", open_files(tree(tmp_path, "train/SICK/a.png", "b.png")), SourceOptions())
     assert [(row.source_path, row.reason) for row in release.rejected] == [("b.png", "no-split")]
 
 
 def test_splits_mixed_with_classes_are_refused(tmp_path):
     with pytest.raises(InputError, match="'NORMAL' beside split folders"):
-        read_release("folder", tree(tmp_path, "train/SICK/a.png", "NORMAL/b.png"))
+        read_release("folder", open_files(tree(tmp_path, "train/SICK/a.png", "NORMAL/b.png")), SourceOptions())
+
+
+def test_what_is_no_image_by_its_name_is_told(tmp_path):
+    found = read_release("folder", open_files(tree(tmp_path, "SICK/a.png", "SICK/a.txt", "list.csv")), SourceOptions())
+    assert found.notes == ["2 files without an image's suffix were left out, such as SICK/a.txt"]
+
+
+def test_names_of_any_kind(tmp_path):
+    long = "/".join(["x" * 200] * 4) + "/long.png"
+    names = ["SÏCK/ä b.png", "SÏCK/肺.dcm", f"SÏCK/{long}"]
+    root = tree(tmp_path, *names)
+    try:
+        tree(root, os.fsdecode(b"S\xffCK/\xfe.png"))
+    except OSError:
+        pytest.skip("this file system takes no names that are not UTF-8")
+    files = open_files(root)
+    found = read_release("folder", files, SourceOptions())
+    assert len(found.records) == 4
+    for record in found.records:
+        assert files.has(record.name)
+        assert record.key.isascii()
+        for text in (record.source_path, record.patient_id, *record.labels):
+            text.encode("utf-8")
+    assert r"S\udcffCK" in found.labels
+
+
+def test_a_zip_is_read_as_the_folder_is(tmp_path):
+    root = tree(tmp_path / "in", "train/SICK/a.png", "test/SICK/b.png", "test/WELL/c.png")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in root.rglob("*"):
+            archive.write(path, path.relative_to(root))
+    found = [read_release("folder", open_files(path), SourceOptions()) for path in (root, tmp_path / "in.zip")]
+    assert found[0] == found[1]

@@ -3,7 +3,9 @@ import gzip
 import pytest
 
 from shards.errors import InputError
+from shards.files import open_files
 from shards.sources import read_release
+from shards.sources.options import SourceOptions
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -30,7 +32,7 @@ def release(tmp_path):
 
 
 def test_rows_join_with_the_images_that_are_there(release):
-    found = read_release("nih", release)
+    found = read_release("nih", open_files(release), SourceOptions())
     first, second, third = sorted(found.records, key=lambda record: record.key)
     assert (first.split, first.patient_id, first.study_id, first.projection) == ("train", "1", "1/0", "PA")
     assert {label for label, value in first.labels.items() if value} == {"Cardiomegaly", "Effusion"}
@@ -40,7 +42,7 @@ def test_rows_join_with_the_images_that_are_there(release):
 
 
 def test_what_is_missing_is_said(release):
-    found = read_release("nih", release)
+    found = read_release("nih", open_files(release), SourceOptions())
     assert [(row.source_path, row.reason) for row in found.rejected] == [
         ("images_001/images/00009999_000.png", "no-row")
     ]
@@ -49,11 +51,49 @@ def test_what_is_missing_is_said(release):
 
 def test_an_image_in_neither_list_is_rejected(release):
     (release / "test_list.txt").write_text("")
-    found = read_release("nih", release)
+    found = read_release("nih", open_files(release), SourceOptions())
     assert [row.reason for row in found.rejected] == ["no-split", "no-row"]
 
 
 def test_the_split_lists_are_needed(release):
     (release / "test_list.txt").unlink()
     with pytest.raises(InputError, match="test_list.txt is missing"):
-        read_release("nih", release)
+        read_release("nih", open_files(release), SourceOptions())
+
+
+def test_the_older_list_has_one_more_comma_and_ages_in_months(release):
+    (release / "Data_Entry_2017_v2020.csv.gz").unlink()
+    rows = [ROWS[0].replace(",57,", ",010M,"), ROWS[1], ROWS[2], ROWS[3]]
+    lines = [HEADER.replace("spacing", "Spacing") + ",", *(row + "," for row in rows)]
+    (release / "Data_Entry_2017.csv").write_text("\r\n".join(lines) + "\r\n")
+    found = read_release("nih", open_files(release), SourceOptions())
+    assert len(found.records) == 3
+    first = next(record for record in found.records if record.key == "00000001_000")
+    assert (first.age, first.projection) == (pytest.approx(10 / 12), "PA")
+
+
+def test_short_rows_unknown_findings_and_copies_are_rejected(release):
+    with gzip.open(release / "Data_Entry_2017_v2020.csv.gz", "wt") as file:
+        rows = [ROWS[0].replace("Effusion", "Efusion"), "00000001_001.png,No Finding,1", *ROWS[2:]]
+        file.write("\n".join([HEADER, *rows]) + "\n")
+    (release / "images_002").mkdir()
+    (release / "images_002" / "00000002_000.png").touch()
+    found = read_release("nih", open_files(release), SourceOptions())
+    assert [record.source_path for record in found.records] == ["images_001/images/00000002_000.png"]
+    reasons = {row.source_path.split("/")[-1]: (row.reason, row.message) for row in found.rejected}
+    assert reasons["00000001_000.png"] == ("bad-row", "line 2: unknown finding 'Efusion'")
+    assert reasons["00000001_001.png"] == ("bad-row", "line 3 has 3 fields, the header 11")
+    assert reasons["00000002_000.png"][0] == "duplicate"
+    assert reasons["00009999_000.png"][0] == "no-row"
+
+
+def test_the_folder_around_the_release_serves_too(release):
+    (release / "around").mkdir()
+    for path in list(release.iterdir()):
+        if path.name != "around":
+            path.rename(release / "around" / path.name)
+    files = open_files(release)
+    found = read_release("nih", files, SourceOptions())
+    assert len(found.records) == 3
+    assert all(files.has(record.name) for record in found.records)
+    assert found.records[0].source_path == "images_001/images/00000001_000.png"

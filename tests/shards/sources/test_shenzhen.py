@@ -2,7 +2,9 @@ from collections import Counter
 
 import pytest
 
+from shards.files import open_files
 from shards.sources import read_release
+from shards.sources.options import SourceOptions
 from shards.sources.shenzhen import parse_first_line
 
 
@@ -37,7 +39,7 @@ def release(tmp_path):
 
 
 def test_label_from_the_name_and_text_from_the_reading(release):
-    found = read_release("shenzhen", release)
+    found = read_release("shenzhen", open_files(release), SourceOptions())
     by_key = {record.key: record for record in found.records}
     assert by_key["CHNCXR_0001_0"].labels == {"Tuberculosis": 0}
     diseased = by_key["CHNCXR_0200_1"]
@@ -48,7 +50,10 @@ def test_label_from_the_name_and_text_from_the_reading(release):
 
 def test_split_is_65_15_20_by_class_and_fixed(release):
     splits = [
-        Counter((record.split, record.labels["Tuberculosis"]) for record in read_release("shenzhen", root).records)
+        Counter(
+            (record.split, record.labels["Tuberculosis"])
+            for record in read_release("shenzhen", open_files(root), SourceOptions()).records
+        )
         for root in (release, release.parent)
     ]
     assert splits[0] == splits[1]

@@ -1,0 +1,49 @@
+"""What a user can tell a source beyond where the release is; every source names the options that it reads."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from shards.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Options of single sources: ``reports`` of mimic, all others of table."""
+
+    reports: Path | None = None
+    """mimic: folder or zip of the report texts (files/p10/p10003502/s50084553.txt); fills the column indication."""
+    csv: Path | None = None
+    """table: the list of images, a .csv, .tsv or .csv.gz: a name inside the input, or a path."""
+    path_column: str | None = None
+    """table: column that names the image, relative to the input."""
+    path_template: str = "{}"
+    """table: how the file is named, with {} for what the column holds, such as 'images/{}.dcm'."""
+    patient_column: str | None = None
+    """table: column of the patient; without it each image counts as a patient of its own."""
+    study_column: str | None = None
+    """table: column of the study; without it each image counts as a study of its own."""
+    split_column: str | None = None
+    """table: column that says train, valid (also val, validate, validation, dev) or test; without it all is train."""
+    view_column: str | None = None
+    """table: column of the view or projection, such as frontal, lateral, PA, AP, LL."""
+    sex_column: str | None = None
+    """table: column of the sex."""
+    age_column: str | None = None
+    """table: column of the age in years, or as in DICOM (010M)."""
+    label_columns: tuple[str, ...] = ()
+    """table: columns that are labels, each with 1, 0, -1 (uncertain) or nothing; or words such as yes, negative."""
+    label_list_column: str | None = None
+    """table: column that lists the findings present, such as 'Edema|Effusion'; those it lacks are absent."""
+    label_separator: str = "|"
+    """table: what stands between the findings of the list column."""
+    indication_column: str | None = None
+    """table: column of the indication, the question that the image is to answer."""
+    findings_column: str | None = None
+    """table: column of the report's findings."""
+
+    def refuse_unused(self, source: str, used: frozenset[str]) -> None:
+        """Raises InputError for an option that was given and that ``source`` would pass over."""
+        for option in fields(self):
+            if option.name not in used and getattr(self, option.name) != option.default:
+                flag = "--" + option.name.replace("_", "-")
+                raise InputError(f"{flag}: --source {source} does not read it; leave it out, or check --source")

@@ -1,0 +1,94 @@
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pydicom.uid import JPEG2000Lossless
+
+from shards.build import BuildConfig, build_dataset
+from shards.files import open_files
+from shards.sources import read_release
+from shards.sources.options import SourceOptions
+from tests.shards.dicom_files import PLANTED, dicom_bytes, report_bytes
+
+PIXELS = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """An archive's export: names without suffix, a directory file, a report, another device's image, a text."""
+    images = {
+        "PAT0/ST0/IM0": dicom_bytes(PIXELS, bits=12, PatientSex="F", PatientAge="027Y", ViewPosition="PA"),
+        "PAT0/ST0/IM1.dcm": dicom_bytes(PIXELS, bits=12, PatientSex="F", PatientAge="027Y", ViewPosition="LL"),
+        "PAT1/ST0/IM0.DCM": dicom_bytes(PIXELS, bits=12, syntax=JPEG2000Lossless, PatientID="MRN-0002"),
+        "PAT2/SR.dcm": report_bytes(),
+        "PAT2/CT.dcm": dicom_bytes(PIXELS, bits=12, Modality="CT"),
+        "PAT2/no.dcm": b"not a DICOM file",
+        "PAT2/cut.dcm": dicom_bytes(PIXELS, bits=12)[:-1000],
+        "DICOMDIR": dicom_bytes(PIXELS, bits=12),
+        "readme.txt": b"text",
+    }
+    for name, data in images.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(data)
+    return tmp_path / "tree"
+
+
+def test_headers_give_the_listed_columns(tree):
+    found = read_release("dicom", open_files(tree), SourceOptions())
+    by_path = {record.source_path: record for record in found.records}
+    assert sorted(by_path) == ["PAT0/ST0/IM0", "PAT0/ST0/IM1.dcm", "PAT1/ST0/IM0.DCM", "PAT2/cut.dcm"]
+    first = by_path["PAT0/ST0/IM0"]
+    assert (first.patient_id, first.study_id, first.sex, first.age) == ("MRN-0001", "1.2.826.0.1.77", "F", 27)
+    assert (first.view, first.projection, first.split, dict(first.labels)) == ("frontal", "PA", "train", {})
+    assert (by_path["PAT0/ST0/IM1.dcm"].view, by_path["PAT0/ST0/IM1.dcm"].projection) == ("lateral", "LL")
+    assert "PAT0" not in first.key
+    assert len({record.key for record in found.records}) == 4
+
+
+def test_what_is_no_radiograph_is_rejected_with_its_reason(tree):
+    found = read_release("dicom", open_files(tree), SourceOptions())
+    assert {row.source_path: row.reason for row in found.rejected} == {
+        "PAT2/SR.dcm": "no-pixels",
+        "PAT2/CT.dcm": "other-modality",
+        "PAT2/no.dcm": "not-dicom",
+    }
+    assert found.notes == ["2 files that are no DICOM images were left out, such as DICOMDIR"]
+
+
+def test_a_zip_of_the_tree(tree, tmp_path):
+    with zipfile.ZipFile(tmp_path / "tree.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in tree.rglob("*"):
+            archive.write(path, path.relative_to(tree))
+    found = [read_release("dicom", open_files(path), SourceOptions()).records for path in (tree, tmp_path / "tree.zip")]
+    assert found[0] == found[1]
+
+
+def test_only_headers_are_read(tree, monkeypatch):
+    files = open_files(tree)
+    monkeypatch.setattr(type(files), "read", lambda *_: pytest.fail("read a whole file"))
+    assert len(read_release("dicom", files, SourceOptions()).records) == 4
+
+
+def everything_in(folder: Path) -> str:
+    """All that a dataset's files say: bytes as they are, and what compressed tables hold."""
+    texts = [path.name + path.read_bytes().decode("latin-1") for path in sorted(folder.rglob("*")) if path.is_file()]
+    texts += [
+        str(pq.read_table(path).to_pydict()) + str(pq.read_schema(path).metadata) for path in folder.rglob("*.parquet")
+    ]
+    return "\n".join(texts)
+
+
+def test_nothing_else_of_a_header_reaches_a_dataset(tree, tmp_path):
+    (tree / "PAT2" / "no.dcm").unlink()
+    for name in ("PAT2/SR.dcm", "PAT2/CT.dcm", "PAT2/cut.dcm"):
+        assert b"Plantedname" in (tree / name).read_bytes()
+    config = BuildConfig(source="dicom", input=tree, output=tmp_path / "out", size=32, workers=1, max_rejected=1.0)
+    totals = build_dataset(config)
+    assert (totals.num_packed, totals.num_rejected) == (3, 3)
+    said = everything_in(tmp_path / "out")
+    assert "MRN-0001" in said, "the patient's number is a column"
+    for planted in [*PLANTED.values(), "Planted private value", "PLANTED CREATOR"]:
+        assert planted not in said
+    assert "planted" not in said.lower()

@@ -1,0 +1,48 @@
+import pytest
+
+from shards.sources.patient import parse_age, parse_sex, parse_view
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("58", 58),
+        ("058Y", 58),
+        ("010M", 10 / 12),
+        ("002W", 14 / 365.25),
+        ("004D", 4 / 365.25),
+        ("0", 0),
+        ("33.5", 33.5),
+        (" 45 years ", 45),
+        ("414", None),
+        ("", None),
+        ("Y", None),
+        ("-3", None),
+    ],
+)
+def test_ages(text, years):
+    assert parse_age(text) == (None if years is None else pytest.approx(years))
+
+
+@pytest.mark.parametrize(("text", "sex"), [("Male", "M"), ("f", "F"), ("O", None), ("Unknown", None), ("", None)])
+def test_sexes(text, sex):
+    assert parse_sex(text) == sex
+
+
+@pytest.mark.parametrize(
+    ("text", "view", "projection"),
+    [
+        ("PA", "frontal", "PA"),
+        ("ap", "frontal", "AP"),
+        ("AP AXIAL", "frontal", "AP AXIAL"),
+        ("Frontal", "frontal", None),
+        ("LATERAL", "lateral", None),
+        ("Lateral", "lateral", None),
+        ("LL", "lateral", "LL"),
+        ("LEFT LATERAL", "lateral", "LEFT LATERAL"),
+        ("LAO", None, "LAO"),
+        ("", None, None),
+    ],
+)
+def test_views(text, view, projection):
+    assert parse_view(text) == (view, projection)

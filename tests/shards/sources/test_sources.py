@@ -1,0 +1,71 @@
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from shards import sources
+from shards.build import BuildConfig
+from shards.errors import InputError
+from shards.files import open_files
+from shards.sources import SOURCES, Source, read_release
+from shards.sources.options import SourceOptions
+from tests.shards.sources import example_source
+
+EXAMPLE = Path(example_source.__file__)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    monkeypatch.setitem(SOURCES, "example", Source(example_source.read))
+    (tmp_path / "labels.csv").write_text("file,patient,fold,Effusion\na,p1,1,1\nb,p1,5,?\nc,p2,2,often\nd,p2\n")
+    return open_files(tmp_path)
+
+
+def test_the_example_of_contributing(example):
+    found = read_release("example", example, SourceOptions())
+    assert [(record.name, record.split, record.labels["Effusion"]) for record in found.records] == [
+        ("images/a.png", "train", 1),
+        ("images/b.png", "test", -1),
+    ]
+    assert [(row.source_path, row.reason) for row in found.rejected] == [
+        ("images/c.png", "bad-row"),
+        ("images/d.png", "bad-row"),
+    ]
+
+
+def test_contributing_shows_the_example_as_it_is_tested():
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) < 60
+    contributing = Path(__file__).parents[3] / "CONTRIBUTING.md"
+    if not contributing.is_file():
+        pytest.skip("no CONTRIBUTING.md in this tree")
+    assert text in contributing.read_text()
+
+
+def test_the_command_line_offers_all_sources():
+    assert set(get_args(get_type_hints(BuildConfig)["source"])) == set(SOURCES)
+
+
+def test_each_source_says_which_options_it_reads():
+    known = set(get_type_hints(SourceOptions))
+    used = [source.options for source in SOURCES.values()]
+    assert set().union(*used) == known, "an option that no source reads, or the other way round"
+
+
+def test_unknown_and_empty_inputs(tmp_path):
+    with pytest.raises(InputError, match="--source other: unknown; known sources: chexpert, dicom, folder"):
+        read_release("other", open_files(tmp_path), SourceOptions())
+    with pytest.raises(InputError, match="no images of a folder release found"):
+        read_release("folder", open_files(tmp_path), SourceOptions())
+
+
+def test_a_file_listed_twice_is_packed_once(example, tmp_path):
+    lines = "file,patient,fold,Effusion\n" + "a,p1,1,1\n" * 3 + "a,p1,1,0\n../../x,p1,1,0\n"
+    (tmp_path / "labels.csv").write_text(lines)
+    found = sources.read_release("example", example, SourceOptions())
+    assert [record.labels["Effusion"] for record in found.records] == [1]
+    assert [(row.source_path, row.reason) for row in found.rejected] == [
+        ("images/a.png", "duplicate"),
+        ("images/../../x.png", "bad-path"),
+    ]
+    assert found.notes == ["2 rows repeat another word for word and were left out"]

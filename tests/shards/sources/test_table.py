@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+
+from shards.errors import InputError
+from shards.files import open_files
+from shards.sources import read_release
+from shards.sources.options import SourceOptions
+
+CSV = """\ufeffimage,patient,exam,fold,view,sex,age,Effusion,Edema,findings,why
+images/a.png,p1,e1,train,PA,F,058Y,1,,Mass|Nodule,cough
+.\\images\\b.png,p1,e1,val,Lateral,Male,40,-1,no,,fever
+images/c.png,p2,e2,test,,,,0.0,Yes,Mass,
+"""
+MAPPED = {
+    "path_column": "image",
+    "patient_column": "patient",
+    "study_column": "exam",
+    "split_column": "fold",
+    "view_column": "view",
+    "sex_column": "sex",
+    "age_column": "age",
+    "label_columns": ("Effusion", "Edema"),
+    "label_list_column": "findings",
+    "indication_column": "why",
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    for name in "abcd":
+        (tmp_path / "in" / "images" / f"{name}.png").touch()
+    (tmp_path / "in" / "list.csv").write_text(CSV, encoding="utf-8")
+    return tmp_path / "in"
+
+
+def read(root, **options):
+    defaults = {"csv": "list.csv"} | MAPPED
+    options = defaults | options
+    return read_release("table", open_files(root), SourceOptions(**(options | {"csv": Path(options["csv"])})))
+
+
+def test_columns_are_mapped_by_flags(root):
+    found = read(root)
+    assert found.labels == ("Effusion", "Edema", "Mass", "Nodule")
+    first, second, third = found.records
+    assert (first.name, first.patient_id, first.study_id, first.split) == ("images/a.png", "p1", "e1", "train")
+    assert (first.view, first.projection, first.sex, first.age) == ("frontal", "PA", "F", 58)
+    assert first.labels == {"Effusion": 1, "Mass": 1, "Nodule": 1}
+    assert first.indication == "cough"
+    assert (second.name, second.split, second.view, second.sex) == ("images/b.png", "valid", "lateral", "M")
+    assert second.labels == {"Effusion": -1, "Edema": 0, "Mass": 0, "Nodule": 0}
+    assert third.labels == {"Effusion": 0, "Edema": 1, "Mass": 1, "Nodule": 0}
+    assert found.notes == ["1 images are not in list.csv and were left out, such as images/d.png"]
+
+
+def test_a_template_and_a_list_elsewhere(root):
+    elsewhere = root.parent / "names.tsv"
+    elsewhere.write_text("id\tlabel\na\t1\nb\t0\n")
+    options = SourceOptions(csv=elsewhere, path_column="id", path_template="images/{}.png", label_columns=("label",))
+    found = read_release("table", open_files(root), options)
+    assert [(record.name, record.labels) for record in found.records] == [
+        ("images/a.png", {"label": 1}),
+        ("images/b.png", {"label": 0}),
+    ]
+    assert len({record.patient_id for record in found.records}) == 2
+    assert {record.split for record in found.records} == {"train"}
+
+
+def test_rows_that_cannot_be_read_are_rejected(root):
+    (root / "list.csv").write_text(
+        CSV + "/etc/passwd,,,train,,,,,,,\n../x.png,,,train,,,,,,,\nimages/d.png,,,train,,,,often,,,\n"
+        "images/e.png,,,holdout,,,,,,,\nimages/f.png,p\n,,,train,,,,,,,\nimages/a.png,p9,e1,train,PA,F,58,1,,,\n",
+        encoding="utf-8",
+    )
+    found = read(root)
+    assert len(found.records) == 3
+    assert [(row.source_path, row.reason) for row in found.rejected] == [
+        ("images/d.png", "bad-row"),
+        ("images/e.png", "bad-row"),
+        ("images/f.png", "bad-row"),
+        ("list.csv:10", "bad-row"),
+        ("/etc/passwd", "bad-path"),
+        ("../x.png", "bad-path"),
+        ("images/a.png", "duplicate"),
+    ]
+    assert "Effusion is 'often'; expected 1, 0, -1 or nothing" in found.rejected[0].message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"csv": "none.csv"}, "--csv none.csv: no such file"),
+        ({"age_column": "years"}, "column 'years' is missing; it has 'image', 'patient'"),
+        ({"path_column": None}, "give --csv and --path-column"),
+        ({"path_template": "images/x.png"}, r"--path-template images/x.png: must hold \{\} once"),
+        ({"label_columns": ("Effusion", "Mass")}, "'Mass' is missing"),
+        ({"label_separator": ""}, "--label-separator"),
+    ],
+)
+def test_wrong_options_are_named(root, options, message):
+    with pytest.raises(InputError, match=message):
+        read(root, **options)
+
+
+def test_options_of_another_source_are_refused(root):
+    with pytest.raises(InputError, match="--path-column: --source folder does not read it"):
+        read_release("folder", open_files(root), SourceOptions(path_column="image"))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00\x00\x01", b"\x1f\x8b\x08\x00broken"])
+def test_what_is_no_list(root, data):
+    name = "list.csv.gz" if data.startswith(b"\x1f") else "list.csv"
+    (root / name).write_bytes(data)
+    with pytest.raises(InputError, match=rf"{name}.*(missing|cannot be read)"):
+        read(root, csv=name)
