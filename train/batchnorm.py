@@ -6,27 +6,30 @@ together with the key shuffle of :mod:`train.shuffle`, break the link on one dev
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Layer = TypeVar("Layer", bound=nn.Module)
-Norm = TypeVar("Norm", bound=nn.BatchNorm2d)
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
 
 
-class SplitBatchNorm2d(nn.BatchNorm2d):
+class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm with separate statistics for each of ``num_groups`` equal, contiguous parts of the batch.
 
-    In training, part g (samples g*B/G to (g+1)*B/G) is normalised as by an ``nn.BatchNorm2d`` of its own, and the
+    In training, part g (samples g*B/G to (g+1)*B/G) is normalised as by an ordinary batch norm of its own, and the
     running statistics move to the mean of the groups' updates. In evaluation it is an ordinary batch norm. Parameters
-    and buffers have the names and shapes of ``nn.BatchNorm2d``, so a state dict converts one to one.
+    and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
 
     Cost: none measurable on a CPU; the parts stay contiguous in both memory formats, and one copy joins them.
     """
 
     num_groups: int
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions from (B, C) on."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
@@ -48,48 +51,64 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return torch.cat(parts)
 
 
-def split_batchnorm(module: nn.Module, num_groups: int) -> nn.Module:
-    """Turns every ``nn.BatchNorm2d`` of ``module`` into a :class:`SplitBatchNorm2d`; in place."""
+class SplitBatchNorm1d(SplitBatchNorm):
+    """Over (B, C) features."""
 
-    def split(layer: nn.BatchNorm2d) -> nn.Module:
-        new = _like(layer, SplitBatchNorm2d)
+
+class SplitBatchNorm2d(SplitBatchNorm):
+    """Over (B, C, H, W) feature maps."""
+
+
+_SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
+    nn.BatchNorm1d: SplitBatchNorm1d,
+    nn.BatchNorm2d: SplitBatchNorm2d,
+}
+_ORDINARY: dict[type[nn.Module], type[BatchNorm]] = {
+    SplitBatchNorm1d: nn.BatchNorm1d,
+    SplitBatchNorm2d: nn.BatchNorm2d,
+}
+
+
+def split_batchnorm(module: nn.Module, num_groups: int) -> nn.Module:
+    """Turns every batch norm of ``module`` into a :class:`SplitBatchNorm`; in place."""
+
+    def split(layer: Any) -> nn.Module:
+        new = _like(layer, _SPLIT[type(layer)])
         new.num_groups = num_groups
         return new
 
-    return _replace(module, nn.BatchNorm2d, split)
+    return _replace(module, tuple(_SPLIT), split)
 
 
 def ordinary_batchnorm(module: nn.Module) -> nn.Module:
     """Undoes :func:`split_batchnorm`, keeping weights and running statistics; in place."""
-    return _replace(module, SplitBatchNorm2d, lambda layer: _like(layer, nn.BatchNorm2d))
+    return _replace(module, tuple(_ORDINARY), lambda layer: _like(layer, _ORDINARY[type(layer)]))
 
 
 def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
-    """Turns every ``nn.BatchNorm2d`` of ``module`` into an ``nn.GroupNorm`` that keeps weight and bias; in place.
+    """Turns every batch norm of ``module`` into an ``nn.GroupNorm`` that keeps weight and bias; in place.
 
     Group norm looks at one image at a time and so cannot leak, at some loss of accuracy for residual networks.
     """
 
-    def convert(layer: nn.BatchNorm2d) -> nn.Module:
-        new = nn.GroupNorm(num_groups, layer.num_features, eps=layer.eps)
-        new.load_state_dict({"weight": layer.weight, "bias": layer.bias})
-        return new.to(layer.weight.device).train(layer.training)
+    def convert(layer: Any) -> nn.Module:
+        new = nn.GroupNorm(num_groups, layer.num_features, eps=layer.eps, affine=layer.affine)
+        if layer.affine:
+            new.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+        return new.to(layer.running_mean.device).train(layer.training)
 
-    return _replace(module, nn.BatchNorm2d, convert)
+    return _replace(module, tuple(_SPLIT), convert)
 
 
-def _like(layer: nn.BatchNorm2d, kind: type[Norm]) -> Norm:
-    new = kind(layer.num_features, eps=layer.eps, momentum=layer.momentum).to(layer.weight.device)
+def _like(layer: Any, kind: type[Norm]) -> Norm:
+    new = kind(layer.num_features, eps=layer.eps, momentum=layer.momentum, affine=layer.affine)
     new.load_state_dict(layer.state_dict())
-    return new.train(layer.training)
+    return new.to(layer.running_mean.device).train(layer.training)
 
 
-def _replace(module: nn.Module, kind: type[Layer], convert: Callable[[Layer], nn.Module]) -> nn.Module:
-    if isinstance(module, kind):
+def _replace(module: nn.Module, kinds: tuple[type[nn.Module], ...], convert: Callable[[Any], nn.Module]) -> nn.Module:
+    if isinstance(module, kinds):
         return convert(module)
     for name, child in module.named_children():
-        if isinstance(child, kind):
-            setattr(module, name, convert(child))
-        else:
-            _replace(child, kind, convert)
+        setattr(module, name, _replace(child, kinds, convert))
     return module

@@ -55,6 +55,10 @@ class MethodConfig:
     """Width of the embedding that is contrasted."""
     projector_hidden: int = 0
     """Width of the projector's hidden layer; 0 is the width of the encoder's features."""
+    projector_norm: bool = False
+    """Batch norm behind both layers of the projector, as in MoCo v3 (Chen et al. 2021). Without it, large steps at a
+    random start can move all embeddings together, away from the older keys in the queue, instead of telling images
+    apart: pretext accuracy near 100 % with uniformity near 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from train.config import MethodConfig
 class Embedder(nn.Module):
     """Takes views (B, 1, H, W) to normalised fp32 embeddings (B, D) and to pooled features (B, F).
 
-    The projector is MoCo v2's: Linear, ReLU, Linear, without batch norm. It is thrown away after pretraining.
+    The projector is MoCo v2's: Linear, ReLU, Linear; with ``projector_norm`` each Linear is followed by a batch norm,
+    the last one without scale and shift, as in MoCo v3. It is thrown away after pretraining.
     """
 
     def __init__(self, encoder: nn.Module, config: MethodConfig, *, seed: int, channels_last: bool) -> None:
@@ -21,9 +22,11 @@ class Embedder(nn.Module):
         self.channels_last = channels_last
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.projector = nn.Sequential(
-                nn.Linear(num_features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, config.embedding)
-            )
+            first, last = nn.Linear(num_features, hidden), nn.Linear(hidden, config.embedding)
+        layers: list[nn.Module] = [first, nn.ReLU(inplace=True), last]
+        if config.projector_norm:
+            layers = [first, nn.BatchNorm1d(hidden), layers[1], last, nn.BatchNorm1d(config.embedding, affine=False)]
+        self.projector = nn.Sequential(*layers)
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
         if self.channels_last:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.batchnorm import split_batchnorm
+from train.batchnorm import group_norm, split_batchnorm
 from train.config import PretrainConfig, norm_strategy
 from train.encoders import build_encoder
 from train.loss import info_nce
@@ -41,12 +41,13 @@ class MoCo:
             weights=config.encoder.weights,
             norm="group" if strategy == "group" else "batch",
         )
+        query: nn.Module = Embedder(encoder, config.method, seed=self.seed, channels_last=config.encoder.channels_last)
         if strategy == "split":
-            encoder = split_batchnorm(encoder, config.norm.num_groups)
+            query = split_batchnorm(query, config.norm.num_groups)
+        elif strategy == "group":
+            query = group_norm(query)
         self.strategy = strategy
-        self.query: nn.Module = Embedder(
-            encoder, config.method, seed=self.seed, channels_last=config.encoder.channels_last
-        ).to(world.device)
+        self.query = query.to(world.device)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.negatives = KeyQueue(
             config.method.queue_size, config.method.embedding, seed=self.seed, device=world.device
