@@ -13,11 +13,13 @@ run() {
 
 [ -d "$out/phantom/Shenzhen" ] || {
     rm -rf "$out/phantom"
-    run python -m shards phantom --output "$out/phantom" --chexpert-patients 800 --shenzhen-size 320
+    run python -m shards phantom --output "$out/phantom" --chexpert-patients 600 \
+        --chexpert-valid-patients 500 --shenzhen-size 320
 }
 run python -m shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-small" --output "$out/data/chexpert" --size 128
 run python -m shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
-run deepspeed train/pretrain.py small_resnet18 --data "$out/data/chexpert" --output "$out/run"
+run deepspeed --quiet train/pretrain.py small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
+    --run.epochs 8
 run python -m eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
     --fraction 0.02 0.1 1 --output "$out/results/effusion.json" >/dev/null
 run python -m eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \

@@ -88,11 +88,13 @@ def ordinary_batchnorm(module: nn.Module) -> nn.Module:
 def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
     """Turns every batch norm of ``module`` into an ``nn.GroupNorm`` that keeps weight and bias; in place.
 
-    Group norm looks at one image at a time and so cannot leak, at some loss of accuracy for residual networks.
+    Group norm looks at one image at a time and so cannot leak, at some loss of accuracy for residual networks. Features
+    (B, C), as in a projector, become one group.
     """
 
     def convert(layer: Any) -> nn.Module:
-        new = nn.GroupNorm(num_groups, layer.num_features, eps=layer.eps, affine=layer.affine)
+        groups = 1 if isinstance(layer, nn.BatchNorm1d) else num_groups
+        new = nn.GroupNorm(groups, layer.num_features, eps=layer.eps, affine=layer.affine)
         if layer.affine:
             new.load_state_dict({"weight": layer.weight, "bias": layer.bias})
         return new.to(layer.running_mean.device).train(layer.training)
