@@ -33,6 +33,14 @@ def test_split_equals_a_batchnorm_for_each_group(memory_format: torch.memory_for
     torch.testing.assert_close(split.running_var, torch.stack([norm.running_var for norm in groups]).mean(0))
 
 
+def test_split_features_without_scale_and_shift_equal_a_batchnorm_for_each_group() -> None:
+    split = split_batchnorm(nn.Sequential(nn.BatchNorm1d(6, affine=False)), 4)
+    features = torch.randn(16, 6)
+    expected = torch.cat([nn.BatchNorm1d(6, affine=False)(part) for part in features.chunk(4)])
+    torch.testing.assert_close(split(features), expected)
+    assert type(ordinary_batchnorm(split)[0]) is nn.BatchNorm1d
+
+
 def test_a_group_does_not_see_the_others() -> None:
     split = split_batchnorm(make_norm(), 2)
     images = torch.randn(8, 6, 5, 5)
@@ -61,6 +69,10 @@ def test_conversion_there_and_back_is_one_to_one() -> None:
 def test_group_norm_replaces_every_batchnorm() -> None:
     network = group_norm(torchvision.models.resnet18())
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    features = torch.randn(3, 32)
+    torch.testing.assert_close(
+        group_norm(nn.BatchNorm1d(32, affine=False))(features), nn.functional.layer_norm(features, (32,))
+    )
     network.eval()
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-4)

@@ -12,15 +12,15 @@ from train.deepspeed_config import deepspeed_config
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])
 def test_mixed_precision_is_autocast_and_never_casts_modules(precision: str, dtype: str) -> None:
-    made = deepspeed_config(RunConfig(zero_stage=2, gradient_clipping=1.0), precision=precision, optimizer="adam")
+    made = deepspeed_config(RunConfig(zero_stage=2), precision=precision, optimizer="adam")
     assert made["torch_autocast"] == {"enabled": True, "dtype": dtype}
     assert not {"bf16", "fp16", "zero_allow_untested_optimizer"} & made.keys()
     assert made["zero_optimization"]["stage"] == 2
-    assert made["gradient_clipping"] == 1.0
 
 
 def test_fp32_and_sgd() -> None:
-    made = deepspeed_config(RunConfig(), precision="fp32", optimizer="sgd")
+    made = deepspeed_config(RunConfig(gradient_clipping=1.0), precision="fp32", optimizer="sgd")
+    assert made["gradient_clipping"] == 1.0
     assert "torch_autocast" not in made
     assert made["zero_allow_untested_optimizer"]
 
@@ -59,3 +59,8 @@ def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, messa
 def test_missing_json(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         deepspeed_config(replace(RunConfig(), deepspeed=tmp_path / "no.json"), precision="bf16", optimizer="adam")
+
+
+def test_refuses_to_clip_scaled_gradients() -> None:
+    with pytest.raises(InputError, match="run.gradient_clipping 1: with fp16 and ZeRO"):
+        deepspeed_config(RunConfig(zero_stage=1, gradient_clipping=1.0), precision="fp16", optimizer="adam")

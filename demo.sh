@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The main job on phantom chest X-rays: draw, pack, pretrain, probe. `make demo` installs and calls this; every command
+# is shown as you would type it. Repeating it continues where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")"
+out=${1:-demo}
+begin=$SECONDS
+
+run() {
+    printf '\n[%3d s] $ %s\n' "$((SECONDS - begin))" "$(printf '%q ' "$@" | sed "s/\\\\ / /g")"
+    "$@"
+}
+
+[ -d "$out/phantom/Shenzhen" ] || {
+    rm -rf "$out/phantom"
+    run python -m shards phantom --output "$out/phantom" --chexpert-patients 600 \
+        --chexpert-valid-patients 500 --shenzhen-size 320
+}
+run python -m shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-small" --output "$out/data/chexpert" --size 128
+run python -m shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
+run deepspeed --quiet train/pretrain.py small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
+    --run.epochs 8
+run python -m eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
+    --fraction 0.02 0.1 1 --output "$out/results/effusion.json" >/dev/null
+run python -m eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
+    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis.json" >/dev/null
+run python -m eval table "$out/results/effusion.json" "$out/results/tuberculosis.json"
+
+cat <<END
+
+Written in $((SECONDS - begin)) s:
+  $out/phantom    CheXpert-like and Shenzhen-like releases (procedural images, no patients)
+  $out/data       the packed datasets: tar shards, DALI indexes, index.parquet, rejected.parquet
+  $out/run        the run: encoder.safetensors, model_card.md, metrics.jsonl, tensorboard/, checkpoints/
+  $out/results    the evaluations as JSON
+END

@@ -1,0 +1,1 @@
+"""Momentum-contrast pretraining under DeepSpeed."""

@@ -1,0 +1,87 @@
+"""The DeepSpeed configuration: generated from ours, with the user's own JSON merged over it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shards.errors import InputError
+from train.config import RunConfig
+from train.precision import DTYPES
+
+# Settings that the loop relies on, and the field that sets each.
+_OURS = {
+    "train_batch_size": "run.batch_size",
+    "train_micro_batch_size_per_gpu": "run.batch_size",
+    "gradient_accumulation_steps": "run.gradient_accumulation",
+    "torch_autocast": "run.precision",
+    "optimizer": "optimizer.*",
+    "scheduler": "schedule.*",
+}
+_CASTS = "casts the weights, so that small updates round away and batch norm loses precision"
+
+
+def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[str, Any]:
+    """The configuration for ``deepspeed.initialize``.
+
+    Mixed precision is ``torch_autocast`` and never ``bf16`` or ``fp16``, which cast modules: weights, batch norm and
+    optimiser state stay fp32.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``fp16``, resolved.
+        optimizer: name of the optimiser.
+
+    Raises:
+        InputError: the user's JSON cannot be read, or says what would break the method.
+    """
+    generated: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": run.batch_size,
+        "gradient_accumulation_steps": run.gradient_accumulation,
+        "gradient_clipping": run.gradient_clipping,
+        "zero_optimization": {"stage": run.zero_stage},
+        "steps_per_print": 10**9,  # our own monitor reports
+    }
+    if precision in DTYPES:
+        generated["torch_autocast"] = {"enabled": True, "dtype": str(DTYPES[precision]).removeprefix("torch.")}
+    if optimizer == "sgd":
+        generated["zero_allow_untested_optimizer"] = True
+    merged = generated if run.deepspeed is None else _merge(generated, _read(run.deepspeed))
+    if precision == "fp16" and merged["gradient_clipping"] and merged["zero_optimization"]["stage"]:
+        raise InputError(
+            f"run.gradient_clipping {merged['gradient_clipping']:g}: with fp16 and ZeRO, DeepSpeed clips gradients "
+            "still multiplied by the loss scale; use run.precision bf16, run.zero_stage 0 or no clipping"
+        )
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"run.deepspeed {path}: no such file")
+    try:
+        own = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"run.deepspeed {path}: is no JSON ({error})") from None
+    if not isinstance(own, dict):
+        raise InputError(f"run.deepspeed {path}: is no JSON object")
+    for name, field in _OURS.items():
+        if name in own:
+            raise InputError(f"run.deepspeed {path}: {name} is set by --{field}; take it out of the file")
+    for name in ("bf16", "bfloat16", "fp16"):
+        if isinstance(own.get(name), dict) and own[name].get("enabled"):
+            raise InputError(
+                f"run.deepspeed {path}: {name}.enabled {_CASTS}; take it out and use --run.precision {name[:2]}16"
+            )
+    stage = own.get("zero_optimization", {}).get("stage", 0)
+    if stage not in (0, 1, 2):
+        raise InputError(
+            f"run.deepspeed {path}: zero_optimization.stage {stage} would leave each process a part of the query's "
+            "weights, so the momentum encoder could not follow them; use 0, 1 or 2"
+        )
+    return own
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged

@@ -1,0 +1,87 @@
+"""The encoder that a run leaves behind: ``encoder.safetensors``, with all that is needed to use it in its header.
+
+encoder = load_encoder("runs/first").encoder     # torchvision's ResNet18 with one input channel and no classifier
+features = encoder(views)                        # (B, 1, H, W) normalised -> (B, F)
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from pipeline.views import ViewSpec
+from shards.errors import InputError
+from train.config import from_mapping
+from train.encoders import build_encoder
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedEncoder:
+    """``encoder`` in evaluation mode on the CPU; ``views`` it was trained on; everything else the header says."""
+
+    encoder: nn.Module
+    name: str
+    views: ViewSpec
+    metadata: dict[str, Any]
+
+
+def save_encoder(
+    path: str | Path, encoder: nn.Module, *, name: str, views: ViewSpec, norm: str = "batch", **metadata: Any
+) -> None:
+    """Writes the weights and running statistics of ``encoder`` under torchvision's names.
+
+    Args:
+        name: as :func:`train.encoders.build_encoder` knows it.
+        views: of the pretraining; normalisation and size are what evaluation needs of it.
+        norm: ``batch`` or ``group``. Split batch norm counts as ``batch``: its state is the same.
+        metadata: anything that JSON can hold.
+    """
+    header = {"format_version": FORMAT_VERSION, "name": name, "norm": norm, "views": dataclasses.asdict(views)}
+    header |= {"num_features": encoder.num_features, **metadata}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    partial = Path(path).with_suffix(".partial")
+    save_file(tensors, partial, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
+    os.replace(partial, path)
+
+
+def load_encoder(path: str | Path) -> LoadedEncoder:
+    """Reads what :func:`save_encoder` wrote; ``path`` is the file or the run folder around it.
+
+    Raises:
+        InputError: no such file, not one of ours, another format version, or weights that do not match key by key.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"encoder {path}: no such file or run folder")
+    file = path / "encoder.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"encoder {file}: not there; the run has not finished, repeat its command")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            raw = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no dictionary)
+    except SafetensorError as error:
+        raise InputError(f"encoder {file}: is no safetensors file ({error})") from None
+    if not {"format_version", "name", "norm", "views"} <= raw.keys():
+        raise InputError(f"encoder {file}: has no moco-cxr header; give a file that train/pretrain.py wrote")
+    metadata: dict[str, Any] = {key: json.loads(value) for key, value in raw.items() if key != "format"}
+    if metadata["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"encoder {file}: format version {metadata['format_version']}, but this version of moco-cxr reads "
+            f"{FORMAT_VERSION}; export it again"
+        )
+    views = from_mapping(ViewSpec, metadata["views"], "views.")
+    encoder = build_encoder(metadata["name"], norm=metadata["norm"])
+    try:
+        encoder.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"encoder {file}: does not fit {metadata['name']}: {error}") from None
+    return LoadedEncoder(encoder=encoder.eval(), name=metadata["name"], views=views, metadata=metadata)

@@ -1,0 +1,50 @@
+"""The folder of a run: its config, and whether a command continues it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shards.errors import InputError
+from train.config import PretrainConfig, differing_fields, from_yaml, to_yaml
+
+# What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
+_FREE = {"output", "data", "run.checkpoint_every", "run.keep_checkpoints", "run.log_every", "run.loader_threads"}
+
+
+def check_run_folder(config: PretrainConfig) -> None:
+    """Refuses to continue a run under other settings. Moved data is fine: its contents are checked on their own.
+
+    Raises:
+        InputError: the folder holds a run of another config, or something else than a run.
+    """
+    folder = _folder(config)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: is a file; give a folder")
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return
+    try:
+        before = from_yaml(path.read_text())
+    except InputError as error:
+        raise InputError(
+            f"--output {folder}: its config.yaml is not of this version ({error}); give a new folder"
+        ) from None
+    differing = [name for name in differing_fields(before, config) if name not in _FREE]
+    if differing:
+        raise InputError(
+            f"--output {folder}: holds a run with other settings ({', '.join(differing)}); repeat its command as it "
+            "was, or give a new folder"
+        )
+
+
+def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any]) -> None:
+    """Creates the folder with ``config.yaml`` and ``ds_config.json``."""
+    folder = _folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "ds_config.json").write_text(json.dumps(ds_config, indent=2) + "\n")
+
+
+def _folder(config: PretrainConfig) -> Path:
+    assert config.output is not None
+    return config.output
