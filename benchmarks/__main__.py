@@ -3,6 +3,7 @@
 python -m benchmarks hotpath --device cuda
 python -m benchmarks loader --data DATASET --size 64
 python -m benchmarks packing --nih NIH_FOLDER
+python -m benchmarks index
 python -m benchmarks all --quick
 """
 
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import torch
@@ -17,6 +19,7 @@ import tyro
 
 from benchmarks import hotpath, loader, packing
 from benchmarks.hotpath import HotpathConfig
+from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
 from benchmarks.loader import LoaderConfig
 from benchmarks.packing import PackingConfig
 from benchmarks.result import Comparison, write_result
@@ -45,6 +48,7 @@ def main() -> None:
         "hotpath": run_hotpath,
         "loader": run_loader,
         "packing": run_packing,
+        "index": run_index,
         "all": run_all,
     }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m benchmarks")
@@ -66,6 +70,19 @@ def run_packing(config: Annotated[PackingConfig, tyro.conf.OmitArgPrefixes], out
     """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory."""
     comparisons, memory = packing.run(config)
     _report("packing", "cpu", comparisons, output, remarks=memory)
+
+
+def run_index(rows: int = CHEXPERT_ROWS, turns: int = 5, output: Path | None = None) -> None:
+    """The index at CheXpert's size: opening, a patient-level fraction, peak memory; one fresh process a turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_synthetic_index(Path(folder) / "data", rows)
+        measured = [measure_index(dataset) for _ in range(turns)]
+    lines = [
+        f"{name.replace('_', ' ')}: median {median(values):.3g}, from {min(values):.3g} to {max(values):.3g}"
+        for name in ("open_seconds", "parquet_seconds", "fraction_seconds", "import_seconds", "peak_megabytes")
+        for values in [[getattr(turn, name) for turn in measured]]
+    ]
+    _report("index", "cpu", [], output, remarks=[f"index of {rows:,} rows, {turns} turns", *lines])
 
 
 def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
