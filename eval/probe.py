@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 from eval.stats import auroc
 
@@ -22,6 +23,8 @@ DEFAULT_STRENGTH = 1e-2
 _NUM_FOLDS = 5
 # Newton steps converge in about five where L-BFGS needs hundreds at weak penalties.
 _SOLVER = "newton-cholesky"
+# Below some ten thousand images of 512 features, threads of the linear algebra wait for each other more than they work.
+_SIZE_WORTH_THREADS = 5_000_000
 _MIN_PATIENTS_PER_CLASS = 5 * _NUM_FOLDS
 
 
@@ -55,11 +58,17 @@ def fit_probe(
     # others on the test images.
     varies = deviation > 1e-6 * np.abs(mean)
     scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
-    inputs = (features - mean) * scale
+    inputs, test_inputs = (features - mean) * scale, (test_features - mean) * scale
+    if len(inputs) < inputs.shape[1]:
+        # The weights lie in the span of the labelled images (representer theorem): in its axes the fit is the same,
+        # and small.
+        span = np.linalg.svd(inputs, full_matrices=False)[2]
+        inputs, test_inputs = inputs @ span.T, test_inputs @ span.T
     is_cross_validated = _num_patients_of_rarer_class(labels, patients) >= _MIN_PATIENTS_PER_CLASS
-    strength = _best_strength(inputs, labels, patients, seed=seed) if is_cross_validated else DEFAULT_STRENGTH
-    model = _fit(LogisticRegression(C=strength, solver=_SOLVER), inputs, labels)
-    scores = model.decision_function((test_features - mean) * scale)
+    with threadpool_limits(1 if inputs.size < _SIZE_WORTH_THREADS else None, user_api="blas"):
+        strength = _best_strength(inputs, labels, patients, seed=seed) if is_cross_validated else DEFAULT_STRENGTH
+        model = _fit(LogisticRegression(C=strength, solver=_SOLVER), inputs, labels)
+    scores = model.decision_function(test_inputs)
     return Probe(scores=scores, strength=strength, is_cross_validated=is_cross_validated)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from eval.probe import DEFAULT_STRENGTH, STRENGTHS, fit_probe
 from eval.stats import auroc, bootstrap
@@ -83,3 +85,14 @@ def test_same_seed_same_probe() -> None:
     labels, features = balanced(200, 1), features_of(balanced(200, 1), seed=3)
     first, second = (fit_probe(features, labels, np.arange(200), features, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_fewer_images_than_features_are_fitted_as_by_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    features, test_features = random.normal(size=(30, 100)), random.normal(size=(20, 100))
+    labels = (features[:, 0] > 0).astype(float)
+    probe = fit_probe(features, labels, np.arange(30), test_features)
+    scaler = StandardScaler().fit(features)
+    reference = LogisticRegression(C=probe.strength, tol=1e-10, max_iter=10_000).fit(scaler.transform(features), labels)
+    expected = reference.decision_function(scaler.transform(test_features))
+    np.testing.assert_allclose(probe.scores, expected, rtol=1e-3, atol=1e-4)
