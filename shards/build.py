@@ -190,7 +190,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
         "shard_images": config.shard_images,
         "tools": tools,
     }
-    write_manifest(output, about, files)
+    write_manifest(output, about, files, aside=work)
 
 
 def _join_rows(plan: Plan) -> pa.Table:

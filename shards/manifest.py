@@ -25,12 +25,15 @@ def file_checksum(path: Path) -> Checksum:
         return {"bytes": file.tell(), "sha256": digest.hexdigest()}
 
 
-def write_manifest(folder: Path, about: Mapping[str, Any], files: Mapping[str, Checksum] | None = None) -> None:
-    """Writes ``about`` to the folder's ``dataset.json`` with the checksums of its ``files`` and the digest."""
+def write_manifest(
+    folder: Path, about: Mapping[str, Any], files: Mapping[str, Checksum] | None = None, *, aside: Path | None = None
+) -> None:
+    """Writes ``about`` to the folder's ``dataset.json`` with the checksums of its ``files`` and the digest; in the
+    folder ``aside`` first, default beside it."""
     named = {name: value for name, value in about.items() if name not in ("files", "digest")}
     text = json.dumps(named | {"files": dict(sorted((files or {}).items())), "digest": ""}, indent=2) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_text(folder / MANIFEST, _with_digest(text, "", digest))
+    write_text(folder / MANIFEST, _with_digest(text, "", digest), aside=aside)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

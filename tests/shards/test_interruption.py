@@ -310,3 +310,21 @@ def test_two_builds_of_one_folder_do_not_mix(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shards.shard, "write_tar", meanwhile)
     build_dataset(config(source, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "index.parquet", "rejected.parquet", "train-000001.tar"])
+def test_killed_just_before_a_file_takes_its_place_nothing_is_left_over(tmp_path, name):
+    source = write_patterns(tmp_path / "source", {"train": 20})
+    build_dataset(config(source, tmp_path / "whole"))
+    code = (
+        "import os, pathlib\n"
+        "replace = pathlib.Path.replace\n"
+        "def killed(self, target):\n"
+        f"    os._exit(9) if pathlib.Path(target).name == {name!r} else replace(self, target)\n"
+        f"pathlib.Path.replace = killed\n{SCRIPT}"
+    )
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out"), "1"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    assert done.returncode == 9, done.stderr
+    build_dataset(config(source, tmp_path / "out"))
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
