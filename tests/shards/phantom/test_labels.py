@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from shards.phantom.labels import LABELS, draw_illness, draw_severities, draw_train_labels, valid_labels
+from shards.phantom.labels import draw_illness, draw_severities, draw_train_labels, valid_labels
+from shards.sources.chexpert import LABELS
 
 
 @pytest.fixture(scope="module")
