@@ -23,7 +23,7 @@ from shards.errors import InputError, run_command
 from shards.filter import filter_rows
 from shards.index import ShardIndex
 from shards.phantom import PhantomConfig, write_phantom
-from shards.preview import contact_sheet
+from shards.preview import contact_sheet, save_sheet
 from shards.stats import dataset_stats
 from shards.stats_text import stats_text
 from shards.tar import write_text
@@ -140,10 +140,8 @@ def preview(
         tile: Side of an image's square in pixels.
         seed: Which random images.
     """
-    if output.suffix.lower() != ".png":
-        raise InputError(f"--output {output}: must end in .png")
     sheet = contact_sheet(_select(datasets, where), columns=columns, rows=rows, tile=tile, seed=seed)
-    _write(output, lambda: sheet.save(output, "PNG"))
+    save_sheet(sheet, output)
     print(f"written: {output} ({sheet.width}x{sheet.height} px)")
 
 

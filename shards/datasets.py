@@ -1,5 +1,7 @@
 """What is behind a ``ShardIndex``: packed datasets, views of them, their joined table, and memory maps of the shards.
 
+A dataset can be a folder here or, named by an address, elsewhere: then its shards are fetched when they are first read.
+
 A view is a dataset folder without shards: its ``dataset.json`` lists ``members``, each with a path relative to the
 folder and the fingerprint that the member had. A merged view holds nothing else; a subset also has an ``index.parquet``
 of the chosen rows, whose column ``member`` counts in ``members``.
@@ -7,10 +9,11 @@ of the chosen rows, whose column ``member`` counts in ``members``.
 
 import mmap
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,66 +21,157 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.address import Address
+from shards.cache import Cache, share
 from shards.errors import InputError
 from shards.manifest import read_manifest
+from shards.remote import OnBytes, RemoteFolder
 
 Rows = npt.NDArray[np.int64]
 MEMBER = "member"
+_INDEX = "index.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """One dataset folder that holds shards."""
+    """One dataset folder that holds shards; ``folder`` is where a ``remote`` one is cached."""
 
     folder: Path
     labels: tuple[str, ...]
     extension: str
     fingerprint: str
+    remote: RemoteFolder | None = None
 
 
 class Datasets:
-    """Dataset folders opened as one: ``table`` of all rows, ``packed`` datasets, ``number`` of each row's in it."""
+    """Dataset folders opened as one: ``table`` of all rows, ``packed`` datasets, ``number`` of each row's in it.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    Threads may share it. A copy in another process maps, and fetches, by itself.
+    """
+
+    def __init__(self, folders: Sequence[Path | Address], cache: Cache | None = None) -> None:
         self.folders = list(folders)
-        self.packed, self.table, self.number = _join([_load(folder, above=()) for folder in folders])
+        self.cache = cache or Cache.at()
+        loaded = [_load(_home(folder, self.cache), self.cache, above=()) for folder in folders]
+        self.packed, self.table, self.number = _join(loaded)
+        self.folder_number = np.repeat(np.arange(len(loaded)), [len(table) for _, table, _ in loaded])
         self.sizes = np.stack([self._integers("width"), self._integers("height")], axis=1)
         self.offsets, self.lengths = self._integers("offset"), self._integers("length")
-        self.tars, self.tar_number = self._number_tars()
-        self._maps: dict[int, memoryview] = {}
+        self.checksums = self._integers("crc32")
+        self.tars, self.tar_remotes, self.tar_number = self._number_tars()
+        self._forget()
 
     def read(self, row: int) -> memoryview:
-        """Encoded bytes of the image at a row number."""
+        """Encoded bytes of the image at a row number.
+
+        Raises:
+            InputError: its shard is missing, or cannot be fetched.
+        """
         number = int(self.tar_number[row])
         data = self._maps.get(number)
         if data is None:
-            data = self._maps[number] = self._map(self.tars[number])
+            data = self._mapped(number)
         offset = int(self.offsets[row])
         return data[offset : offset + int(self.lengths[row])]
+
+    def hold(self, number: int, *, stop: threading.Event, on_bytes: OnBytes) -> BinaryIO:
+        """Has the shard of a remote dataset in the cache and mapped. It is not evicted until the file is closed.
+
+        Raises:
+            InputError: it cannot be fetched; the next read of it says so too.
+            Stopped: ``stop`` was set.
+        """
+        while True:
+            self._mapped(number, stop=stop, on_bytes=on_bytes)
+            try:
+                file = self.tars[number].open("rb")
+            except FileNotFoundError:  # evicted in between
+                self.drop(number)
+                continue
+            if share(file.fileno()):
+                return file
+            file.close()
+            self.drop(number)
+
+    def drop(self, number: int) -> None:
+        """Lets go of the map of a shard. What was read from it stays readable."""
+        with self._locks[number]:
+            self._maps.pop(number, None)
+            self._inodes.pop(number, None)
+
+    def _mapped(
+        self, number: int, *, stop: threading.Event | None = None, on_bytes: OnBytes | None = None
+    ) -> memoryview:
+        tar, remote = self.tars[number], self.tar_remotes[number]
+        with self._locks[number]:
+            data = self._maps.get(number)
+            if data is not None:
+                return data
+            if number in self._failures:
+                raise self._failures.pop(number)
+            if remote is None:
+                data = self._maps[number] = _map_local(tar)
+                return data
+            try:
+                file = remote.open_file(tar.name, stop=stop, on_bytes=on_bytes)
+            except InputError as error:
+                if stop is not None:  # nobody waits for a read-ahead: whoever reads the shard next is told
+                    self._failures[number] = error
+                raise
+            with file:
+                data = self._maps[number] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self._inodes[number] = os.fstat(file.fileno()).st_ino
+        self._drop_evicted()
+        return data
+
+    def _drop_evicted(self) -> None:
+        """Lets go of maps whose files are gone from the cache: only then the disk has their room again."""
+        for number, inode in list(self._inodes.items()):
+            try:
+                is_gone = self.tars[number].stat().st_ino != inode
+            except FileNotFoundError:
+                is_gone = True
+            if is_gone and self._inodes.get(number) == inode:
+                self.drop(number)
 
     def _integers(self, name: str) -> Rows:
         return self.table[name].to_numpy().astype(np.int64)
 
-    def _number_tars(self) -> tuple[list[Path], Rows]:
-        """The tars that the rows lie in, and a number of each row in them, (N,)."""
+    def _number_tars(self) -> tuple[list[Path], list[RemoteFolder | None], Rows]:
+        """The tars that the rows lie in, whence each can be fetched, and a number of each row in them, (N,)."""
         names = pc.dictionary_encode(self.table["shard"]).combine_chunks()
         codes = self.number * max(1, len(names.dictionary)) + np.asarray(names.indices, dtype=np.int64)
         used, numbers = np.unique(codes, return_inverse=True)
-        tars = [
-            self.packed[code // len(names.dictionary)].folder / names.dictionary[code % len(names.dictionary)].as_py()
-            for code in used.tolist()
-        ]
-        return tars, numbers.astype(np.int64)
+        tars, remotes = [], []
+        for code in used.tolist():
+            packed = self.packed[code // len(names.dictionary)]
+            tars.append(packed.folder / names.dictionary[code % len(names.dictionary)].as_py())
+            remotes.append(packed.remote)
+        return tars, remotes, numbers.astype(np.int64)
 
-    @staticmethod
-    def _map(tar: Path) -> memoryview:
-        if not tar.is_file():
-            raise InputError(f"shard {tar}: missing; copy the whole dataset folder, or pack it again")
-        with tar.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    def _forget(self) -> None:
+        """No map, no lock: as new, or as it arrives in another process."""
+        self._maps: dict[int, memoryview] = {}
+        self._inodes: dict[int, int] = {}
+        self._failures: dict[int, InputError] = {}
+        self._locks = [threading.Lock() for _ in self.tars]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_maps": {}}  # maps cannot be pickled; a worker opens its own
+        state = dict(self.__dict__)
+        for name in ("_maps", "_inodes", "_failures", "_locks"):  # they cannot be pickled; a worker makes its own
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+
+def _map_local(tar: Path) -> memoryview:
+    if not tar.is_file():
+        raise InputError(f"shard {tar}: missing; copy the whole dataset folder, or pack it again")
+    with tar.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def member_entry(view: Path, packed: Path, fingerprint: str) -> dict[str, str]:
@@ -96,7 +190,7 @@ def read_index(folder: Path) -> pa.Table:
     Raises:
         InputError: it is missing or cannot be read.
     """
-    path = folder / "index.parquet"
+    path = folder / _INDEX
     try:
         return pq.read_table(path)
     except FileNotFoundError:
@@ -108,38 +202,64 @@ def read_index(folder: Path) -> pa.Table:
 _Loaded = tuple[list[Packed], pa.Table, Rows]
 
 
-def _load(folder: Path, *, above: tuple[Path, ...]) -> _Loaded:
+@dataclass(frozen=True, kw_only=True)
+class _Home:
+    """A dataset folder, here or elsewhere, and what its ``dataset.json`` says."""
+
+    where: Path | Address
+    folder: Path
+    remote: RemoteFolder | None
+    about: Mapping[str, Any]
+
+
+def _home(where: Path | Address, cache: Cache) -> _Home:
+    remote = RemoteFolder.open(where, cache) if isinstance(where, Address) else None
+    folder = remote.folder if remote is not None else Path(str(where))
+    return _Home(where=where, folder=folder, remote=remote, about=read_manifest(folder))
+
+
+def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
     """Packed datasets, rows, and the number of each row's packed dataset."""
-    about = read_manifest(folder)
+    about, where = home.about, home.where
     if "members" not in about:
-        table = read_index(folder)
-        extension = "jpg" if about["image"]["format"] == "jpeg" else "png"
+        table = _read_index(home)
         packed = Packed(
-            folder=folder, labels=tuple(about["labels"]), extension=extension, fingerprint=about["fingerprint"]
+            folder=home.folder,
+            labels=tuple(about["labels"]),
+            extension="jpg" if about["image"]["format"] == "jpeg" else "png",
+            fingerprint=about["fingerprint"],
+            remote=home.remote,
         )
         return [packed], table, np.zeros(len(table), dtype=np.int64)
-    if folder.resolve() in above:
-        raise InputError(f"dataset {folder}: is a member of itself; merge its members anew")
-    loaded = [_load_member(folder, member, above=(*above, folder.resolve())) for member in about["members"]]
-    if not (folder / "index.parquet").is_file():
+    name = str(where.resolve()) if isinstance(where, Path) else str(where)
+    if name in above:
+        raise InputError(f"dataset {where}: is a member of itself; merge its members anew")
+    loaded = [_load_member(where, member, cache, above=(*above, name)) for member in about["members"]]
+    if not (home.folder / _INDEX).is_file() if home.remote is None else _INDEX not in home.remote:
         return _join(loaded)
-    table = read_index(folder)
+    table = _read_index(home)
     packed_members = [packed for members, _, _ in loaded for packed in members]
     return packed_members, table.drop_columns([MEMBER]), table[MEMBER].to_numpy().astype(np.int64)
 
 
-def _load_member(view: Path, member: Mapping[str, str], *, above: tuple[Path, ...]) -> _Loaded:
-    folder = member_folder(view, member)
+def _load_member(view: Path | Address, member: Mapping[str, str], cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
+    where = view.joined(member["path"]) if isinstance(view, Address) else member_folder(view, member)
     try:
-        found = read_manifest(folder).get("fingerprint")
+        home = _home(where, cache)
     except InputError as error:
         raise InputError(
             f"dataset {view}: is a view of others, and one cannot be opened: {error}; views hold no images, so keep "
             "their members where they were, or write the view again"
         ) from None
-    if found != member["fingerprint"]:
-        raise InputError(f"dataset {view}: its member {folder} was packed anew since; write the view again")
-    return _load(folder, above=above)
+    if home.about.get("fingerprint") != member["fingerprint"]:
+        raise InputError(f"dataset {view}: its member {where} was packed anew since; write the view again")
+    return _load(home, cache, above=above)
+
+
+def _read_index(home: _Home) -> pa.Table:
+    if home.remote is not None:
+        home.remote.open_file(_INDEX).close()
+    return read_index(home.folder)
 
 
 def _join(loaded: Sequence[_Loaded]) -> _Loaded:

@@ -5,6 +5,8 @@ label policies are selections of rows, never copies of images.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,12 +15,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.address import Address
+from shards.cache import Cache
 from shards.datasets import Datasets, Packed, Rows
 from shards.errors import InputError
 from shards.randomness import generator
 from shards.tar import TarEntry, dali_index, write_text
 
 LabelPolicy = Literal["ignore", "ones", "zeros"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an encoded image lies: ``length`` bytes at ``offset`` of ``tar``."""
+
+    key: str
+    tar: Path
+    offset: int
+    length: int
 
 
 class ShardIndex:
@@ -32,23 +46,37 @@ class ShardIndex:
         self.rows = rows
 
     @classmethod
-    def open(cls, folder: str | Path, *more_folders: str | Path) -> Self:
+    def open(cls, folder: str | Path, *more_folders: str | Path, cache: Cache | None = None) -> Self:
         """Opens one dataset folder, or several as one; a folder may be a view that ``merge`` or ``subset`` wrote.
+
+        A folder elsewhere is named by an address that fsspec knows, such as ``http://host/data/chexpert`` or
+        ``s3://bucket/chexpert``. Its index is fetched now, its shards when they are first read, into ``cache``;
+        default: that of the variables ``MOCO_CXR_CACHE`` and ``MOCO_CXR_CACHE_BYTES``.
 
         Raises:
             InputError: a folder is missing, is no dataset or has another format version; a view whose members are gone
-                or were packed anew.
+                or were packed anew; an address that cannot be reached.
         """
-        datasets = Datasets([Path(path) for path in (folder, *more_folders)])
+        datasets = Datasets([Address.parse(path) or Path(path) for path in (folder, *more_folders)], cache)
         return cls(datasets, np.arange(len(datasets.table), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def folders(self) -> tuple[Path, ...]:
+    def folders(self) -> tuple[Path | Address, ...]:
         """The folders that were opened."""
         return tuple(self._datasets.folders)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether images of some dataset are fetched from elsewhere."""
+        return any(packed.remote is not None for packed in self._datasets.packed)
+
+    @property
+    def datasets(self) -> Datasets:
+        """What this selection is made from: the shards, and who fetches them."""
+        return self._datasets
 
     @property
     def packed(self) -> tuple[Packed, ...]:
@@ -171,9 +199,48 @@ class ShardIndex:
         """Position in :attr:`packed` of each row's dataset, (N,)."""
         return self._datasets.number[self.rows]
 
+    def folder_numbers(self) -> Rows:
+        """Position in :attr:`folders` of the folder each row was opened from, (N,)."""
+        return self._datasets.folder_number[self.rows]
+
+    def shard_numbers(self) -> Rows:
+        """A number for each row's shard, (N,): equal within a shard, ascending as the rows are."""
+        return self._datasets.tar_number[self.rows]
+
+    def positions(self, rows: npt.ArrayLike) -> Rows:
+        """Where row numbers, (B,), are in the selection, (B,): ``index.labels(name)[index.positions(batch.rows)]`` are
+        the labels of a batch.
+
+        Raises:
+            InputError: a row is not in the selection.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        found = self._row_order[np.searchsorted(self.rows, wanted, sorter=self._row_order) % max(1, len(self))]
+        if not np.array_equal(self.rows[found], wanted):
+            raise InputError(f"row {wanted[self.rows[found] != wanted][0]}: not in this selection of {len(self)} rows")
+        return found
+
+    @cached_property
+    def _row_order(self) -> Rows:
+        return np.argsort(self.rows, kind="stable")
+
     def read(self, row: int) -> memoryview:
         """Encoded bytes of the image at a row number, from a memory map of its shard."""
         return self._datasets.read(row)
+
+    def crc32(self, row: int) -> int:
+        """CRC-32 of the encoded bytes of a row when they were packed."""
+        return int(self._datasets.checksums[row])
+
+    def place(self, row: int) -> "Place":
+        """Where a row's encoded image lies."""
+        data = self._datasets
+        return Place(
+            key=data.table["key"][row].as_py(),
+            tar=data.tars[int(data.tar_number[row])],
+            offset=int(data.offsets[row]),
+            length=int(data.lengths[row]),
+        )
 
     def dali_entries(self) -> dict[Path, list[TarEntry]]:
         """The selected images of each tar that holds some, in the order of the selection."""

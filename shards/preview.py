@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,7 +13,7 @@ from shards.randomness import generator
 _MARGIN, _LINE = 6, 15
 _LINES = 5  # key, split and view, three lines of labels
 _PAPER, _INK, _FAINT = 255, 0, 96
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: int = 200, seed: int = 0) -> Image.Image:
@@ -36,7 +37,10 @@ def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: i
     pen = ImageDraw.Draw(sheet)
     names = ", ".join(sorted(set(chosen.column("dataset"))))
     pen.text(
-        (_MARGIN, _MARGIN), _fit(f"{names}: {len(chosen):,} of {len(index):,} images", sheet.width, font), _INK, font
+        (_MARGIN, _MARGIN),
+        fit_text(f"{names}: {len(chosen):,} of {len(index):,} images", sheet.width, font),
+        _INK,
+        font,
     )
     for number, (row, about) in enumerate(zip(chosen.rows, chosen.table.to_pylist(), strict=True)):
         left = _MARGIN + number % columns * (tile + _MARGIN)
@@ -48,8 +52,23 @@ def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: i
         lines = [about["key"], _describe(about), *_wrap(_labels(about, index.label_names), tile, font)]
         for line, text in enumerate(lines[:_LINES]):
             place = (left, top + tile + 2 + line * _LINE)
-            pen.text(place, _fit(text, tile, font, keeps_end=line == 0), _INK if line > 1 else _FAINT, font)
+            pen.text(place, fit_text(text, tile, font, keeps_end=line == 0), _INK if line > 1 else _FAINT, font)
     return sheet
+
+
+def save_sheet(sheet: Image.Image, output: Path) -> None:
+    """Writes the sheet as a PNG file; one that is there is replaced.
+
+    Raises:
+        InputError: ``output`` does not end in .png, or cannot be written.
+    """
+    if output.suffix.lower() != ".png":
+        raise InputError(f"--output {output}: must end in .png")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(output, "PNG")
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
 
 
 def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
@@ -74,7 +93,7 @@ def _labels(about: dict[str, object], names: Sequence[str]) -> list[str]:
     return [*present, *uncertain] or ["(no label present)"]
 
 
-def _wrap(words: Sequence[str], width: int, font: _Font) -> list[str]:
+def _wrap(words: Sequence[str], width: int, font: Font) -> list[str]:
     """Labels on as few lines as hold them, never one on two lines."""
     lines = [""]
     for word in words:
@@ -86,7 +105,7 @@ def _wrap(words: Sequence[str], width: int, font: _Font) -> list[str]:
     return lines
 
 
-def _fit(text: str, width: int, font: _Font, *, keeps_end: bool = False) -> str:
+def fit_text(text: str, width: int, font: Font, *, keeps_end: bool = False) -> str:
     """The text, cut to ``width`` pixels at its end, or at its beginning where the end tells more, as in keys."""
     if font.getlength(text) <= width:
         return text

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from shards.address import require_here
 from shards.datasets import member_folder, read_index
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -42,10 +43,11 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
     """Checks every byte of a dataset; of a view, its own files and every byte of its members.
 
     Raises:
-        InputError: there is no dataset in ``folder``, or its build did not finish.
+        InputError: there is no dataset in ``folder``, or its build did not finish; ``folder`` is an address.
     """
     if workers == 0 or workers < -1:
         raise InputError(f"--workers {workers}: must be -1 (all cores) or at least 1")
+    require_here(folder, "verify")
     about, damages = _read_trusted(folder)
     names = sorted({path.name for kind in ("tar", "idx", "parquet") for path in folder.glob(f"*.{kind}")})
     checksums: Mapping[str, Checksum] | None = None

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.address import require_here
 from shards.aside import sync_folder, written_aside
 from shards.datasets import MEMBER, member_entry
 from shards.errors import InputError
@@ -28,14 +29,16 @@ def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
     """Writes a view of several datasets to ``output`` and opens it. Views can be members too.
 
     Raises:
-        InputError: fewer than two folders, one given twice, one that is no dataset, images that lie in two of them, or
-            an ``output`` that exists.
+        InputError: fewer than two folders, one given twice, one that is no dataset or is elsewhere, images that lie in
+            two of them, or an ``output`` that exists.
     """
     if len(folders) < 2:
         raise InputError(f"merge: {len(folders)} dataset(s) given; give at least two folders")
     twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if twice:
         raise InputError(f"merge: {twice[0]} is given twice; its images would count twice")
+    for folder in folders:
+        require_here(folder, "merge")
     index = ShardIndex.open(*folders)
     num_repeated = len(index) - _num_distinct_images(index)
     if num_repeated:
@@ -55,9 +58,12 @@ def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any
         selection: how the rows were chosen, for ``dataset.json``; values that JSON can hold.
 
     Raises:
-        InputError: no rows, or an ``output`` that exists.
+        InputError: no rows, rows of a dataset elsewhere, or an ``output`` that exists.
     """
     index.require_rows("subset")
+    for member in index.packed:
+        if member.remote is not None:
+            raise InputError(f"subset: {member.remote.source.address} is elsewhere; copy the dataset folder here first")
     used, numbers = np.unique(index.packed_numbers(), return_inverse=True)
     packed = [index.packed[number] for number in used]
     members = [member_entry(output, one.folder, one.fingerprint) for one in packed]

@@ -141,3 +141,13 @@ def test_a_missing_shard_is_named(tmp_path, tiny_dataset):
     index = ShardIndex.open(copy)
     with pytest.raises(InputError, match="test-000000.tar"):
         index.read(index.where(split="test").rows[0])
+
+
+def test_rows_are_found_in_a_selection(tiny_dataset):
+    index = ShardIndex.open(tiny_dataset).take([7, 3, 90, 11])
+    assert index.positions([90, 7]).tolist() == [2, 0]
+    np.testing.assert_array_equal(index.labels("blob")[index.positions([3])], index.take([1]).labels("blob"))
+    assert not len(index.positions([]))
+    for absent in (4, 95):
+        with pytest.raises(InputError, match=f"row {absent}: not in this selection of 4 rows"):
+            index.positions([7, absent])
