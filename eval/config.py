@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from eval.protocol import ViewChoice
+from pipeline.options import EngineName
 from shards.index import LabelPolicy
 
 
@@ -42,7 +43,7 @@ class LinearConfig:
     """Result file, for one label; default: eval/linear-DATASET-LABEL.json in the run folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed; auto: a GPU if there is one."""
-    engine: Literal["auto", "dali", "kornia"] = "auto"
+    engine: EngineName = "auto"
     """Loading engine."""
     batch_size: int = 64
     """Images in one forward pass."""

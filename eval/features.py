@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pipeline.loader import EngineName, build_loader
+from pipeline.loader import build_loader
+from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -42,7 +43,6 @@ def extract_features(
     Raises:
         InputError: some features are not finite, or the loader refuses the device or batch size.
     """
-    order = np.argsort(index.rows, kind="stable")
     features: Features | None = None
     loader = build_loader(
         index,
@@ -51,8 +51,8 @@ def extract_features(
         num_views=1,
         engine=engine,
         device=device,
-        shuffle=False,
-        drop_last=False,
+        shuffle="none",
+        last="short",
         num_threads=num_threads,
     )
     encoder = encoder.to(device).eval()  # behind the loader, which says in words that a device is absent
@@ -61,7 +61,7 @@ def extract_features(
             output = encoder(batch.views[0]).float().cpu().numpy()  # (B, F)
             if features is None:
                 features = np.empty((len(index), output.shape[1]), dtype=np.float32)
-            features[order[np.searchsorted(index.rows, batch.rows.numpy(), sorter=order)]] = output
+            features[index.positions(batch.rows)] = output
             progress.update(len(output))
     assert features is not None, "the loader refuses an empty selection"
     num_bad = int((~np.isfinite(features).all(axis=1)).sum())

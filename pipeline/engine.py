@@ -3,7 +3,7 @@
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,29 +11,52 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One batch to make, as :mod:`pipeline.views` draws it."""
+
+    rows: Rows
+    """Row numbers, (B,)."""
+    sizes: Rows
+    """Stored width and height in pixels, (B, 2)."""
+    matrices: Floats
+    """Forward matrices, (V, B, 2, 3), continuous coordinates."""
+    tones: Floats
+    """Gain and bias, (V, B, 2), that take grey levels 0..255 to the normalised view."""
+    sigmas: Floats
+    """Gaussian blur of the view in view pixels, (V, B); 0 is none."""
+
 
 @dataclass(frozen=True)
-class Request:
-    """One batch to make: row numbers (B,), stored sizes (B, 2) as width and height, matrices (V, B, 2, 3) as
-    :func:`pipeline.views.affines` gives them."""
+class Views:
+    """A batch that is made: ``pixels`` (V, B, 1, S, S) float32, normalised, on the device; ``rows`` (B,).
 
-    rows: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    matrices: npt.NDArray[np.float64]
+    ``rows`` are the request's, but where a damaged image was skipped: its place is taken by another row of the batch.
+    """
+
+    pixels: torch.Tensor
+    rows: Rows
 
 
 class Engine(Protocol):
-    """Turns requests into grey levels."""
+    """Turns requests into views."""
 
     name: str
 
-    def run(self, requests: Iterable[Request]) -> Iterator[torch.Tensor]:
-        """Grey levels 0..255, uint8 or float32, (V, B, S, S) on the engine's device, one for each request in order.
+    def run(self, requests: Iterable[Request]) -> Generator[Views, None, None]:
+        """The views of each request, in order. Requests are pulled a few batches ahead of what is consumed.
 
-        Requests are pulled a few batches ahead of what is consumed. A tensor is valid until the next one is taken.
+        What was handed out is never written to again.
+
+        Raises:
+            DamagedSample: an image is not as it was packed, and damaged images are not skipped.
         """
         ...
 
     def close(self) -> None:
-        """Ends the engine's threads; it cannot run again."""
+        """Ends the engine's threads and gives its memory back; it cannot run again."""
         ...

@@ -1,109 +1,245 @@
-"""The Kornia engine: decode in threads, one warp a view.
+"""The Kornia engine: pixels by row in threads, one warp a view.
 
-On a GPU the decoded images travel once, as uint8, and Kornia warps them there. On a CPU the same matrices go to OpenCV
-in the threads that decode: one OpenCV warp a view was measured at several times the speed of Kornia's CPU path.
+On a GPU the decoded images travel once, as uint8, and Kornia warps them there; with a store in the GPU's memory, they
+travel once for all epochs. On a CPU the same matrices go to OpenCV in the threads that decode, image by image while its
+pixels are in the cache.
 """
 
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
-from kornia.geometry.transform import warp_affine
 
-from pipeline.decode import decode_gray
-from pipeline.engine import Request
-from pipeline.views import shift_half_pixel
-from shards.index import ShardIndex
+from pipeline.buffers import Buffers
+from pipeline.decode import Pixels
+from pipeline.engine import Floats, Request, Rows, Views
+from pipeline.resident import DeviceStore
+from pipeline.samples import DamagedSample, Samples
+from pipeline.views import Fill
+from pipeline.warps import float_levels, make_view_opencv, make_views_kornia, shift_half_pixel
 
 _BATCHES_AHEAD = 3
 
 
-class KorniaEngine:
-    """Decodes by row and warps with Kornia (GPU) or OpenCV (CPU)."""
+class PixelSource(Protocol):
+    """Where the engine's pixels come from: decoded each time, or kept by a :class:`pipeline.resident.PixelStore`."""
 
-    name = "kornia"
+    samples: Samples
 
-    def __init__(self, index: ShardIndex, *, size: int, fill: int, device: torch.device, num_threads: int) -> None:
-        self._index, self._size, self._fill, self._device = index, size, fill, device
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="views")
-        self._num_slices = num_threads
-        cv2.setNumThreads(1)  # the pool is the parallelism
-
-    def run(self, requests: Iterable[Request]) -> Iterator[torch.Tensor]:
-        source = iter(requests)
-        ahead: deque[tuple[Request, torch.Tensor, list[Future[None]]]] = deque()
-        while True:
-            while len(ahead) < _BATCHES_AHEAD and (request := next(source, None)) is not None:
-                ahead.append(self._submit(request))
-            if not ahead:
-                return
-            request, buffer, futures = ahead.popleft()
-            for future in futures:
-                future.result()
-            yield self._finish(request, buffer)
+    def pixels(self, row: int, height: int, width: int, scratch: Pixels) -> Pixels:
+        """Grey levels (height, width) of a row, in ``scratch`` (at least height * width bytes) or elsewhere."""
+        ...
 
     def close(self) -> None:
+        """Gives memory back."""
+        ...
+
+
+class Decoder:
+    """Pixels decoded each time."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def pixels(self, row: int, height: int, width: int, scratch: Pixels) -> Pixels:
+        return self.samples.decode(row, scratch[: height * width].reshape(height, width))
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class _Batch:
+    """A batch in the making; ``positions`` of it are decoded into ``made``, and ``damage`` maps positions to errors."""
+
+    request: Request
+    positions: Rows
+    made: torch.Tensor
+    futures: list[Future[None]] = field(default_factory=list)
+    damage: dict[int, DamagedSample] = field(default_factory=dict)
+
+
+class KorniaEngine:
+    """Views from a pixel source, by OpenCV (CPU) or Kornia (GPU).
+
+    Args:
+        store: pixels in the device's memory; what is there is not decoded again.
+        spare: called again and again in a thread that has nothing else to do, while it returns True.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource,
+        *,
+        name: str = "kornia",
+        size: int,
+        fill: Fill,
+        device: torch.device,
+        num_threads: int,
+        batch_size: int,
+        num_views: int,
+        store: DeviceStore | None = None,
+        spare: Callable[[], bool] | None = None,
+    ) -> None:
+        self.name, self._store = name, store
+        self._source, self._size, self._fill, self._device, self._spare = source, size, fill, device, spare
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="views")
+        self._num_threads = num_threads
+        self._buffers = Buffers((num_views, batch_size, 1, size, size), keep=_BATCHES_AHEAD + 1)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._scratch = threading.local()
+        self._num_waiting = 0  # slices that no thread has begun
+        self._lock = threading.Lock()
+        self._is_closing = False
+        cv2.setNumThreads(1)  # the pool is the parallelism
+
+    def run(self, requests: Iterable[Request]) -> Generator[Views, None, None]:
+        source = iter(requests)
+        ahead: deque[_Batch] = deque()
+        try:
+            while True:
+                while len(ahead) < _BATCHES_AHEAD and (request := next(source, None)) is not None:
+                    ahead.append(self._submit(request))
+                if not ahead:
+                    return
+                batch = ahead.popleft()
+                for future in batch.futures:
+                    future.result()
+                yield self._finish(batch)
+        finally:  # an abandoned epoch leaves no work behind
+            cancelled = [future.cancel() for batch in ahead for future in batch.futures]
+            with self._lock:
+                self._num_waiting -= sum(cancelled)
+
+    def close(self) -> None:
+        self._is_closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._source.close()
+        self._store = None
 
-    def _submit(self, request: Request) -> tuple[Request, torch.Tensor, list[Future[None]]]:
-        on_gpu = self._device.type == "cuda"
-        if on_gpu:
-            width, height = request.sizes.max(axis=0)
-            shape = [len(request.rows), int(height), int(width)]
+    def _submit(self, request: Request) -> _Batch:
+        positions = np.arange(len(request.rows))
+        if self._stream is None:
+            batch = _Batch(request, positions, self._buffers.take()[:, : len(positions)])
+            make_slice = self._view_slice
         else:
-            shape = [*request.matrices.shape[:2], self._size, self._size]
-        buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
-        fill_slice = self._decode_slice if on_gpu else self._view_slice
-        slices = np.array_split(np.arange(len(request.rows)), self._num_slices)
-        return request, buffer, [self._pool.submit(fill_slice, request, buffer.numpy(), part) for part in slices]
+            if self._store is not None:
+                positions = self._store.missing(request.rows)
+            width, height = request.sizes.max(axis=0).tolist()
+            # Pinned memory comes from a cache that knows which copies still read it.
+            made = torch.empty(len(positions), height, width, dtype=torch.uint8, pin_memory=True)
+            batch = _Batch(request, positions, made)
+            make_slice = self._pixel_slice
+        slices = np.array_split(np.arange(len(positions)), min(self._num_threads, max(1, len(positions))))
+        with self._lock:
+            self._num_waiting += len(slices)
+        batch.futures += [self._pool.submit(self._work, make_slice, batch, part) for part in slices]
+        if self._spare is not None:
+            for _ in range(self._num_threads):
+                self._pool.submit(self._work_spare, self._spare)
+        return batch
 
-    def _view_slice(self, request: Request, out: npt.NDArray[np.uint8], part: npt.NDArray[np.int64]) -> None:
+    def _work(self, make_slice: Callable[[_Batch, Rows], None], batch: _Batch, part: Rows) -> None:
+        with self._lock:
+            self._num_waiting -= 1
+        make_slice(batch, part)
+
+    def _work_spare(self, spare: Callable[[], bool]) -> None:
+        while not self._num_waiting and not self._is_closing and spare():
+            pass
+
+    def _pixels(self, batch: _Batch, position: int) -> Pixels | None:
+        """Grey levels of one row of the batch; None if it is damaged, which is noted."""
+        row, (width, height) = int(batch.request.rows[position]), batch.request.sizes[position].tolist()
+        scratch = getattr(self._scratch, "pixels", None)
+        if scratch is None or scratch.size < height * width:
+            scratch = self._scratch.pixels = np.empty(height * width, dtype=np.uint8)
+        try:
+            return self._source.pixels(row, height, width, scratch)
+        except DamagedSample as error:
+            batch.damage[position] = error
+            return None
+        except Exception as error:
+            raise RuntimeError(
+                f"a loader thread failed on image {self._source.samples.name(row)}: {error!r}"
+            ) from error
+
+    def _view_slice(self, batch: _Batch, part: Rows) -> None:
+        request, out = batch.request, batch.made.numpy()
         matrices = shift_half_pixel(request.matrices)
-        for i in part:
-            row = int(request.rows[i])
-            pixels = decode_gray(self._index.read(row), row)
+        for i in part.tolist():
+            pixels = self._pixels(batch, i)
+            if pixels is None:
+                continue
+            levels = float_levels(pixels)
             for view in range(len(matrices)):
-                warp_opencv(pixels, matrices[view, i], out[view, i], fill=self._fill)
+                gain, bias = request.tones[view, i].tolist()
+                make_view_opencv(
+                    levels,
+                    matrices[view, i],
+                    out[view, i, 0],
+                    fill=self._fill,
+                    sigma=float(request.sigmas[view, i]),
+                    gain=gain,
+                    bias=bias,
+                )
 
-    def _decode_slice(self, request: Request, out: npt.NDArray[np.uint8], part: npt.NDArray[np.int64]) -> None:
-        for i in part:
-            row = int(request.rows[i])
-            pixels = decode_gray(self._index.read(row), row)
-            height, width = pixels.shape
-            out[i, :height, :width] = pixels
-            out[i, height:] = self._fill
-            out[i, :height, width:] = self._fill
+    def _pixel_slice(self, batch: _Batch, part: Rows) -> None:
+        out = batch.made.numpy()
+        for i in part.tolist():
+            pixels = self._pixels(batch, int(batch.positions[i]))
+            if pixels is not None:
+                place_padded(pixels, out[i], self._fill)
 
-    def _finish(self, request: Request, buffer: torch.Tensor) -> torch.Tensor:
-        if self._device.type != "cuda":
-            return buffer
-        images = buffer.to(self._device, non_blocking=True).unsqueeze(1).float()
-        matrices = torch.from_numpy(shift_half_pixel(request.matrices)).float().pin_memory()
-        matrices = matrices.to(self._device, non_blocking=True)
-        return torch.stack([warp_kornia(images, view, size=self._size, fill=self._fill) for view in matrices])
-
-
-def warp_opencv(
-    pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], out: npt.NDArray[np.uint8], *, fill: int
-) -> None:
-    """Warps (H, W) pixels into ``out`` (S, S) by a forward matrix (2, 3) in half-pixel shifted coordinates."""
-    cv2.warpAffine(
-        pixels,
-        matrix,
-        (out.shape[1], out.shape[0]),
-        dst=out,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=fill,
-    )
+    def _finish(self, batch: _Batch) -> Views:
+        taken = self._source.samples.skip(batch.damage, batch.request.rows)
+        rows = batch.request.rows[taken]
+        if self._stream is None:
+            for position in batch.damage:
+                batch.made[:, position] = batch.made[:, taken[position]]
+            return Views(batch.made, rows)
+        # On a stream of its own, the upload and the warp overlap with the step that still runs on the current one.
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._stream):
+            images = batch.made.to(self._device, non_blocking=True)
+            if self._store is not None:
+                whole = [i for i, position in enumerate(batch.positions.tolist()) if position not in batch.damage]
+                self._store.put(batch.request.rows[batch.positions[whole]], [images[i] for i in whole])
+                self._store.put_decoded()
+                images = self._store.take(rows, self._fill)
+            elif batch.damage:
+                images = images[torch.from_numpy(taken).pin_memory().to(self._device, non_blocking=True)]
+            pixels = warp_on_device(images, batch.request, taken, size=self._size, fill=self._fill)
+        current.wait_stream(self._stream)
+        pixels.record_stream(current)
+        return Views(pixels, rows)
 
 
-def warp_kornia(images: torch.Tensor, matrices: torch.Tensor, *, size: int, fill: int) -> torch.Tensor:
-    """Warps (B, 1, H, W) float grey levels by forward matrices (B, 2, 3) in half-pixel shifted coordinates, to
-    (B, S, S)."""
-    levels = images - float(fill)  # Kornia pads with zeros
-    return warp_affine(levels, matrices, (size, size), mode="bilinear", align_corners=True).squeeze(1) + float(fill)
+def place_padded(pixels: Pixels, out: Pixels, fill: Fill) -> None:
+    """Puts (h, w) pixels into the corner of a larger ``out`` (H, W); beyond them lies the fill, or their edge."""
+    height, width = pixels.shape
+    out[:height, :width] = pixels
+    out[:height, width:] = pixels[:, -1:] if fill == "edge" else fill
+    out[height:] = out[height - 1] if fill == "edge" else fill
+
+
+def warp_on_device(images: torch.Tensor, request: Request, taken: Rows, *, size: int, fill: Fill) -> torch.Tensor:
+    """Views (V, B, 1, S, S) of padded grey levels (B, H, W), uint8 on the device; ``taken`` as in
+    :meth:`pipeline.samples.Samples.skip`."""
+    device = images.device
+
+    def upload(values: Floats) -> torch.Tensor:
+        host = torch.from_numpy(values[:, taken]).float()
+        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+
+    levels = images.unsqueeze(1).float()
+    matrices, tones = upload(shift_half_pixel(request.matrices)), upload(request.tones)
+    sigmas = torch.from_numpy(request.sigmas[:, taken])  # the host reads them
+    each = zip(matrices, sigmas, tones, strict=True)
+    return torch.stack([make_views_kornia(levels, m, size=size, fill=fill, sigmas=s, tones=t) for m, s, t in each])

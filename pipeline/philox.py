@@ -7,6 +7,7 @@ address (seed, epoch, row, view) is the counter and key, so no stream has to be 
 import numpy as np
 import numpy.typing as npt
 
+Epochs = int | npt.NDArray[np.int64]
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
@@ -39,19 +40,17 @@ def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDA
 
 
 def uniforms(
-    rows: npt.NDArray[np.int64], *, seed: int, epoch: int, view: int, num_draws: int
+    rows: npt.NDArray[np.int64], *, seed: int, epoch: Epochs, view: int, num_draws: int
 ) -> npt.NDArray[np.float64]:
     """Uniform numbers in [0, 1), (B, num_draws), addressed by (seed, epoch, row, view).
 
-    ``num_draws`` may grow without changing the first draws of an address.
+    ``num_draws`` may grow without changing the first draws of an address. ``epoch`` is that of all rows, or (B,).
     """
-    key = (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF)
-    blocks = []
-    for block in range(-(-num_draws // 4)):
-        counter = np.empty((len(rows), 4), dtype=np.uint64)
-        counter[:, 0] = rows.astype(np.uint64) & _LOW
-        counter[:, 1] = rows.astype(np.uint64) >> _HALF
-        counter[:, 2] = epoch
-        counter[:, 3] = view << 16 | block
-        blocks.append(philox4x32(counter, key))
-    return np.concatenate(blocks, axis=1)[:, :num_draws].astype(np.float64) * 2.0**-32
+    num_blocks = -(-num_draws // 4)
+    counter = np.empty((len(rows), num_blocks, 4), dtype=np.uint64)
+    counter[:, :, 0] = (rows.astype(np.uint64) & _LOW)[:, None]
+    counter[:, :, 1] = (rows.astype(np.uint64) >> _HALF)[:, None]
+    counter[:, :, 2] = np.reshape(epoch, (-1, 1))
+    counter[:, :, 3] = view << 16 | np.arange(num_blocks)
+    words = philox4x32(counter.reshape(-1, 4), (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
+    return words.reshape(len(rows), 4 * num_blocks)[:, :num_draws].astype(np.float64) * 2.0**-32

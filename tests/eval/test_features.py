@@ -30,7 +30,7 @@ def test_features_are_those_of_each_row_in_the_order_of_the_index(packed: Path, 
     assert features.shape == (5, 512)
     for position in range(len(index)):
         one = index.take([position])
-        with build_loader(one, VIEWS.evaluation(), batch_size=1, num_views=1, drop_last=False) as loader:
+        with build_loader(one, VIEWS.evaluation(), batch_size=1, num_views=1, shuffle="none", last="short") as loader:
             (batch,) = loader
         with torch.inference_mode():
             expected = encoder.eval()(batch.views[0])[0].numpy()

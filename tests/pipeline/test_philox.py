@@ -28,6 +28,24 @@ def test_numbers_depend_on_the_address_alone():
     np.testing.assert_array_equal(together[:, :3], uniforms(rows, seed=3, epoch=7, view=1, num_draws=3))
 
 
+def test_blocks_are_those_of_the_generator():
+    """Draw by draw: block b of an address is the generator's output for a counter that ends in (view, b)."""
+    rows, key = np.array([5, 2**40 + 1]), (3, 1)
+    values = uniforms(rows, seed=3 + 2**32, epoch=7, view=2, num_draws=10)
+    for row, got in zip(rows.tolist(), values, strict=True):
+        counters = [[row & 0xFFFFFFFF, row >> 32, 7, 2 << 16 | block] for block in range(3)]
+        words = np.concatenate([philox4x32(np.array([counter], dtype=np.uint64), key)[0] for counter in counters])
+        np.testing.assert_array_equal(got, words[:10] / 2**32)
+
+
+def test_an_epoch_for_each_row():
+    rows, epochs = np.array([5, 5, 2]), np.array([0, 7, 7])
+    together = uniforms(rows, seed=3, epoch=epochs, view=1, num_draws=6)
+    alone = [uniforms(rows[i : i + 1], seed=3, epoch=int(epochs[i]), view=1, num_draws=6)[0] for i in range(3)]
+    np.testing.assert_array_equal(together, alone)
+    assert uniforms(rows[:0], seed=3, epoch=epochs[:0], view=1, num_draws=6).shape == (0, 6)
+
+
 @pytest.mark.parametrize("change", [{"seed": 4}, {"seed": 3 + 2**32}, {"epoch": 8}, {"view": 0}])
 def test_every_part_of_the_address_matters(change):
     address = {"seed": 3, "epoch": 7, "view": 1}

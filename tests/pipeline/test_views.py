@@ -1,13 +1,20 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from pipeline.views import PRESETS, ViewSpec, affines, shift_half_pixel, tones
+from pipeline.views import PRESETS, ViewSpec, affines, shift_half_pixel, sigmas, tones
 from shards.errors import InputError
 
 ROWS = np.arange(200)
 SIZES = np.tile([[390, 320]], (200, 1))
+GOLD_MATRICES = [
+    [[-1.114185243, -0.062026142, 351.908981278], [-0.062026142, 1.114185243, -23.002571628]],
+    [[1.022234399, -0.054295093, 5.52170417], [0.054295093, 1.022234399, -87.097225043]],
+]
+GOLD_GAINS = [0.013678528, 0.015686275, 0.020902819, 0.020485674, 0.012437871]  # the second keeps its brightness
+GOLD_SIGMAS = [1.476298214, 0.0, 1.180082629, 0.0, 0.758401332]
+GOLD_TONES = [[0.014238156, -2.143974521], [0.019273814, -1.915010423]]
 
 
 def matrices(spec, rows=ROWS, sizes=SIZES, epoch=0, seed=0, view=0):
@@ -68,6 +75,95 @@ def test_tones_normalise():
     np.testing.assert_allclose(jittered[:, 1] * 0.2 / -0.4, 1.0, atol=0.3)
 
 
+def test_brightness_and_contrast_apply_together_with_their_probability():
+    rows = np.arange(4000)
+    plain = ViewSpec(mean=0.4, std=0.2)
+    spec = replace(plain, brightness=0.4, contrast=0.4, jitter=0.8)
+    neutral = tones(plain, rows, epoch=0, seed=0, view=0)
+    drawn = tones(spec, rows, epoch=0, seed=0, view=0)
+    contrast = drawn[:, 1] / neutral[:, 1]
+    brightness = drawn[:, 0] / neutral[:, 0] / contrast
+    applies = (contrast != 1.0) | (np.abs(brightness - 1) > 1e-9)
+    assert abs(applies.mean() - 0.8) < 0.02
+    for factor in (brightness[applies], contrast[applies]):
+        assert factor.min() > 0.6
+        assert factor.max() < 1.4
+        np.testing.assert_allclose([factor.min(), factor.max(), factor.mean()], [0.6, 1.4, 1.0], atol=0.02)
+    assert abs(np.corrcoef(brightness[applies], contrast[applies])[0, 1]) < 0.05
+    always = tones(replace(spec, jitter=1.0), rows, epoch=0, seed=0, view=0)
+    np.testing.assert_array_equal(always[applies], drawn[applies])
+    assert (always != neutral).all()
+
+
+def test_blur_has_its_probability_and_range():
+    rows = np.arange(4000)
+    spec = ViewSpec(blur=0.3, sigma=(0.5, 1.5))
+    drawn = sigmas(spec, rows, epoch=0, seed=0, view=0)
+    blurred = drawn > 0
+    assert drawn.shape == (4000,)
+    assert abs(blurred.mean() - 0.3) < 0.02
+    assert drawn[blurred].min() >= 0.5
+    assert drawn[blurred].max() <= 1.5
+    np.testing.assert_allclose(np.quantile(drawn[blurred], [0.25, 0.5, 0.75]), [0.75, 1.0, 1.25], atol=0.06)
+    assert (sigmas(replace(spec, blur=1.0), rows, epoch=0, seed=0, view=0) > 0).all()
+    assert not sigmas(replace(spec, blur=0.0), rows, epoch=0, seed=0, view=0).any()
+
+
+def test_nothing_of_a_view_for_evaluation_is_random():
+    spec = replace(PRESETS["moco_v2"], fill="edge").evaluation()
+    assert (spec.size, spec.fill, spec.mean, spec.std) == (224, "edge", 0.5, 0.25)
+    assert not sigmas(spec, ROWS, epoch=0, seed=0, view=0).any()
+    for drawn in (matrices(spec), tones(spec, ROWS, epoch=0, seed=0, view=0)):
+        assert (drawn == drawn[0]).all()
+
+
+def test_moco_v2_crops_as_published():
+    """Random resized crop of Chen et al. 2020: area .2 to 1, ratio 3/4 to 4/3, on square images."""
+    rows, sizes = np.arange(2000), np.tile([[320, 320]], (2000, 1))
+    got = matrices(PRESETS["moco_v2"], rows, sizes)
+    width, height = 224 / np.linalg.norm(got[:, 0, :2], axis=1), 224 / np.linalg.norm(got[:, 1, :2], axis=1)
+    area, ratio = width * height / 320**2, width / height
+    assert not got[:, 0, 1].any(), "nothing is turned"
+    np.testing.assert_allclose([area.min(), np.median(area)], [0.2, 0.6], atol=0.02)
+    assert area.max() <= 1 + 1e-9
+    np.testing.assert_allclose([ratio.min(), ratio.max()], [3 / 4, 4 / 3], atol=0.01)
+    left = -got[:, 0, 2] * width / 224
+    assert (left[got[:, 0, 0] > 0] >= -1e-9).all(), "no crop leaves the image"
+
+
+def test_each_row_can_be_on_an_epoch_of_its_own():
+    spec = PRESETS["moco_v2"]
+    rows, epochs = np.array([4, 4, 9, 4]), np.array([0, 3, 3, 1])
+    address = {"seed": 6, "view": 1}
+    for draw in (
+        lambda rows, **where: matrices(spec, rows, SIZES[: len(rows)], **where),
+        tones_of(spec),
+        blurs_of(spec),
+    ):
+        together = draw(rows, epoch=epochs, **address)
+        alone = [draw(rows[i : i + 1], epoch=int(epochs[i]), **address)[0] for i in range(4)]
+        np.testing.assert_array_equal(together, alone)
+        np.testing.assert_array_equal(draw(rows, epoch=np.full(4, 2), **address), draw(rows, epoch=2, **address))
+
+
+def tones_of(spec):
+    return lambda rows, **where: tones(spec, rows, **where)
+
+
+def blurs_of(spec):
+    return lambda rows, **where: sigmas(spec, rows, **where)
+
+
+def test_a_seed_keeps_its_views_from_version_to_version():
+    """Numbers of version 0.1: a view that changes would change every run that is repeated or resumed."""
+    spec, rows, sizes = PRESETS["crop_contrast"], np.array([0, 123_456]), np.array([[390, 320], [320, 401]])
+    address = {"epoch": 2, "seed": 7, "view": 1}
+    np.testing.assert_allclose(affines(spec, rows, sizes, **address), GOLD_MATRICES, atol=1e-6)
+    np.testing.assert_allclose(tones(spec, rows, **address), GOLD_TONES, atol=1e-6)
+    np.testing.assert_allclose(tones(PRESETS["moco_v2"], np.arange(5), **address)[:, 0], GOLD_GAINS, atol=1e-6)
+    np.testing.assert_allclose(sigmas(PRESETS["moco_v2"], np.arange(5), **address), GOLD_SIGMAS, atol=1e-6)
+
+
 def test_half_pixel_shift_keeps_points():
     matrix = matrices(PRESETS["crop_contrast"])[:1]
     point = np.array([12.5, 40.5])  # the centre of pixel (12, 40)
@@ -78,8 +174,39 @@ def test_half_pixel_shift_keeps_points():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("size", 4), ("rotation", 200), ("flip", 1.5), ("area", (0.9, 0.5)), ("std", 0.0), ("fill", 256)],
+    [
+        ("size", 4),
+        ("rotation", 200),
+        ("rotation", -1),
+        ("flip", 1.5),
+        ("area", (0.9, 0.5)),
+        ("area", (0.0, 0.5)),
+        ("area", (0.5, 1.1)),
+        ("ratio", (0.0, 1.0)),
+        ("ratio", (2.0, 1.0)),
+        ("translation", 1.1),
+        ("brightness", 1.0),
+        ("contrast", -0.1),
+        ("jitter", 1.1),
+        ("jitter", float("nan")),
+        ("blur", -0.1),
+        ("sigma", (0.0, 1.0)),
+        ("sigma", (2.0, 1.0)),
+        ("sigma", (1.0, 107.0)),
+        ("fill", 256),
+        ("fill", -1),
+        ("fill", "black"),
+        ("fill", 0.5),
+        ("mean", 127.0),
+        ("std", 0.0),
+    ],
 )
 def test_ranges_out_of_bounds_are_named(field, value):
-    with pytest.raises(InputError, match=f"views.{field}"):
+    with pytest.raises(InputError, match=f"views.{field} .*: out of range; give "):
         ViewSpec(**{field: value})
+
+
+def test_every_field_is_checked():
+    """The cases above leave out no field but the switch."""
+    (cases,) = (mark.args[1] for mark in test_ranges_out_of_bounds_are_named.pytestmark)
+    assert {field for field, _ in cases} == {field.name for field in fields(ViewSpec)} - {"random_position"}

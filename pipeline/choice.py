@@ -1,0 +1,83 @@
+"""Which engine makes the views, and where decoded pixels stay: as the user says, or by device, dataset and memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pipeline.memory import free_device_bytes, free_host_bytes
+from pipeline.options import EngineName
+from pipeline.ranks import gather, have_met
+from pipeline.resident import decoded_bytes
+from shards.errors import InputError
+from shards.index import ShardIndex
+
+_SHARE = 0.5  # of what is free, for pixels: the rest is for training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bytes that pixels may take: of the host's memory, and of the device's (0 on a CPU)."""
+
+    host: int
+    device: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An engine, ``reason`` in one line, and for the resident engine where the pixels stay."""
+
+    name: Literal["dali", "kornia", "resident"]
+    reason: str
+    keeps_on_device: bool = False
+
+
+def choose_engine(
+    engine: EngineName, index: ShardIndex, *, device: torch.device, repeats: bool, budget: Budget
+) -> Choice:
+    """The engine for this selection.
+
+    Args:
+        repeats: rows come again in later epochs, so that it pays to keep pixels.
+
+    Raises:
+        InputError: an unknown engine, or ``resident`` is asked for and does not fit.
+    """
+    if engine not in ("auto", "dali", "kornia", "resident"):
+        raise InputError(f"engine {engine!r}: must be auto, dali, kornia or resident")
+    if engine == "dali" or engine == "kornia":
+        return Choice(name=engine, reason=f"engine {engine}, as asked for")
+    needed = decoded_bytes(index)
+    pixels = f"the {len(index):,} images are {_size(needed)} decoded"
+    if engine == "resident" or repeats:
+        if needed <= budget.device:
+            reason = f"engine resident: {pixels}, and fit the {_size(budget.device)} they may take of the GPU's memory"
+            return Choice(name="resident", reason=reason, keeps_on_device=True)
+        if needed <= budget.host:
+            reason = f"engine resident: {pixels}, and fit the {_size(budget.host)} they may take of memory"
+            return Choice(name="resident", reason=reason)
+    most = _size(max(budget.host, budget.device))
+    if engine == "resident":
+        raise InputError(
+            f"engine resident: {pixels} but may take {most}; allow more bytes, pack smaller images, or take engine auto"
+        )
+    why = f"{pixels}, too many for the {most} they may take" if repeats else "each row comes once"
+    if device.type == "cuda":
+        return Choice(name="dali", reason=f"engine dali, which decodes on the GPU: {why}")
+    return Choice(name="kornia", reason=f"engine kornia, the faster one on a CPU: {why}")
+
+
+def pixel_budget(device: torch.device, *, asked: int | None, world_size: int) -> Budget:
+    """What pixels may take: ``asked`` bytes, or half of what is free, of the rank that has least."""
+    on_gpu = device.type == "cuda"
+    if asked is not None:
+        return Budget(host=asked, device=asked if on_gpu else 0)
+    host, on_device = free_host_bytes(), free_device_bytes(device) if on_gpu else 0
+    everyone = gather((host, on_device)) if have_met(world_size) else [(host, on_device)]
+    return Budget(
+        host=int(_SHARE * min(each[0] for each in everyone)), device=int(_SHARE * min(each[1] for each in everyone))
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"

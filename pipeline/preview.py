@@ -1,0 +1,206 @@
+"""A contact sheet of views: each image beside what a model sees of it, with what was drawn for each view beneath.
+
+The views come from the same code as a loader's on a CPU: for one seed, epoch and list of datasets, the first two are
+those that training gets.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from pipeline.decode import Pixels
+from pipeline.samples import DamagedSample, Samples
+from pipeline.views import PRESETS, Floats, ViewSpec, affines, shift_half_pixel, sigmas, tones
+from pipeline.warps import Levels, float_levels, make_view_opencv
+from shards.errors import InputError
+from shards.index import ShardIndex
+from shards.preview import fit_text, save_sheet
+from shards.randomness import generator
+
+_MARGIN, _LINE = 6, 15
+_PAPER, _INK, _FAINT = 255, 0, 96
+_LEAST_TILE = 176  # room for the text
+_MOST_PIXELS = 200_000_000
+_Tile = tuple[Image.Image, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewConfig:
+    """What is drawn."""
+
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")] = ()
+    """Dataset folders that ``shards build`` wrote."""
+    output: Path = Path("views.png")
+    """PNG file to write; one that is there is replaced."""
+    preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
+    """Preset that the options --views.* below start from."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Side of the views in pixels, as --views.size."""
+    split: str = "all"
+    """Split to take images from, or ``all``."""
+    images: int = 6
+    """Random images, one a line."""
+    num_views: int = 5
+    """Views of each image."""
+    seed: int = 0
+    """Which images; and seed of the views, as run.seed in training."""
+    epoch: int = 0
+    """Epoch whose views are drawn."""
+    views: ViewSpec = PRESETS["moco_cxr"]
+
+
+def run_preview(config: PreviewConfig) -> None:
+    """Writes the sheet that ``config`` describes.
+
+    Raises:
+        InputError: a setting is out of range, no image is selected, an image is damaged, or the output cannot be
+            written.
+    """
+    if not config.data:
+        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
+    for name, value, least, most in (
+        ("images", config.images, 1, 100),
+        ("num-views", config.num_views, 1, 20),
+        ("seed", config.seed, 0, 2**63 - 1),
+        ("epoch", config.epoch, 0, 2**32 - 1),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"--{name} {value}: must be from {least} to {most}")
+    index = ShardIndex.open(*config.data)
+    if config.split != "all":
+        index = index.where(split=config.split)
+    index.require_rows(f"--split {config.split}")
+    spec = config.views if config.size is None else replace(config.views, size=config.size)
+    sheet = view_sheet(
+        index,
+        spec,
+        title=_title(config.preset, spec),
+        images=config.images,
+        num_views=config.num_views,
+        seed=config.seed,
+        epoch=config.epoch,
+    )
+    save_sheet(sheet, config.output)
+    print(f"written: {config.output} ({sheet.width}x{sheet.height} px)")
+
+
+def view_sheet(
+    index: ShardIndex, spec: ViewSpec, *, title: str, images: int, num_views: int, seed: int, epoch: int
+) -> Image.Image:
+    """A gray page with a line for each of up to ``images`` random images of the selection: the image, fitted into a
+    square, then ``num_views`` views. Views are shown with the normalisation undone, clipped to black and white, and
+    small ones enlarged by a whole factor without smoothing.
+
+    Raises:
+        InputError: the page would be too large, or an image is damaged.
+    """
+    factor = -(-_LEAST_TILE // spec.size)
+    tile = spec.size * factor
+    chosen = index.take(generator("preview", seed).permutation(len(index))[:images])
+    page = (num_views + 1) * (tile + _MARGIN) * len(chosen) * (tile + 5 * _LINE + _MARGIN)
+    if page > _MOST_PIXELS:
+        raise InputError(
+            f"--images {images}, --num-views {num_views} and --size {spec.size}: make a page of {page / 1e6:,.0f} "
+            f"megapixels; at most {_MOST_PIXELS / 1e6:.0f}"
+        )
+    samples = Samples(index)
+    address = {"epoch": epoch, "seed": seed}
+    matrices, factors, blurs = (
+        np.stack([draw(view) for view in range(num_views)], axis=1)
+        for draw in (
+            lambda view: affines(spec, chosen.rows, chosen.sizes(), view=view, **address),
+            lambda view: tones(spec, chosen.rows, view=view, **address),
+            lambda view: sigmas(spec, chosen.rows, view=view, **address),
+        )
+    )
+    lines: list[list[_Tile]] = []
+    for i, (row, key) in enumerate(zip(chosen.rows.tolist(), chosen.column("key"), strict=True)):
+        pixels = _decode(samples, row, index)
+        height, width = pixels.shape
+        fitted = ImageOps.contain(Image.fromarray(pixels), (tile, tile), Image.Resampling.BICUBIC)
+        line = [(fitted, [key, f"{width}x{height} px"])]
+        levels = float_levels(pixels)
+        for matrix, tone, sigma in zip(matrices[i], factors[i], blurs[i], strict=True):
+            view = _view(levels, matrix, tone, float(sigma), spec)
+            told = describe_view(matrix, tone, float(sigma), spec, side=min(width, height))
+            grey = 255.0 * (spec.std * view + spec.mean)
+            clipped = float(((grey < -0.5) | (grey > 255.5)).mean())
+            told += [f"{100 * clipped:.0f} % clipped here"] if clipped >= 0.005 else []
+            picture = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+            line.append((picture.resize((tile, tile), Image.Resampling.NEAREST), told))
+        lines.append(line)
+    sense = "; + turns clockwise" if spec.rotation else ""
+    about = f"{title}: {spec.size} px, seed {seed}, epoch {epoch}, {len(chosen):,} of {len(index):,} images"
+    return _page(lines, tile, [about, f"views as the model sees them, normalisation undone, clipped to 0..255{sense}"])
+
+
+def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *, side: int) -> list[str]:
+    """What was done to a view, in lines of words, read off its forward matrix (2, 3), gain and bias, and blur.
+
+    Args:
+        side: the image's shorter side in pixels, which the crop's area refers to.
+    """
+    scale_x, scale_y = np.linalg.norm(matrix[:, :2], axis=1)
+    angle = np.rad2deg(np.arctan2(-matrix[0, 1] / scale_x, matrix[1, 1] / scale_y))
+    crop_width, crop_height = spec.size / scale_x, spec.size / scale_y
+    contrast = -tone[1] * spec.std / spec.mean if spec.mean else 1.0
+    brightness = tone[0] * 255.0 * spec.std / contrast
+    crop = f"crop {100 * crop_width * crop_height / side**2:.0f} %"
+    if spec.ratio != (1.0, 1.0):
+        crop += f", {crop_width / crop_height:.2f} : 1"
+    if spec.flip:
+        crop += ", flipped" if np.linalg.det(matrix[:, :2]) < 0 else ", not flipped"
+    lines = [crop, f"turned {angle:+.1f}°"] if spec.rotation else [crop]
+    if spec.brightness or spec.contrast:
+        lines.append(f"brightness {brightness:.2f}, contrast {contrast:.2f}")
+    if spec.blur:
+        lines.append(f"blur {sigma:.2f} px" if sigma else "no blur")
+    return lines
+
+
+def _title(preset: str, spec: ViewSpec) -> str:
+    given = asdict(spec)
+    changed = {name: given[name] for name, value in asdict(PRESETS[preset]).items() if given[name] != value}
+    changed.pop("size", None)
+    return preset + (f" with {', '.join(f'{name} {value}' for name, value in changed.items())}" if changed else "")
+
+
+def _decode(samples: Samples, row: int, index: ShardIndex) -> Pixels:
+    try:
+        return samples.decode(row)
+    except DamagedSample as error:
+        folders = " ".join(map(str, index.folders))
+        raise InputError(f"{error}; run: python -m shards verify {folders}") from None
+
+
+def _view(levels: Levels, matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec) -> Levels:
+    view = np.empty((spec.size, spec.size), dtype=np.float32)
+    gain, bias = tone.tolist()
+    make_view_opencv(levels, shift_half_pixel(matrix), view, fill=spec.fill, sigma=sigma, gain=gain, bias=bias)
+    return view
+
+
+def _page(lines: list[list[_Tile]], tile: int, about: list[str]) -> Image.Image:
+    font = ImageFont.load_default(12)
+    head = len(about) * _LINE + 2 * _MARGIN
+    heights = [tile + max(len(told) for _, told in line) * _LINE + 2 * _MARGIN for line in lines]
+    sheet = Image.new("L", (len(lines[0]) * (tile + _MARGIN) + _MARGIN, head + sum(heights)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for number, text in enumerate(about):
+        pen.text((_MARGIN, _MARGIN + number * _LINE), fit_text(text, sheet.width, font), _INK, font)
+    top = head
+    for line, height in zip(lines, heights, strict=True):
+        for column, (picture, told) in enumerate(line):
+            left = _MARGIN + column * (tile + _MARGIN)
+            pen.rectangle((left, top, left + tile - 1, top + tile - 1), fill=224)
+            sheet.paste(picture, (left + (tile - picture.width) // 2, top + (tile - picture.height) // 2))
+            for number, text in enumerate(told):
+                place = (left, top + tile + 2 + number * _LINE)
+                cut = fit_text(text, tile, font, keeps_end=column == 0 and number == 0)
+                pen.text(place, cut, _INK if column else _FAINT, font)
+        top += height
+    return sheet

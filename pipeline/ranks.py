@@ -1,0 +1,29 @@
+"""What the loader needs to know of its fellow ranks: who shares this machine, and what each of them has to say."""
+
+import os
+import socket
+from typing import Any
+
+import torch.distributed as dist
+
+
+def have_met(world_size: int) -> bool:
+    """There are several ranks, and they have a process group to talk through."""
+    return world_size > 1 and dist.is_available() and dist.is_initialized()
+
+
+def gather(value: Any) -> list[Any]:
+    """Everyone's value, in rank order. Returns when all ranks have called it."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def machine() -> tuple[str, int]:
+    """Equal for processes that see each other under /proc."""
+    return socket.gethostname(), os.stat("/proc/self/ns/pid").st_ino
+
+
+def num_local_ranks(world_size: int) -> int:
+    """Ranks on this machine, as the launcher says; all of them where it says nothing."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world_size)

@@ -1,0 +1,85 @@
+"""Encoded images by row, checked: what every engine reads, and what happens to an image that is no longer as packed."""
+
+import threading
+import zlib
+
+import numpy as np
+
+from pipeline.decode import Pixels, decode_gray
+from pipeline.engine import Rows
+from pipeline.options import DamagePolicy
+from shards.index import ShardIndex
+
+
+class DamagedSample(RuntimeError):
+    """An image is not as it was packed; the message names key, row, shard and offset."""
+
+
+class Samples:
+    """The encoded images of an index.
+
+    Args:
+        on_damage: ``error`` raises :class:`DamagedSample`; ``skip`` has the engine put another row of the batch in the
+            image's place, so that batches keep their size, and counts it in :attr:`skipped`.
+        checksums: compare each image read with its CRC-32 in the index: 11 us for 30 KB, a few percent of its
+            decoding. Without it, damage that still decodes goes unseen.
+    """
+
+    def __init__(self, index: ShardIndex, *, on_damage: DamagePolicy = "error", checksums: bool = True) -> None:
+        self.index = index
+        self.on_damage, self.checksums = on_damage, checksums
+        self.skipped: dict[int, str] = {}
+        """The damaged rows met so far, each with what is wrong."""
+        self._lock = threading.Lock()
+
+    def read(self, row: int) -> memoryview:
+        """Encoded bytes of a row.
+
+        Raises:
+            DamagedSample: they have another checksum than when they were packed.
+        """
+        data = self.index.read(row)
+        if self.checksums and zlib.crc32(data) != self.index.crc32(row):
+            raise self.damaged(row, "has another checksum than when it was packed")
+        return data
+
+    def decode(self, row: int, out: Pixels | None = None) -> Pixels:
+        """Pixels (H, W) of a row, in ``out`` if given: contiguous and of that shape.
+
+        Raises:
+            DamagedSample: they have another checksum than when they were packed, or cannot be decoded.
+        """
+        data = self.read(row)
+        try:
+            return decode_gray(data, out)
+        except ValueError as error:
+            raise self.damaged(row, f"cannot be decoded ({error})") from error
+
+    def damaged(self, row: int, what: str) -> DamagedSample:
+        """The error that names the row's key, shard and offset."""
+        return DamagedSample(
+            f"image {self.name(row)} {what}; pack it again or restore the shard, or go on without it (on_damage skip)"
+        )
+
+    def name(self, row: int) -> str:
+        """What a row is, for messages: its key and where its bytes are."""
+        place = self.index.place(row)
+        return f"{place.key} (row {row}: {place.length} bytes at offset {place.offset} of {place.tar})"
+
+    def skip(self, damage: dict[int, DamagedSample], rows: Rows) -> Rows:
+        """Positions (B,) in the batch from which each place is filled: its own, or, where it is in ``damage``
+        (position to error), that of the next image that is whole.
+
+        Raises:
+            DamagedSample: the policy is ``error``, or no image of the batch is whole.
+        """
+        taken = np.arange(len(rows))
+        if not damage:
+            return taken
+        first = damage[min(damage)]
+        whole = np.setdiff1d(taken, list(damage))
+        if self.on_damage == "error" or not len(whole):
+            raise first
+        with self._lock:
+            self.skipped |= {int(rows[position]): str(error) for position, error in damage.items()}
+        return whole[np.searchsorted(whole, taken) % len(whole)]

@@ -1,0 +1,158 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pipeline.views import PRESETS, ViewSpec, affines, sigmas
+from pipeline.warps import blur_window, float_levels, make_view_opencv, make_views_kornia, shift_half_pixel
+
+SIZE = 48
+SHAPES = [(64, 64), (56, 90), (75, 41)]
+SPECS = {
+    "identity of the largest square": ViewSpec(size=SIZE),
+    "flip": ViewSpec(size=SIZE, flip=1.0),
+    "rotation": ViewSpec(size=SIZE, rotation=90.0, flip=0.5),
+    "upscaling": ViewSpec(size=SIZE, area=(0.1, 0.2), ratio=(0.7, 1.4), random_position=True),
+    "over the border": ViewSpec(size=SIZE, rotation=30.0, translation=0.6),
+    "all at once": ViewSpec(size=SIZE, rotation=15.0, flip=0.5, area=(0.3, 1.0), ratio=(0.75, 1.33), translation=0.2),
+}
+
+
+def image(shape, seed=0):
+    """Smooth levels with some noise, (H, W) uint8."""
+    noise = np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
+    return np.clip(2.5 * (cv2.GaussianBlur(noise, (0, 0), 2.0) - 127) + 127, 0, 255).astype(np.uint8)
+
+
+def opencv(pixels, matrix, **options):
+    out = np.full((SIZE, SIZE), np.nan, dtype=np.float32)
+    make_view_opencv(pixels, shift_half_pixel(matrix), out, **options)
+    return out
+
+
+def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
+    return make_views_kornia(
+        torch.from_numpy(pixels)[None, None].float(),
+        torch.from_numpy(shift_half_pixel(matrix))[None].float(),
+        size=SIZE,
+        fill=fill,
+        sigmas=torch.tensor([sigma]),
+        tones=torch.tensor([[gain, bias]]),
+    )[0, 0].numpy()
+
+
+@pytest.mark.parametrize("make_view", [opencv, kornia])
+@pytest.mark.parametrize("sigma", [0.0, 0.1, 0.7, 2.0])
+@pytest.mark.parametrize("fill", [0, 200, "edge"])
+@pytest.mark.parametrize("name", SPECS)
+def test_views_match_the_reference(make_view, name, fill, sigma, warp_reference, blur_reference):
+    for i, (height, width) in enumerate(SHAPES):
+        pixels = image((height, width), i)
+        sizes = np.array([[width, height]])
+        matrix = affines(SPECS[name], np.array([i]), sizes, epoch=0, seed=1, view=0)[0]
+        expected = 0.02 * blur_reference(warp_reference(pixels, matrix, SIZE, fill), sigma) - 1.5
+        got = make_view(pixels, matrix, fill=fill, sigma=sigma, gain=0.02, bias=-1.5)
+        difference = np.abs(got - expected) / 0.02
+        assert difference.mean() < 0.5, "of 255 grey levels"
+        assert difference.max() < 12, "nothing is shifted or left out, not at the border either"
+
+
+@pytest.mark.parametrize("make_view", [opencv, kornia])
+def test_downscaling_takes_the_pixels_that_the_matrix_says(make_view, warp_reference):
+    pixels = image((200, 160))
+    matrix = affines(ViewSpec(size=SIZE), np.array([0]), np.array([[160, 200]]), epoch=0, seed=0, view=0)[0]
+    np.testing.assert_allclose(make_view(pixels, matrix, fill=0), warp_reference(pixels, matrix, SIZE), atol=2.0)
+
+
+@pytest.mark.parametrize("make_view", [opencv, kornia])
+def test_a_flip_is_a_mirror_image(make_view):
+    pixels = image((64, 64))
+    plain, flipped = (
+        make_view(pixels, affines(SPECS[name], np.array([0]), np.array([[64, 64]]), epoch=0, seed=0, view=0)[0], fill=0)
+        for name in ("identity of the largest square", "flip")
+    )
+    np.testing.assert_allclose(flipped, plain[:, ::-1], atol=0.01)
+    assert np.abs(flipped - plain).mean() > 5
+
+
+@pytest.mark.parametrize("make_view", [opencv, kornia])
+def test_what_lies_outside_is_filled(make_view):
+    pixels = np.full((64, 64), 100, dtype=np.uint8)
+    pixels[:, 0] = 50
+    aside = np.array([[1.0, 0, 20], [0, 1.0, 0]])
+    np.testing.assert_allclose(make_view(pixels, aside, fill=200)[:, :19], 200, atol=0.01)
+    np.testing.assert_allclose(make_view(pixels, aside, fill="edge")[:, :19], 50, atol=0.01)
+    np.testing.assert_allclose(make_view(pixels, aside, fill=200)[:, 22:], 100, atol=0.01)
+
+
+def test_a_batch_of_kornia_views_is_each_row_alone():
+    """Rows with and without blur, also of sigmas whose windows differ; those without come out untouched."""
+    spec = ViewSpec(size=SIZE, rotation=20, flip=0.5, area=(0.5, 1), random_position=True)
+    images = torch.stack([torch.from_numpy(image((64, 64), i)) for i in range(4)])[:, None].float()
+    sizes = np.tile([[64, 64]], (4, 1))
+    matrices = torch.from_numpy(shift_half_pixel(affines(spec, np.arange(4), sizes, epoch=0, seed=0, view=0))).float()
+    tones = torch.tensor([[0.01, -1.0], [0.02, 0.5], [0.01, 0.0], [0.03, 1.0]])
+
+    def views(sigmas, rows=slice(None)):
+        return make_views_kornia(images[rows], matrices[rows], size=SIZE, fill=9, sigmas=sigmas, tones=tones[rows])
+
+    blurred = views(torch.tensor([0.0, 1.5, 0.0, 0.4], dtype=torch.float64))
+    plain = views(None)
+    assert blurred.shape == (4, 1, SIZE, SIZE)
+    assert blurred.dtype == torch.float32
+    assert torch.equal(blurred[[0, 2]], plain[[0, 2]])
+    assert torch.equal(views(torch.zeros(4)), plain)
+    for row, sigma in ((1, 1.5), (3, 0.4)):
+        alone = views(torch.tensor([sigma]), slice(row, row + 1))
+        assert (blurred[row] - alone[0]).abs().max() < 0.01
+        assert (blurred[row] - plain[row]).abs().max() > 0.02
+
+
+def test_levels_are_the_pixels_in_memory_used_again():
+    large, small = image((40, 60)), image((30, 20), 1)
+    levels = float_levels(large)
+    np.testing.assert_array_equal(levels, large)
+    assert levels.dtype == np.float32
+    again = float_levels(small)
+    np.testing.assert_array_equal(again, small)
+    assert np.shares_memory(levels, again)
+    assert again.flags.c_contiguous
+    with ThreadPoolExecutor(1) as pool:
+        assert not np.shares_memory(pool.submit(float_levels, small).result(), again)
+
+
+def test_float_levels_give_the_view_of_the_pixels():
+    pixels, matrix = image((60, 80)), np.array([[0.7, 0.1, 3], [-0.1, 0.7, 2]])
+    expected = opencv(pixels, matrix, fill=3, sigma=0.8, gain=2.0, bias=1.0)
+    np.testing.assert_array_equal(
+        opencv(pixels.astype(np.float32), matrix, fill=3, sigma=0.8, gain=2.0, bias=1.0), expected
+    )
+
+
+def test_the_view_is_written_in_place():
+    batch = np.full((3, SIZE, SIZE), np.nan, dtype=np.float32)
+    make_view_opencv(image((64, 64)), np.array([[0.75, 0, 0], [0, 0.75, 0]]), batch[1], fill=0, sigma=1.0)
+    assert np.isfinite(batch[1]).all()
+    assert np.isnan(batch[[0, 2]]).all()
+
+
+def test_the_largest_blur_that_a_spec_allows_fits_the_view():
+    spec = ViewSpec(size=16, blur=1.0, sigma=(4.9, 5.0))
+    drawn = sigmas(spec, np.arange(3), epoch=0, seed=0, view=0)
+    assert blur_window(5.0) // 2 == 15
+    sizes = np.tile([[64, 64]], (3, 1))
+    matrices = torch.from_numpy(shift_half_pixel(affines(spec, np.arange(3), sizes, epoch=0, seed=0, view=0)))
+    images = torch.rand(3, 1, 64, 64) * 255
+    tones = torch.tensor([[1.0, 0.0]]).expand(3, 2)
+    views = make_views_kornia(images, matrices.float(), size=16, fill=0, sigmas=torch.from_numpy(drawn), tones=tones)
+    assert views.isfinite().all()
+
+
+def test_half_pixel_shift_keeps_points():
+    matrix = affines(PRESETS["crop_contrast"], np.array([3]), np.array([[390, 320]]), epoch=0, seed=0, view=0)
+    point = np.array([12.5, 40.5])  # the centre of pixel (12, 40)
+    there = matrix[0, :, :2] @ point + matrix[0, :, 2]
+    shifted = shift_half_pixel(matrix)[0]
+    np.testing.assert_allclose(shifted[:, :2] @ (point - 0.5) + shifted[:, 2], there - 0.5)
