@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import InputError
-from train.config import RunConfig
 from train.precision import DTYPES
+from train.sections import RunConfig
 
 # Settings that the loop relies on, and the field that sets each.
 _OURS = {

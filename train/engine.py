@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from train.config import OptimizerConfig
+from train.sections import OptimizerConfig
 from train.world import World
 
 

@@ -17,8 +17,8 @@ from torch import nn
 
 from pipeline.views import ViewSpec
 from shards.errors import InputError
-from train.config import from_mapping
 from train.encoders import build_encoder
+from train.plain import from_mapping
 
 FORMAT_VERSION = 1
 

@@ -6,7 +6,8 @@ from importlib.metadata import version
 import pyarrow.compute as pc
 
 from shards.index import ShardIndex
-from train.config import PretrainConfig, to_yaml
+from train.config import PretrainConfig
+from train.plain import to_yaml
 
 _PACKAGES = ("torch", "torchvision", "deepspeed", "nvidia-dali-cuda130", "kornia")
 

@@ -18,13 +18,14 @@ from pipeline.loader import build_loader
 from shards.errors import InputError, run_command
 from train.checkpoint import Checkpoints, Progress
 from train.command import parse_command
-from train.config import PretrainConfig, check_config, check_rows, norm_strategy, to_mapping
+from train.config import PretrainConfig, check_config, check_rows, norm_strategy
 from train.deepspeed_config import deepspeed_config
 from train.engine import build_optimizer, start_engine
 from train.export import save_encoder
 from train.methods import build_method
 from train.model_card import model_card
 from train.monitor import Monitor, read_metrics
+from train.plain import to_mapping
 from train.precision import resolve_precision
 from train.run_folder import check_run_folder, write_run_folder
 from train.schedule import learning_rate
@@ -71,13 +72,20 @@ def pretrain(config: PretrainConfig) -> None:
         index,
         config.views,
         batch_size=run.batch_size,
-        engine=run.engine,
+        engine=config.loader.engine,
         device=world.device,
         seed=run.seed,
         rank=world.rank,
         world_size=world.size,
-        num_threads=run.loader_threads or None,
+        shuffle=config.loader.shuffle,
+        weights=config.loader.weights,
+        num_threads=config.loader.threads or None,
+        on_damage=config.loader.on_damage,
+        checksums=config.loader.checksums,
+        resident_bytes=round(1e9 * config.loader.resident_gb) or None,
     )
+    if world.leads:
+        print(loader.choice.reason)
     num_steps = run.epochs * len(loader) // run.gradient_accumulation
     if world.leads:
         write_run_folder(config, ds_config)
@@ -128,6 +136,9 @@ def pretrain(config: PretrainConfig) -> None:
                 break
     monitor.close()
     loader.close()
+    if loader.skipped:
+        example = next(iter(loader.skipped.values()))
+        print(f"rank {world.rank} skipped {len(loader.skipped)} damaged image(s), such as {example}", file=sys.stderr)
 
     # ---- what comes out
     if world.leads:

@@ -6,14 +6,8 @@ from dataclasses import replace
 
 from pipeline.views import PRESETS
 from shards.errors import InputError
-from train.config import (
-    EncoderConfig,
-    MethodConfig,
-    OptimizerConfig,
-    PretrainConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+from train.config import PretrainConfig
+from train.sections import EncoderConfig, MethodConfig, OptimizerConfig, RunConfig, ScheduleConfig
 
 
 def moco_cxr_resnet18() -> PretrainConfig:

@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from shards.errors import InputError
-from train.config import PretrainConfig, differing_fields, from_yaml, to_yaml
+from train.config import PretrainConfig
+from train.plain import differing_fields, from_yaml, to_yaml
 
 # What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
-_FREE = {"output", "data", "run.checkpoint_every", "run.keep_checkpoints", "run.log_every", "run.loader_threads"}
+_FREE = {
+    "output",
+    "data",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+    "run.log_every",
+    "loader.threads",
+    "loader.resident_gb",
+}
 
 
 def check_run_folder(config: PretrainConfig) -> None:
@@ -24,7 +33,7 @@ def check_run_folder(config: PretrainConfig) -> None:
     if not path.is_file():
         return
     try:
-        before = from_yaml(path.read_text())
+        before = from_yaml(PretrainConfig, path.read_text())
     except InputError as error:
         raise InputError(
             f"--output {folder}: its config.yaml is not of this version ({error}); give a new folder"

@@ -2,7 +2,7 @@
 
 import math
 
-from train.config import ScheduleConfig
+from train.sections import ScheduleConfig
 
 
 def learning_rate(schedule: ScheduleConfig, *, lr: float, epoch: float, num_epochs: int) -> float:

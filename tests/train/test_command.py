@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from shards.errors import InputError
@@ -23,7 +21,7 @@ def test_a_recipe_and_its_settings() -> None:
         ]
         + ["--optimizer.betas", "0.8", "0.95", "--encoder.no-channels-last"]
     )
-    assert config.data == (Path("a"), Path("b"))
+    assert config.data == ("a", "b")
     assert (config.run.batch_size, config.views.size, config.optimizer.betas) == (8, 48, (0.8, 0.95))
     assert not config.encoder.channels_last
     assert config.method.queue_size == 32, "the rest is the recipe's"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from shards.errors import InputError
-from train.config import RunConfig
 from train.deepspeed_config import deepspeed_config
+from train.sections import RunConfig
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])

@@ -11,7 +11,7 @@ from train.recipes import RECIPES, recipe
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_is_a_config_that_can_run_and_says_how(name: str) -> None:
-    config = replace(recipe(name), data=(Path("data"),), output=Path("run"))
+    config = replace(recipe(name), data=("data",), output=Path("run"))
     check_config(config, world_size=1)
     check_config(config, world_size=2)
     assert config.recipe == name

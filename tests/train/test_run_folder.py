@@ -4,27 +4,28 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from train.config import PretrainConfig, from_yaml
+from train.config import PretrainConfig
+from train.plain import from_yaml
 from train.recipes import recipe
 from train.run_folder import check_run_folder, write_run_folder
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> PretrainConfig:
-    made = replace(recipe("debug"), data=(Path("data"),), output=tmp_path / "run")
+    made = replace(recipe("debug"), data=("data",), output=tmp_path / "run")
     write_run_folder(made, {"zero_optimization": {"stage": 0}})
     return made
 
 
 def test_writes_what_it_ran_with(config: PretrainConfig) -> None:
     assert config.output is not None
-    assert from_yaml((config.output / "config.yaml").read_text()) == config
+    assert from_yaml(PretrainConfig, (config.output / "config.yaml").read_text()) == config
     assert "zero_optimization" in (config.output / "ds_config.json").read_text()
 
 
 def test_the_same_command_continues(config: PretrainConfig) -> None:
     check_run_folder(config)
-    check_run_folder(replace(config, data=(Path("moved"),), run=replace(config.run, log_every=99)))
+    check_run_folder(replace(config, data=("moved",), run=replace(config.run, log_every=99)))
     assert config.output is not None
     check_run_folder(replace(config, output=config.output / "new"))
 

@@ -1,7 +1,7 @@
 import pytest
 
-from train.config import ScheduleConfig
 from train.schedule import learning_rate
+from train.sections import ScheduleConfig
 
 
 def rates(schedule: ScheduleConfig, epochs: list[float]) -> list[float]:

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from shards.errors import InputError
-from train.config import PretrainConfig, SelectionConfig
+from train.config import PretrainConfig
 from train.recipes import recipe
+from train.sections import SelectionConfig
 from train.selection import select_rows
 
 
 def select(folder: Path, **selection: object) -> PretrainConfig:
-    return replace(recipe("debug"), data=(folder,), selection=SelectionConfig(**selection))  # type: ignore[arg-type]
+    return replace(recipe("debug"), data=(str(folder),), selection=SelectionConfig(**selection))  # type: ignore[arg-type]
 
 
 def test_selects_by_split_and_fraction(tiny_dataset: Path) -> None:

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import torch
 
-from train.config import RunConfig
 from train.deepspeed_config import deepspeed_config
 from train.engine import build_optimizer, start_engine
 from train.methods import build_method
 from train.methods.moco import MoCo
 from train.recipes import recipe
+from train.sections import RunConfig
 from train.shuffle import shuffle_across_ranks
 from train.world import World, describe_world, start_processes
 

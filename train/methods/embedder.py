@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.config import MethodConfig
+from train.sections import MethodConfig
 
 
 class Embedder(nn.Module):

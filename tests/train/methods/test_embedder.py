@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from train.batchnorm import split_batchnorm
-from train.config import MethodConfig
 from train.encoders import build_encoder
 from train.methods.embedder import Embedder
+from train.sections import MethodConfig
 
 CONFIG = MethodConfig(embedding=16, projector_hidden=24)
 
