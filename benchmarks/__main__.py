@@ -1,10 +1,12 @@
 """``python -m benchmarks``: throughput of the stages, each variant beside its peers in one run.
 
 python -m benchmarks hotpath --device cuda
-python -m benchmarks loader --data DATASET --size 64
+python -m benchmarks loader --data DATASET
 python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
 python -m benchmarks all --quick
+
+Results go to benchmarks/results, where those of a quiet machine are kept; those of quick forms go to its folder quick.
 """
 
 import tempfile
@@ -23,11 +25,10 @@ from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
 from benchmarks.loader import LoaderConfig
 from benchmarks.packing import PackingConfig
 from benchmarks.result import Comparison, write_result
-from shards.build import BuildConfig, build_dataset
 from shards.errors import InputError, run_command
-from shards.phantom import PhantomConfig, write_phantom
 
 RESULTS = Path(__file__).parent / "results"
+QUICK_RESULTS = RESULTS / "quick"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class AllConfig:
     data: Path | None = None
     """A packed dataset for the loader; default: phantom images, made on the spot."""
     quick: bool = False
-    """Small grid and few turns: under a minute, for a first look."""
+    """Small grids and few turns: some two minutes on two cores, for a first look."""
     device: str = "cpu"
     """cpu or cuda."""
 
@@ -61,9 +62,9 @@ def run_hotpath(config: Annotated[HotpathConfig, tyro.conf.OmitArgPrefixes], out
 
 
 def run_loader(config: Annotated[LoaderConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
-    """Two views an image, from packed shards to the device."""
+    """Two views an image, from packed shards to the device, beside what others have."""
     _check_device(config.device)
-    _report("loader", config.device, loader.run(config), output)
+    _report("loader", config.device, loader.run(config), output, quick=config.quick)
 
 
 def run_packing(config: Annotated[PackingConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
@@ -92,14 +93,12 @@ def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
     hot = HotpathConfig(device=config.device)
     if quick:
         hot = HotpathConfig(device=config.device, encoder=("resnet18",), queue=(4096,), turns=5)
-    _report("hotpath", config.device, hotpath.run(hot), None)
-    with tempfile.TemporaryDirectory() as folder:
-        data = config.data or _phantom_dataset(Path(folder))
-        views = LoaderConfig(data=data, device=config.device, turns=3 if quick else 7, images=512 if quick else 2048)
-        _report("loader", config.device, loader.run(views), None)
+    _report("hotpath", config.device, hotpath.run(hot), None, quick=quick)
+    views = LoaderConfig(data=config.data, device=config.device, quick=quick)
+    _report("loader", config.device, loader.run(views), None, quick=quick)
     pack = PackingConfig(large=8, png=16, small=500, turns=3, memory=(1000,)) if quick else PackingConfig()
     comparisons, memory = packing.run(pack)
-    _report("packing", "cpu", comparisons, None, remarks=memory)
+    _report("packing", "cpu", comparisons, None, remarks=memory, quick=quick)
 
 
 def _check_device(device: str) -> None:
@@ -109,17 +108,16 @@ def _check_device(device: str) -> None:
         raise InputError("--device cuda: no CUDA device here; use cpu")
 
 
-def _phantom_dataset(folder: Path) -> Path:
-    write_phantom(PhantomConfig(output=folder / "phantom", chexpert_patients=250, size=128, shenzhen_images=0))
-    source = folder / "phantom" / "CheXpert-v1.0-small"
-    build_dataset(BuildConfig(source="chexpert", input=source, output=folder / "data", size=128))
-    return folder / "data"
-
-
 def _report(
-    name: str, device: str, comparisons: Sequence[Comparison], output: Path | None, *, remarks: Sequence[str] = ()
+    name: str,
+    device: str,
+    comparisons: Sequence[Comparison],
+    output: Path | None,
+    *,
+    remarks: Sequence[str] = (),
+    quick: bool = False,
 ) -> None:
-    path = output or RESULTS / f"{name}-{device}.json"
+    path = output or (QUICK_RESULTS if quick else RESULTS) / f"{name}-{device}.json"
     write_result(path, name, torch.device(device), comparisons, remarks=remarks)
     print("\n\n".join(comparison.table() for comparison in comparisons))
     print("\n".join(["", *remarks, f"written: {path}", ""]))
