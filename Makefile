@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | format | bench      VENV=DIR shares one environment among clones
+# make demo | test | test-slow | lint | format | bench | bench-peers      VENV=DIR shares one environment among clones
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(abspath $(VENV))/bin
 # Installed once for each set of versions: the stamp is newer than what decides them.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format bench install clean
+.PHONY: demo test test-slow lint format bench bench-peers install clean
 
 install: $(STAMP)
 	@$(BIN)/python -P -c 'import importlib.util as u, sys, os; s = u.find_spec("shards"); \
@@ -41,6 +41,9 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks all --quick
+
+bench-peers: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench-peers]'
 
 clean:
 	rm -rf .venv $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache
