@@ -8,10 +8,11 @@ import numpy as np
 from pipeline.decode import Pixels, decode_gray
 from pipeline.engine import Rows
 from pipeline.options import DamagePolicy
+from shards.errors import InputError
 from shards.index import ShardIndex
 
 
-class DamagedSample(RuntimeError):
+class DamagedSample(InputError):
     """An image is not as it was packed; the message names key, row, shard and offset."""
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from pipeline.loader import Batch, build_loader
 from pipeline.torch_dataset import LabelBatch, LoaderDataset, RowBatch
@@ -107,10 +108,8 @@ def test_restored_in_mid_epoch_it_goes_on_behind_the_last_batch():
 
 
 def test_stateful_dataloader_restores_it():
-    stateful_dataloader = pytest.importorskip("torchdata.stateful_dataloader")
-
     def build():
-        return stateful_dataloader.StatefulDataLoader(LoaderDataset(SmallLoader()), batch_size=None)
+        return StatefulDataLoader(LoaderDataset(SmallLoader()), batch_size=None)
 
     for num_done in (1, 3, 4):
         loader = build()

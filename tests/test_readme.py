@@ -1,0 +1,24 @@
+"""The script in the README runs as it stands, but for its data."""
+
+import re
+
+import torch
+
+from tests.conftest import ROOT
+
+
+def test_the_script_trains(tiny_dataset):
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    for theirs, ours in (
+        ('"data/chexpert"', repr(str(tiny_dataset))),
+        (', view="frontal").fraction(0.1)', ")"),
+        ('"Pleural Effusion"', '"blob"'),
+        ('PRESETS["moco_cxr"]', 'PRESETS["moco_cxr"].evaluation()'),
+    ):
+        assert theirs in script
+        script = script.replace(theirs, ours)
+    found: dict[str, object] = {}
+    exec(script, found)
+    assert isinstance(found["loss"], torch.Tensor)
+    assert found["loss"].isfinite()
+    assert found["targets"].tolist() == found["labels"][found["index"].positions(found["batch"].rows)].tolist()
