@@ -9,9 +9,11 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow lint format bench bench-peers install clean
 
+# Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
-	@$(BIN)/python -P -c 'import importlib.util as u, sys, os; s = u.find_spec("shards"); \
-	  sys.exit(s is None or os.path.realpath(os.path.dirname(s.origin)) != os.path.realpath("shards"))' \
+	@$(BIN)/python -P -c 'import importlib.util as u, os, sys; s = u.find_spec("shards"); k = u.find_spec("pipeline._affine"); \
+	  sys.exit(s is None or k is None or os.path.realpath(os.path.dirname(s.origin)) != os.path.realpath("shards") \
+	  or os.path.getmtime(k.origin) < os.path.getmtime("pipeline/affine.c"))' \
 	  2>/dev/null || $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 
 $(STAMP): pyproject.toml constraints.txt
@@ -46,4 +48,4 @@ bench-peers: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench-peers]'
 
 clean:
-	rm -rf .venv $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(DEMO) build *.egg-info pipeline/*.so .mypy_cache .ruff_cache .pytest_cache

@@ -18,7 +18,7 @@ from pipeline.decode import decode_gray
 from pipeline.engine import Request, Rows
 from pipeline.loader import plan_batch
 from pipeline.views import ViewSpec
-from pipeline.warps import make_view_opencv, shift_half_pixel
+from pipeline.warps import make_views, to_pixels
 from shards.index import ShardIndex
 
 __all__ = ["DALI_CHAIN", "KORNIA_SEQUENTIAL", "LIGHTLY", "NEAREST", "PEERS", "REFERENCE", "SPDL", "WEBDATASET"]
@@ -28,7 +28,7 @@ _BATCHES_AHEAD = 3
 
 @contextmanager
 def _spdl(setting: Setting) -> Iterator[Pass]:
-    """SPDL's thread pipeline around our own decoder and OpenCV warp, into fresh memory as its users have it."""
+    """SPDL's thread pipeline around our own decoder and warp, into fresh memory as its users have it."""
     from spdl.pipeline import PipelineBuilder
 
     index, spec = setting.index(), setting.spec
@@ -61,15 +61,12 @@ def _spdl(setting: Setting) -> Iterator[Pass]:
 
 
 def _make_batch(index: ShardIndex, spec: ViewSpec, request: Request) -> Batch:
-    matrices = shift_half_pixel(request.matrices)
-    made = np.empty((len(matrices), len(request.rows), 1, spec.size, spec.size), dtype=np.float32)
+    inverses = np.ascontiguousarray(to_pixels(request.matrices).swapaxes(0, 1))
+    tones = np.ascontiguousarray(request.tones.swapaxes(0, 1))
+    made = np.empty((len(request.matrices), len(request.rows), 1, spec.size, spec.size), dtype=np.float32)
     for i, row in enumerate(request.rows.tolist()):
-        pixels = decode_gray(index.read(row))
-        for view in range(len(matrices)):
-            gain, bias = request.tones[view, i].tolist()
-            sigma = float(request.sigmas[view, i])
-            out = made[view, i, 0]
-            make_view_opencv(pixels, matrices[view, i], out, fill=spec.fill, sigma=sigma, gain=gain, bias=bias)
+        views, sigmas = made[:, i, 0], request.sigmas[:, i]
+        make_views(decode_gray(index.read(row)), inverses[i], views, fill=spec.fill, tones=tones[i], sigmas=sigmas)
     return torch.from_numpy(made).unbind(0)
 
 

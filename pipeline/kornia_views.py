@@ -1,8 +1,8 @@
 """The Kornia engine: pixels by row in threads, one warp a view.
 
 On a GPU the decoded images travel once, as uint8, and Kornia warps them there; with a store in the GPU's memory, they
-travel once for all epochs. On a CPU the same matrices go to OpenCV in the threads that decode, image by image while its
-pixels are in the cache.
+travel once for all epochs. On a CPU a compiled kernel takes the same matrices in the threads that decode, image by
+image while its pixels are in the cache.
 """
 
 import threading
@@ -22,7 +22,7 @@ from pipeline.engine import Floats, Request, Rows, Views
 from pipeline.resident import DeviceStore
 from pipeline.samples import DamagedSample, Samples
 from pipeline.views import Fill
-from pipeline.warps import float_levels, make_view_opencv, make_views_kornia, shift_half_pixel
+from pipeline.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 
 _BATCHES_AHEAD = 3
 
@@ -66,7 +66,7 @@ class _Batch:
 
 
 class KorniaEngine:
-    """Views from a pixel source, by OpenCV (CPU) or Kornia (GPU).
+    """Views from a pixel source, by :func:`pipeline.warps.make_views` (CPU) or Kornia (GPU).
 
     Args:
         store: pixels in the device's memory; what is there is not decoded again.
@@ -171,24 +171,16 @@ class KorniaEngine:
             ) from error
 
     def _view_slice(self, batch: _Batch, part: Rows) -> None:
-        request, out = batch.request, batch.made.numpy()
-        matrices = shift_half_pixel(request.matrices)
-        for i in part.tolist():
-            pixels = self._pixels(batch, i)
-            if pixels is None:
-                continue
-            levels = float_levels(pixels)
-            for view in range(len(matrices)):
-                gain, bias = request.tones[view, i].tolist()
-                make_view_opencv(
-                    levels,
-                    matrices[view, i],
-                    out[view, i, 0],
-                    fill=self._fill,
-                    sigma=float(request.sigmas[view, i]),
-                    gain=gain,
-                    bias=bias,
-                )
+        request, out = batch.request, batch.made.numpy()[:, :, 0]  # (V, B, S, S)
+        # By image, (B, V, ...): what the views of one image need lies together.
+        inverses = np.ascontiguousarray(to_pixels(request.matrices[:, part]).swapaxes(0, 1))
+        tones = np.ascontiguousarray(request.tones[:, part].swapaxes(0, 1))
+        sigmas = request.sigmas[:, part].T
+        for i, position in enumerate(part.tolist()):
+            pixels = self._pixels(batch, position)
+            if pixels is not None:
+                views = out[:, position]
+                make_views(pixels, inverses[i], views, fill=self._fill, tones=tones[i], sigmas=sigmas[i])
 
     def _pixel_slice(self, batch: _Batch, part: Rows) -> None:
         out = batch.made.numpy()

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.decode import Pixels
 from pipeline.samples import DamagedSample, Samples
-from pipeline.views import PRESETS, Floats, ViewSpec, affines, shift_half_pixel, sigmas, tones
-from pipeline.warps import Levels, float_levels, make_view_opencv
+from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
+from pipeline.warps import make_views, to_pixels
 from shards.errors import InputError
 from shards.index import ShardIndex
 from shards.preview import fit_text, save_sheet
@@ -123,9 +123,9 @@ def view_sheet(
         height, width = pixels.shape
         fitted = ImageOps.contain(Image.fromarray(pixels), (tile, tile), Image.Resampling.BICUBIC)
         line = [(fitted, [key, f"{width}x{height} px"])]
-        levels = float_levels(pixels)
-        for matrix, tone, sigma in zip(matrices[i], factors[i], blurs[i], strict=True):
-            view = _view(levels, matrix, tone, float(sigma), spec)
+        views = np.empty((len(matrices[i]), spec.size, spec.size), dtype=np.float32)
+        make_views(pixels, to_pixels(matrices[i]), views, fill=spec.fill, tones=factors[i], sigmas=blurs[i])
+        for view, matrix, tone, sigma in zip(views, matrices[i], factors[i], blurs[i], strict=True):
             told = describe_view(matrix, tone, float(sigma), spec, side=min(width, height))
             grey = 255.0 * (spec.std * view + spec.mean)
             clipped = float(((grey < -0.5) | (grey > 255.5)).mean())
@@ -175,13 +175,6 @@ def _decode(samples: Samples, row: int, index: ShardIndex) -> Pixels:
     except DamagedSample as error:
         folders = " ".join(map(str, index.folders))
         raise InputError(f"{error}; run: python -m shards verify {folders}") from None
-
-
-def _view(levels: Levels, matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec) -> Levels:
-    view = np.empty((spec.size, spec.size), dtype=np.float32)
-    gain, bias = tone.tolist()
-    make_view_opencv(levels, shift_half_pixel(matrix), view, fill=spec.fill, sigma=sigma, gain=gain, bias=bias)
-    return view
 
 
 def _page(lines: list[list[_Tile]], tile: int, about: list[str]) -> Image.Image:

@@ -1,16 +1,18 @@
-"""Pixels to views outside DALI: warp, blur, and one multiply-add, by OpenCV in CPU threads or by Kornia on a device.
+"""Pixels to views outside DALI: warp, blur, and one multiply-add, by a kernel of our own in CPU threads, or by Kornia on
+a device.
 
-``B`` rows, ``S`` the view's side in pixels. Matrices here are forward, from stored to view pixels, in coordinates whose
-origin is the centre of the first pixel (:func:`shift_half_pixel`).
+``V`` views, ``B`` rows, ``S`` the view's side in pixels. Matrices here are in coordinates whose origin is the centre of
+the first pixel (:func:`shift_half_pixel`).
 
-Two 224 px views of one 390x320 image take a thread about 190 us, 165 us of it in the two bilinear warps, and moco_v2's
-blur 50 us more. Warping uint8 and converting what comes out takes 1.4 times as long. Give OpenCV one thread
-(``cv2.setNumThreads(1)``) where threads of one's own work on different images.
+On a CPU the two warps of an image cost more than its decoding with the fastest library that was found (OpenCV, before
+kornia-rs, PIL, torchvision and Kornia; ``python -m benchmarks loader`` sets them side by side), so they are the one
+place where this package has compiled code: ``affine.c``.
 """
 
+import ctypes
 import math
 import threading
-from typing import Any, cast
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ from kornia.geometry.transform import warp_affine
 
 from pipeline.views import Fill, shift_half_pixel
 
-__all__ = ["blur_window", "float_levels", "make_view_opencv", "make_views_kornia", "shift_half_pixel"]
+__all__ = ["blur_window", "make_views", "make_views_kornia", "shift_half_pixel", "to_pixels"]
 
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.float32]
@@ -30,48 +32,82 @@ Pixels = npt.NDArray[np.uint8]
 _scratch = threading.local()
 
 
+def _load_kernel() -> "ctypes._NamedFuncPointer":
+    found = find_spec("pipeline._affine")
+    if found is None or found.origin is None:
+        raise ImportError("pipeline/affine.c is not compiled; install the package with pip, which needs a C compiler")
+    kernel = ctypes.CDLL(found.origin).make_views  # calls through ctypes leave the interpreter's lock
+    number, pointer, real = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
+    kernel.argtypes = [pointer, pointer, number, number, pointer, pointer, number, real, pointer, ctypes.c_long, number]
+    kernel.restype = None
+    return kernel
+
+
+_make_views = _load_kernel()
+
+
 def blur_window(sigma: float) -> int:
     """Side of a Gaussian blur's window in pixels: it reaches three standard deviations to each side."""
     return 2 * math.ceil(3.0 * sigma) + 1
 
 
-def float_levels(pixels: Pixels) -> Levels:
-    """Grey levels (H, W) as float32, in memory of the calling thread that its next call writes over."""
-    flat = getattr(_scratch, "levels", None)
-    if flat is None or flat.size < pixels.size:
-        flat = _scratch.levels = np.empty(pixels.size, dtype=np.float32)
-    levels: Levels = flat[: pixels.size].reshape(pixels.shape)
-    np.copyto(levels, pixels)
-    return levels
+def to_pixels(matrices: Floats) -> Floats:
+    """What :func:`make_views` takes: inverses (..., 2, 3) of forward matrices (..., 2, 3) in continuous coordinates, from
+    a view's pixels to the image's, the origin in the centre of the first pixel."""
+    shifted = shift_half_pixel(matrices)
+    a, b, c, d = (shifted[..., i, j] for i in (0, 1) for j in (0, 1))
+    inverse = np.empty_like(shifted)
+    inverse[..., :2] = np.stack([np.stack([d, -b], axis=-1), np.stack([-c, a], axis=-1)], axis=-2)
+    inverse[..., :2] /= (a * d - b * c)[..., None, None]
+    inverse[..., 2] = -(inverse[..., :2] @ shifted[..., 2:])[..., 0]
+    return inverse
 
 
-def make_view_opencv(
-    levels: Levels | Pixels,
-    matrix: Floats,
-    out: Levels,
-    *,
-    fill: Fill,
-    sigma: float = 0.0,
-    gain: float = 1.0,
-    bias: float = 0.0,
-) -> None:
-    """Writes one view, ``gain * grey + bias``, into ``out`` (S, S).
+def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, tones: Floats, sigmas: Floats) -> None:
+    """Writes the views of one image, ``gain * grey + bias``, into ``out`` (V, S, S).
 
     Args:
-        levels: grey levels 0..255, (H, W). For several views of one image, pass it through :func:`float_levels` first:
-            otherwise each view does so.
-        matrix: (2, 3).
-        out: contiguous; where it has been written to before, its pages need not be fetched again.
-        sigma: standard deviation of a Gaussian blur in pixels of the view; 0 is none.
+        pixels: grey levels (H, W), contiguous.
+        inverses: (V, 2, 3), contiguous, as :func:`to_pixels` gives them.
+        out: each view contiguous; where it has been written to before, its pages need not be fetched again.
+        tones: gain and bias, (V, 2), contiguous.
+        sigmas: (V,) standard deviations of a Gaussian blur in pixels of the view; 0 is none.
     """
-    source = levels if levels.dtype == np.float32 else float_levels(cast(Pixels, levels))
-    border: dict[str, Any] = {"borderMode": cv2.BORDER_REPLICATE} if fill == "edge" else {"borderValue": fill}
-    cv2.warpAffine(source, matrix, out.shape[::-1], dst=out, flags=cv2.INTER_LINEAR, **border)
-    if sigma > 0:
+    height, width = pixels.shape
+    num_views, size, _ = out.shape
+    assert all(array.flags.c_contiguous for array in (pixels, inverses, tones))
+    assert (pixels.dtype, out.dtype, out.strides[1:]) == (np.uint8, np.float32, (4 * size, 4))
+    words = getattr(_scratch, "words", None)
+    if words is None or words.size < pixels.size:
+        words = _scratch.words = np.empty(pixels.size, dtype=np.uint32)
+    blurred = np.flatnonzero(sigmas)
+    plain = tones
+    if len(blurred):
+        plain = tones.copy()
+        plain[blurred] = 1.0, 0.0
+    _make_views(
+        _address(pixels),
+        _address(words),
+        width,
+        height,
+        _address(inverses),
+        _address(plain),
+        num_views,
+        -1.0 if fill == "edge" else fill,
+        _address(out),
+        out.strides[0] // 4,
+        size,
+    )
+    for view in blurred.tolist():
+        sigma, (gain, bias) = float(sigmas[view]), tones[view].tolist()
         window = blur_window(sigma)
-        cv2.GaussianBlur(out, (window, window), sigma, dst=out, borderType=cv2.BORDER_REFLECT_101)
-    # The quickest of OpenCV's and NumPy's ways to do gain * out + bias in place.
-    cv2.addWeighted(out, gain, out, 0.0, bias, dst=out)
+        cv2.GaussianBlur(out[view], (window, window), sigma, dst=out[view], borderType=cv2.BORDER_REFLECT_101)
+        cv2.addWeighted(out[view], gain, out[view], 0.0, bias, dst=out[view])
+
+
+def _address(array: npt.NDArray[np.generic]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def make_views_kornia(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas
-from pipeline.warps import blur_window, float_levels, make_view_opencv, make_views_kornia, shift_half_pixel
+from pipeline.warps import blur_window, make_views, make_views_kornia, shift_half_pixel, to_pixels
 
 SIZE = 48
 SHAPES = [(64, 64), (56, 90), (75, 41)]
@@ -26,10 +26,11 @@ def image(shape, seed=0):
     return np.clip(2.5 * (cv2.GaussianBlur(noise, (0, 0), 2.0) - 127) + 127, 0, 255).astype(np.uint8)
 
 
-def opencv(pixels, matrix, **options):
-    out = np.full((SIZE, SIZE), np.nan, dtype=np.float32)
-    make_view_opencv(pixels, shift_half_pixel(matrix), out, **options)
-    return out
+def compiled(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
+    out = np.full((1, SIZE, SIZE), np.nan, dtype=np.float32)
+    tones = np.array([[gain, bias]])
+    make_views(pixels, to_pixels(matrix[None]), out, fill=fill, tones=tones, sigmas=np.array([sigma]))
+    return out[0]
 
 
 def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
@@ -43,7 +44,7 @@ def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
     )[0, 0].numpy()
 
 
-@pytest.mark.parametrize("make_view", [opencv, kornia])
+@pytest.mark.parametrize("make_view", [compiled, kornia])
 @pytest.mark.parametrize("sigma", [0.0, 0.1, 0.7, 2.0])
 @pytest.mark.parametrize("fill", [0, 200, "edge"])
 @pytest.mark.parametrize("name", SPECS)
@@ -59,14 +60,14 @@ def test_views_match_the_reference(make_view, name, fill, sigma, warp_reference,
         assert difference.max() < 12, "nothing is shifted or left out, not at the border either"
 
 
-@pytest.mark.parametrize("make_view", [opencv, kornia])
+@pytest.mark.parametrize("make_view", [compiled, kornia])
 def test_downscaling_takes_the_pixels_that_the_matrix_says(make_view, warp_reference):
     pixels = image((200, 160))
     matrix = affines(ViewSpec(size=SIZE), np.array([0]), np.array([[160, 200]]), epoch=0, seed=0, view=0)[0]
     np.testing.assert_allclose(make_view(pixels, matrix, fill=0), warp_reference(pixels, matrix, SIZE), atol=2.0)
 
 
-@pytest.mark.parametrize("make_view", [opencv, kornia])
+@pytest.mark.parametrize("make_view", [compiled, kornia])
 def test_a_flip_is_a_mirror_image(make_view):
     pixels = image((64, 64))
     plain, flipped = (
@@ -77,7 +78,7 @@ def test_a_flip_is_a_mirror_image(make_view):
     assert np.abs(flipped - plain).mean() > 5
 
 
-@pytest.mark.parametrize("make_view", [opencv, kornia])
+@pytest.mark.parametrize("make_view", [compiled, kornia])
 def test_what_lies_outside_is_filled(make_view):
     pixels = np.full((64, 64), 100, dtype=np.uint8)
     pixels[:, 0] = 50
@@ -110,32 +111,62 @@ def test_a_batch_of_kornia_views_is_each_row_alone():
         assert (blurred[row] - plain[row]).abs().max() > 0.02
 
 
-def test_levels_are_the_pixels_in_memory_used_again():
-    large, small = image((40, 60)), image((30, 20), 1)
-    levels = float_levels(large)
-    np.testing.assert_array_equal(levels, large)
-    assert levels.dtype == np.float32
-    again = float_levels(small)
-    np.testing.assert_array_equal(again, small)
-    assert np.shares_memory(levels, again)
-    assert again.flags.c_contiguous
-    with ThreadPoolExecutor(1) as pool:
-        assert not np.shares_memory(pool.submit(float_levels, small).result(), again)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2), (3, 500), (17, 18), (33, 1000)])
+@pytest.mark.parametrize("fill", [0, 200, "edge"])
+def test_images_of_any_shape_match_the_reference(shape, fill, warp_reference):
+    """Also narrower than what the kernel takes at a time."""
+    pixels = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    height, width = shape
+    for angle, scale in ((0.0, 1.0), (0.2, 0.5), (1.5, 3.0), (np.pi, 1.0)):
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        shift = SIZE / 2 - turn @ [width / 2 + 0.3, height / 2 - 0.2]
+        matrix = np.concatenate([turn, shift[:, None]], axis=1)
+        difference = np.abs(compiled(pixels, matrix, fill=fill) - warp_reference(pixels, matrix, SIZE, fill))
+        assert difference.max() < 0.05, (angle, scale)
 
 
-def test_float_levels_give_the_view_of_the_pixels():
-    pixels, matrix = image((60, 80)), np.array([[0.7, 0.1, 3], [-0.1, 0.7, 2]])
-    expected = opencv(pixels, matrix, fill=3, sigma=0.8, gain=2.0, bias=1.0)
-    np.testing.assert_array_equal(
-        opencv(pixels.astype(np.float32), matrix, fill=3, sigma=0.8, gain=2.0, bias=1.0), expected
+def test_a_large_image_matches_the_reference(warp_reference):
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 9000), dtype=np.uint8)
+    for left in (0, 4000, 9000 - SIZE):
+        matrix = np.array([[1.0, 0, -left - 0.25], [0, 1.0, 0.5]])
+        np.testing.assert_allclose(
+            compiled(pixels, matrix, fill=0), warp_reference(pixels, matrix, SIZE), atol=0.3, err_msg=str(left)
+        )
+
+
+def test_inverses_undo_what_matrices_do():
+    matrices = affines(PRESETS["moco_v2"], np.arange(6), np.tile([[390, 320]], (6, 1)), epoch=0, seed=0, view=0)
+    shifted, back = shift_half_pixel(matrices), to_pixels(matrices)
+    points = np.array([[3.0, 4.0], [200.0, 17.0]])
+    there = np.einsum("bij,pj->bpi", shifted[..., :2], points) + shifted[:, None, :, 2]
+    again = np.einsum("bij,bpj->bpi", back[..., :2], there) + back[:, None, :, 2]
+    np.testing.assert_allclose(again, np.broadcast_to(points, again.shape), atol=1e-9)
+
+
+def test_several_views_are_each_alone_and_lie_where_they_are_told():
+    pixels, spec = image((60, 80)), SPECS["all at once"]
+    batch = np.full((3, 4, SIZE, SIZE), np.nan, dtype=np.float32)
+    matrices = np.stack(
+        [affines(spec, np.array([0]), np.array([[80, 60]]), epoch=0, seed=0, view=view)[0] for view in range(3)]
     )
+    tones, blurs = np.array([[1.0, 0.0], [0.02, -1.0], [0.5, 3.0]]), np.array([0.0, 0.8, 0.0])
+    make_views(pixels, to_pixels(matrices), batch[:, 2], fill=9, tones=tones, sigmas=blurs)
+    for view in range(3):
+        gain, bias = tones[view]
+        alone = compiled(pixels, matrices[view], fill=9, sigma=blurs[view], gain=gain, bias=bias)
+        np.testing.assert_array_equal(batch[view, 2], alone)
+    assert np.isnan(batch[:, [0, 1, 3]]).all()
+    np.testing.assert_array_equal(tones[1], [0.02, -1.0])
 
 
-def test_the_view_is_written_in_place():
-    batch = np.full((3, SIZE, SIZE), np.nan, dtype=np.float32)
-    make_view_opencv(image((64, 64)), np.array([[0.75, 0, 0], [0, 0.75, 0]]), batch[1], fill=0, sigma=1.0)
-    assert np.isfinite(batch[1]).all()
-    assert np.isnan(batch[[0, 2]]).all()
+def test_threads_do_not_get_into_each_others_way():
+    images = [image((64, 64), i) for i in range(32)]
+    matrix = np.array([[0.7, 0.1, 3], [-0.1, 0.7, 2]])
+    expected = [compiled(pixels, matrix, fill=0) for pixels in images]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda pixels: compiled(pixels, matrix, fill=0), images * 8))
+    for i, view in enumerate(got):
+        np.testing.assert_array_equal(view, expected[i % 32])
 
 
 def test_the_largest_blur_that_a_spec_allows_fits_the_view():

@@ -1,0 +1,149 @@
+/* Bilinear affine views of a gray image: uint8 in, gain * grey + bias in float32 out.
+ *
+ * Where OpenCV fetches four neighbours for each pixel of a view, this fetches one 32-bit word that holds all four: the
+ * image is first laid out as such words, once for all its views. The loops are plain C that compilers turn into vector
+ * code, built for several instruction sets of which the best is taken at run time.
+ *
+ * Coordinates have their origin in the centre of the first pixel. Called through ctypes by pipeline/warps.py, without
+ * the interpreter's lock.
+ */
+
+#include <math.h>
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+/* words[y][x] holds the pixels (y, x), (y, x + 1), (y + 1, x), (y + 1, x + 1), lowest byte first. */
+static void gather_neighbours(const uint8_t *pixels, int width, int height, uint32_t *words)
+{
+    for (int y = 0; y < height - 1; y++) {
+        const uint8_t *above = pixels + (long)y * width, *below = above + width;
+        uint32_t *out = words + (long)y * width;
+        int x = 0;
+#if defined(__x86_64__)
+        for (; x + 17 <= width; x += 16) {
+            __m128i a = _mm_loadu_si128((const void *)(above + x)), b = _mm_loadu_si128((const void *)(above + x + 1));
+            __m128i c = _mm_loadu_si128((const void *)(below + x)), d = _mm_loadu_si128((const void *)(below + x + 1));
+            __m128i ab = _mm_unpacklo_epi8(a, b), cd = _mm_unpacklo_epi8(c, d);
+            _mm_storeu_si128((void *)(out + x), _mm_unpacklo_epi16(ab, cd));
+            _mm_storeu_si128((void *)(out + x + 4), _mm_unpackhi_epi16(ab, cd));
+            ab = _mm_unpackhi_epi8(a, b), cd = _mm_unpackhi_epi8(c, d);
+            _mm_storeu_si128((void *)(out + x + 8), _mm_unpacklo_epi16(ab, cd));
+            _mm_storeu_si128((void *)(out + x + 12), _mm_unpackhi_epi16(ab, cd));
+        }
+#endif
+        for (; x < width - 1; x++)
+            out[x] = above[x] | (uint32_t)above[x + 1] << 8 | (uint32_t)below[x] << 16 | (uint32_t)below[x + 1] << 24;
+    }
+}
+
+/* num pixels of a row whose four neighbours all lie in the image; (u, v) is the place of the first, (du, dv) the step. */
+FOR_EACH_PROCESSOR
+static void make_inside(const uint32_t *restrict words, int width, float u, float du, float v, float dv, float gain,
+                        float bias, float *restrict out, int num)
+{
+    for (int x = 0; x < num; x++) {
+        float right = u + du * (float)x, down = v + dv * (float)x;
+        int column = (int)right, row = (int)down;
+        uint32_t word = words[row * width + column];
+        float a = (float)(int)(word & 255), b = (float)(int)(word >> 8 & 255);
+        float c = (float)(int)(word >> 16 & 255), d = (float)(int)(word >> 24);
+        right -= (float)column, down -= (float)row;
+        float above = a + right * (b - a), below = c + right * (d - c);
+        out[x] = (above + down * (below - above)) * gain + bias;
+    }
+}
+
+static float grey_at(const uint8_t *pixels, int width, int height, int x, int y, float fill)
+{
+    return x < 0 || y < 0 || x >= width || y >= height ? fill : pixels[(long)y * width + x];
+}
+
+/* One pixel anywhere. Beyond the image lies fill or, if it is negative, the image's edge. */
+static float make_anywhere(const uint8_t *pixels, int width, int height, double u, double v, float fill)
+{
+    if (fill < 0) {
+        u = fmin(fmax(u, 0), width - 1), v = fmin(fmax(v, 0), height - 1);
+    } else if (u <= -1 || v <= -1 || u >= width || v >= height) {
+        return fill;
+    }
+    int x = (int)floor(u), y = (int)floor(v);
+    float right = (float)(u - x), down = (float)(v - y);
+    int x_next = fill < 0 && x == width - 1 ? x : x + 1, y_next = fill < 0 && y == height - 1 ? y : y + 1;
+    float a = grey_at(pixels, width, height, x, y, fill), b = grey_at(pixels, width, height, x_next, y, fill);
+    float c = grey_at(pixels, width, height, x, y_next, fill), d = grey_at(pixels, width, height, x_next, y_next, fill);
+    float above = a + right * (b - a), below = c + right * (d - c);
+    return above + down * (below - above);
+}
+
+/* Narrows [*first, *last) to the x with margin <= start + step * x <= limit - margin; to none if there is none. */
+static void narrow(double start, double step, double limit, double margin, double *first, double *last)
+{
+    if (fabs(step) < 1e-9) {
+        if (start < margin || start > limit - margin)
+            *last = *first;
+        return;
+    }
+    double from = (margin - start) / step, to = (limit - margin - start) / step;
+    if (from > to) {
+        double other = from;
+        from = to, to = other;
+    }
+    *first = fmax(*first, ceil(from)), *last = fmin(*last, floor(to));
+    if (!(*first < *last))
+        *last = *first;
+}
+
+/* Views of one image.
+ *
+ * pixels      height * width grey levels
+ * words       memory for height * width words
+ * inverses    for each view six numbers: from its pixels to the image's
+ * tones       for each view gain and bias
+ * fill        grey level beyond the image; negative: the image's edge
+ * views       the first view, size * size; each further one lies stride numbers behind the one before
+ */
+void make_views(const uint8_t *pixels, uint32_t *words, int width, int height, const double *inverses,
+                const double *tones, int num_views, float fill, float *views, long stride, int size)
+{
+    /* What is taken for inside must be inside in single precision too, which loses less than this along a row. */
+    const double margin = fmax(1e-3, 4e-7 * fmax(width, height));
+    gather_neighbours(pixels, width, height, words);
+    for (int view = 0; view < num_views; view++) {
+        const double *m = inverses + 6 * view;
+        const float gain = (float)tones[2 * view], bias = (float)tones[2 * view + 1];
+        for (int y = 0; y < size; y++) {
+            float *out = views + view * stride + (long)y * size;
+            const double u = m[1] * y + m[2], v = m[4] * y + m[5];
+            int touched = 0, beyond = size; /* outside [touched, beyond), no neighbour lies in the image */
+            if (fill >= 0) {
+                double first = 0, last = size;
+                narrow(u + 1, m[0], width + 1, 0, &first, &last);
+                narrow(v + 1, m[3], height + 1, 0, &first, &last);
+                touched = (int)fmin(first, size), beyond = (int)fmin(last + 1, size);
+            }
+            double first = touched, last = beyond;
+            narrow(u, m[0], width - 1, margin, &first, &last);
+            narrow(v, m[3], height - 1, margin, &first, &last);
+            const int from = (int)fmin(first, beyond), to = (int)fmin(last, beyond);
+            for (int x = 0; x < touched; x++)
+                out[x] = fill * gain + bias;
+            for (int x = touched; x < from; x++)
+                out[x] = make_anywhere(pixels, width, height, m[0] * x + u, m[3] * x + v, fill) * gain + bias;
+            make_inside(words, width, (float)(m[0] * from + u), (float)m[0], (float)(m[3] * from + v), (float)m[3],
+                        gain, bias, out + from, to - from);
+            for (int x = to; x < beyond; x++)
+                out[x] = make_anywhere(pixels, width, height, m[0] * x + u, m[3] * x + v, fill) * gain + bias;
+            for (int x = beyond; x < size; x++)
+                out[x] = fill * gain + bias;
+        }
+    }
+}
