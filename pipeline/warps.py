@@ -1,5 +1,5 @@
-"""Pixels to views outside DALI: warp, blur, and one multiply-add, by a kernel of our own in CPU threads, or by Kornia on
-a device.
+"""Pixels to views outside DALI: warp, blur, and one multiply-add; by a kernel of our own in CPU threads, or by Kornia
+on a device.
 
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels. Matrices here are in coordinates whose origin is the centre of
 the first pixel (:func:`shift_half_pixel`).
@@ -52,8 +52,8 @@ def blur_window(sigma: float) -> int:
 
 
 def to_pixels(matrices: Floats) -> Floats:
-    """What :func:`make_views` takes: inverses (..., 2, 3) of forward matrices (..., 2, 3) in continuous coordinates, from
-    a view's pixels to the image's, the origin in the centre of the first pixel."""
+    """What :func:`make_views` takes: inverses (..., 2, 3) of forward matrices (..., 2, 3) in continuous coordinates,
+    from a view's pixels to the image's, the origin in the centre of the first pixel."""
     shifted = shift_half_pixel(matrices)
     a, b, c, d = (shifted[..., i, j] for i in (0, 1) for j in (0, 1))
     inverse = np.empty_like(shifted)
