@@ -4,8 +4,8 @@
     python -m benchmarks loader --data DATASET --size 224 320
     python -m benchmarks loader --quick
 
-Expect on two CPU cores, two 224 px views: torchvision's PIL transforms in workers at some 350 images/s, DALI's operators
-at 450, the engines at 2,400 (dali), 3,700 (kornia) and 8,000 (resident, from the second epoch on), decoding alone at 7,000.
+Expect on two CPU cores, two 224 px views, in images/s: torchvision's PIL transforms in workers 350, DALI's operators
+450, the engines 2,400 (dali), 3,700 (kornia) and 8,000 (resident, from the second epoch on), decoding alone 7,000.
 
 A call is one pass over the same images, from nothing in flight to nothing in flight; variants take turns in one
 process. Waiting, memory and the first batch are measured in a fresh process for each variant.
