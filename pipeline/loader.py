@@ -163,7 +163,7 @@ def build_loader(
         batch_size: rows a batch on this rank.
         engine: ``resident`` decodes each image once and keeps its pixels; ``dali`` and ``kornia`` decode each time.
             ``auto``: resident if rows are shuffled, so that more than one epoch is to be expected, and their pixels
-            fit; else DALI on a GPU, and on a CPU Kornia, whose OpenCV warp is faster there.
+            fit; else DALI on a GPU, and on a CPU Kornia, whose compiled warp is faster there.
         shuffle: ``global``: all rows; ``shards``: shard by shard, a few at a time, for data that is not on a local
             disk; ``none``: the selection's order. ``auto``: global, but shards where a dataset is remote.
         last: what becomes of the rows that do not fill a batch on every rank: ``drop``, ``pad`` with rows of this epoch
