@@ -1,6 +1,7 @@
 """``python -m benchmarks``: throughput of the stages, each variant beside its peers in one run.
 
 python -m benchmarks hotpath --device cuda
+python -m benchmarks step --device cuda
 python -m benchmarks loader --data DATASET
 python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
@@ -19,12 +20,13 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader, packing
+from benchmarks import hotpath, loader, packing, step
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
 from benchmarks.loader import LoaderConfig
 from benchmarks.packing import PackingConfig
 from benchmarks.result import Comparison, write_result
+from benchmarks.step import StepConfig
 from shards.errors import InputError, run_command
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +49,7 @@ def main() -> None:
     """Times the stages and writes one JSON file a benchmark."""
     commands: dict[str, Callable[..., None]] = {
         "hotpath": run_hotpath,
+        "step": run_step,
         "loader": run_loader,
         "packing": run_packing,
         "index": run_index,
@@ -59,6 +62,12 @@ def run_hotpath(config: Annotated[HotpathConfig, tyro.conf.OmitArgPrefixes], out
     """Momentum update, InfoNCE and enqueue."""
     _check_device(config.device)
     _report("hotpath", config.device, hotpath.run(config), output)
+
+
+def run_step(config: Annotated[StepConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """The pretraining step, beside a plain formulation of it, and where its time goes."""
+    _check_device(config.device)
+    _report("step", config.device, step.run(config), output, quick=config.quick)
 
 
 def run_loader(config: Annotated[LoaderConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
@@ -94,6 +103,7 @@ def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
     if quick:
         hot = HotpathConfig(device=config.device, encoder=("resnet18",), queue=(4096,), turns=5)
     _report("hotpath", config.device, hotpath.run(hot), None, quick=quick)
+    _report("step", config.device, step.run(StepConfig(device=config.device, quick=quick)), None, quick=quick)
     views = LoaderConfig(data=config.data, device=config.device, quick=quick)
     _report("loader", config.device, loader.run(views), None, quick=quick)
     pack = PackingConfig(large=8, png=16, small=500, turns=3, memory=(1000,)) if quick else PackingConfig()

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.measure import time_variants
 from benchmarks.result import Comparison
 from train.encoders import build_encoder
-from train.loss import info_nce
+from train.losses.info_nce import info_nce
 from train.momentum import MomentumUpdate
 from train.negatives import KeyQueue
 
@@ -127,17 +127,18 @@ def _loss(size: int, batch: int, turns: int, device: torch.device) -> Comparison
 def _enqueue(size: int, batch: int, turns: int, device: torch.device) -> Comparison:
     keys = F.normalize(torch.randn(batch, 128)).to(device)
     trainer, reference = (KeyQueue(size, 128, seed=0, device=device) for _ in range(2))
-    positions = torch.arange(batch, device=device)
+    patients, positions = torch.zeros(batch, dtype=torch.int64, device=device), torch.arange(batch, device=device)
     state = {"position": 0}
 
     def by_index() -> None:
         slots = (positions + state["position"]) % size
         reference.keys.index_copy_(0, slots, keys)
+        reference.patients.index_copy_(0, slots, patients)
         state["position"] = (state["position"] + batch) % size
 
     for _ in range(size // batch + 2):  # once around
         by_index()
-        trainer.enqueue(keys)
+        trainer.enqueue(keys, patients)
     torch.testing.assert_close(trainer.keys, reference.keys)
     return Comparison(
         title=f"enqueue, queue {size:,}, batch {batch}",
@@ -145,6 +146,8 @@ def _enqueue(size: int, batch: int, turns: int, device: torch.device) -> Compari
         rate=batch / 1e3,
         unit="k keys",
         timings=time_variants(
-            {"index copy": by_index, "slices (trainer)": lambda: trainer.enqueue(keys)}, turns=turns, device=device
+            {"index copy": by_index, "slices (trainer)": lambda: trainer.enqueue(keys, patients)},
+            turns=turns,
+            device=device,
         ),
     )

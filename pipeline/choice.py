@@ -1,14 +1,17 @@
 """Which engine makes the views, and where decoded pixels stay: as the user says, or by device, dataset and memory."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from pipeline.engine import Engine
 from pipeline.memory import free_device_bytes, free_host_bytes
 from pipeline.options import EngineName
 from pipeline.ranks import gather, have_met
-from pipeline.resident import decoded_bytes
+from pipeline.resident import DeviceStore, PixelStore, decoded_bytes
+from pipeline.samples import Samples
+from pipeline.views import ViewSpec
 from shards.errors import InputError
 from shards.index import ShardIndex
 
@@ -77,6 +80,50 @@ def pixel_budget(device: torch.device, *, asked: int | None, world_size: int) ->
     return Budget(
         host=int(_SHARE * min(each[0] for each in everyone)), device=int(_SHARE * min(each[1] for each in everyone))
     )
+
+
+def build_engine(
+    choice: Choice,
+    samples: Samples,
+    spec: ViewSpec,
+    *,
+    device: torch.device,
+    num_threads: int,
+    batch_size: int,
+    num_views: int,
+    is_sequential: bool,
+    rank: int,
+    world_size: int,
+) -> Engine:
+    """The chosen engine.
+
+    Args:
+        batch_size: the most rows a request has.
+        is_sequential: rows will come in the order of the index.
+    """
+    shape: dict[str, Any] = {
+        "size": spec.size,
+        "fill": spec.fill,
+        "device": device,
+        "num_threads": num_threads,
+        "batch_size": batch_size,
+        "num_views": num_views,
+    }
+    if choice.name == "dali":
+        from pipeline.dali import DaliEngine  # DALI takes a second to import
+
+        return DaliEngine(samples, has_blur=spec.blur > 0, sequential=is_sequential, **shape)
+    from pipeline.kornia_views import Decoder, KorniaEngine
+
+    if choice.name == "kornia":
+        return KorniaEngine(Decoder(samples), **shape)
+    if choice.keeps_on_device:
+        on_device = DeviceStore(samples, device)
+        spare = None if samples.index.is_remote else on_device.decode_one
+        return KorniaEngine(Decoder(samples), name="resident", store=on_device, spare=spare, **shape)
+    on_host = PixelStore(samples, rank=rank, world_size=world_size)
+    spare = None if samples.index.is_remote else on_host.fill_one  # remote rows come when their shard does
+    return KorniaEngine(on_host, name="resident", spare=spare, **shape)
 
 
 def _size(num_bytes: int) -> str:

@@ -4,3 +4,4 @@ from typing import Literal
 
 EngineName = Literal["auto", "dali", "kornia", "resident"]
 DamagePolicy = Literal["error", "skip"]
+Positives = Literal["image", "study", "patient"]

@@ -1,4 +1,4 @@
-"""Batch norm that does not leak: split into groups inside a rank, or replaced by group norm.
+"""Batch norm that does not leak: split into groups inside a rank, or replaced by group norm; or taken over all ranks.
 
 With plain batch norm over the whole batch, a query and its key share their batch statistics while the negatives in
 the queue do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank,
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from train.sync_batchnorm import SyncBatchNorm1d, SyncBatchNorm2d
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
@@ -63,9 +65,15 @@ _SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
     nn.BatchNorm1d: SplitBatchNorm1d,
     nn.BatchNorm2d: SplitBatchNorm2d,
 }
+_SYNC: dict[type[nn.Module], type[nn.modules.batchnorm._BatchNorm]] = {
+    nn.BatchNorm1d: SyncBatchNorm1d,
+    nn.BatchNorm2d: SyncBatchNorm2d,
+}
 _ORDINARY: dict[type[nn.Module], type[BatchNorm]] = {
     SplitBatchNorm1d: nn.BatchNorm1d,
     SplitBatchNorm2d: nn.BatchNorm2d,
+    SyncBatchNorm1d: nn.BatchNorm1d,
+    SyncBatchNorm2d: nn.BatchNorm2d,
 }
 
 
@@ -81,7 +89,7 @@ def split_batchnorm(module: nn.Module, num_groups: int) -> nn.Module:
 
 
 def ordinary_batchnorm(module: nn.Module) -> nn.Module:
-    """Undoes :func:`split_batchnorm`, keeping weights and running statistics; in place."""
+    """Undoes :func:`split_batchnorm` and :func:`sync_batchnorm`, keeping weights and running statistics; in place."""
     return _replace(module, tuple(_ORDINARY), lambda layer: _like(layer, _ORDINARY[type(layer)]))
 
 
@@ -100,6 +108,12 @@ def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
         return new.to(layer.running_mean.device).train(layer.training)
 
     return _replace(module, tuple(_SPLIT), convert)
+
+
+def sync_batchnorm(module: nn.Module) -> nn.Module:
+    """Turns every batch norm of ``module`` into one with statistics over all ranks (:mod:`train.sync_batchnorm`); in
+    place. Leaks where a queue holds negatives: a query's key is the one that shares its statistics."""
+    return _replace(module, tuple(_SYNC), lambda layer: _like(layer, _SYNC[type(layer)]))
 
 
 def _like(layer: Any, kind: type[Norm]) -> Norm:

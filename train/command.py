@@ -42,5 +42,5 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
 def _help() -> str:
     lines = [f"usage: {_USAGE}", "", "recipes (RECIPE --help shows all settings with their values):"]
     for name, make in RECIPES.items():
-        lines.append(f"  {name:24}{(inspect.getdoc(make) or '').splitlines()[0]}")
+        lines.append(f"  {name:30}{(inspect.getdoc(make) or '').splitlines()[0]}")
     return "\n".join(lines)

@@ -41,11 +41,22 @@ def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[
         "steps_per_print": 10**9,  # our own monitor reports
     }
     if precision in DTYPES:
-        generated["torch_autocast"] = {"enabled": True, "dtype": str(DTYPES[precision]).removeprefix("torch.")}
+        generated["torch_autocast"] = {
+            "enabled": True,
+            "dtype": str(DTYPES[precision]).removeprefix("torch."),
+            # Layers whose gradients ZeRO would exchange in that type too; none, so stages 0 to 2 compute the same.
+            "lower_precision_safe_modules": [],
+        }
     if optimizer == "sgd":
         generated["zero_allow_untested_optimizer"] = True
     merged = generated if run.deepspeed is None else _merge(generated, _read(run.deepspeed))
-    if precision == "fp16" and merged["gradient_clipping"] and merged["zero_optimization"]["stage"]:
+    stage = merged["zero_optimization"]["stage"]
+    if optimizer == "lars" and stage:
+        raise InputError(
+            f"run.zero_stage {stage}: ZeRO cuts the weights of all layers as one flat vector, so lars could not scale "
+            "the step layer by layer; use run.zero_stage 0, or another optimizer.name"
+        )
+    if precision == "fp16" and merged["gradient_clipping"] and stage:
         raise InputError(
             f"run.gradient_clipping {merged['gradient_clipping']:g}: with fp16 and ZeRO, DeepSpeed clips gradients "
             "still multiplied by the loss scale; use run.precision bf16, run.zero_stage 0 or no clipping"
@@ -65,12 +76,15 @@ def _read(path: Path) -> dict[str, Any]:
     for name, field in _OURS.items():
         if name in own:
             raise InputError(f"run.deepspeed {path}: {name} is set by --{field}; take it out of the file")
-    for name in ("bf16", "bfloat16", "fp16"):
+    for name, precision in (("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16"), ("amp", "fp16")):
         if isinstance(own.get(name), dict) and own[name].get("enabled"):
             raise InputError(
-                f"run.deepspeed {path}: {name}.enabled {_CASTS}; take it out and use --run.precision {name[:2]}16"
+                f"run.deepspeed {path}: {name}.enabled {_CASTS}; take it out and use --run.precision {precision}"
             )
-    stage = own.get("zero_optimization", {}).get("stage", 0)
+    zero = own.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise InputError(f'run.deepspeed {path}: zero_optimization {zero!r} is no JSON object; give {{"stage": ...}}')
+    stage = zero.get("stage", 0)
     if stage not in (0, 1, 2):
         raise InputError(
             f"run.deepspeed {path}: zero_optimization.stage {stage} would leave each process a part of the query's "

@@ -1,30 +1,17 @@
-"""The DeepSpeed engine around the query network: optimiser, mixed precision, gradient exchange."""
+"""The DeepSpeed engine around what is trained: mixed precision, gradient exchange, optimiser step."""
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from train.sections import OptimizerConfig
 from train.world import World
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser as one fused kernel over all parameters. Its learning rate is set anew at each step."""
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
-    match config.name:
-        case "adam":
-            return torch.optim.Adam(parameters, betas=config.betas, **common)
-        case "adamw":
-            return torch.optim.AdamW(parameters, betas=config.betas, **common)
-    return torch.optim.SGD(parameters, momentum=config.sgd_momentum, **common)
-
-
-def start_engine(query: nn.Module, optimizer: torch.optim.Optimizer, ds_config: dict[str, Any], world: World) -> Any:
-    """The DeepSpeed engine of ``query``; the processes have been started. DeepSpeed is imported here, which takes 2 s.
+def start_engine(model: nn.Module, optimizer: torch.optim.Optimizer, ds_config: dict[str, Any], world: World) -> Any:
+    """The DeepSpeed engine of ``model``; the processes have been started. DeepSpeed is imported here, which takes 2 s.
 
     Returns:
         a ``deepspeed.DeepSpeedEngine``.
@@ -39,7 +26,7 @@ def start_engine(query: nn.Module, optimizer: torch.optim.Optimizer, ds_config: 
         # DeepSpeed would compile a shared-memory all-reduce at the first run: half a minute, and a compiler needed,
         # for what gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    engine, *_ = deepspeed.initialize(model=query, optimizer=optimizer, config=ds_config)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     return engine
 
 

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.views import ViewSpec
 from shards.errors import InputError
+from train.encoder_file import FORMAT_VERSION, read_encoder_file
 from train.encoders import build_encoder
 from train.plain import from_mapping
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +34,11 @@ class LoadedEncoder:
 def save_encoder(
     path: str | Path, encoder: nn.Module, *, name: str, views: ViewSpec, norm: str = "batch", **metadata: Any
 ) -> None:
-    """Writes the weights and running statistics of ``encoder`` under torchvision's names.
+    """Writes the weights and running statistics of ``encoder`` under the names of torchvision or timm.
 
     Args:
+        path: usually a name of :data:`train.encoder_file.FILES` in the run folder.
+        encoder: the one that was trained, or its momentum copy, whose running statistics are its own.
         name: as :func:`train.encoders.build_encoder` knows it.
         views: of the pretraining; normalisation and size are what evaluation needs of it.
         norm: ``batch`` or ``group``. Split batch norm counts as ``batch``: its state is the same.
@@ -58,30 +58,12 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
     Raises:
         InputError: no such file, not one of ours, another format version, or weights that do not match key by key.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"encoder {path}: no such file or run folder")
-    file = path / "encoder.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"encoder {file}: not there; the run has not finished, repeat its command")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            raw = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no dictionary)
-    except SafetensorError as error:
-        raise InputError(f"encoder {file}: is no safetensors file ({error})") from None
-    if not {"format_version", "name", "norm", "views"} <= raw.keys():
-        raise InputError(f"encoder {file}: has no moco-cxr header; give a file that train/pretrain.py wrote")
-    metadata: dict[str, Any] = {key: json.loads(value) for key, value in raw.items() if key != "format"}
-    if metadata["format_version"] != FORMAT_VERSION:
-        raise InputError(
-            f"encoder {file}: format version {metadata['format_version']}, but this version of moco-cxr reads "
-            f"{FORMAT_VERSION}; export it again"
-        )
+    file = read_encoder_file(path)
+    metadata = file.metadata
     views = from_mapping(ViewSpec, metadata["views"], "views.")
     encoder = build_encoder(metadata["name"], norm=metadata["norm"])
     try:
-        encoder.load_state_dict(tensors, strict=True)
+        encoder.load_state_dict(file.tensors, strict=True)
     except RuntimeError as error:
-        raise InputError(f"encoder {file}: does not fit {metadata['name']}: {error}") from None
+        raise InputError(f"encoder {file.path}: does not fit {metadata['name']}: {error}") from None
     return LoadedEncoder(encoder=encoder.eval(), name=metadata["name"], views=views, metadata=metadata)

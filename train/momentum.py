@@ -1,5 +1,6 @@
 """The momentum (exponential moving average) update of the key encoder, as one multi-tensor call."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -22,3 +23,11 @@ class MomentumUpdate:
     @torch.no_grad()
     def __call__(self, momentum: float) -> None:
         torch._foreach_lerp_(self.key, self.query, 1 - momentum)
+
+
+def momentum_at(progress: float, *, start: float, end: float | None) -> float:
+    """The momentum when ``progress`` (0 to 1) of a run is done: ``start`` throughout, or, where ``end`` is given,
+    rising to it by half a cosine (BYOL, Grill et al. 2020, section 3.3; MoCo v3)."""
+    if end is None:
+        return start
+    return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2

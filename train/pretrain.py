@@ -1,62 +1,68 @@
-"""Pretrains an encoder with Momentum Contrast; the same command continues a run that was stopped.
+"""Pretrains an encoder without labels; the same command continues a run that was stopped.
 
     deepspeed train/pretrain.py RECIPE --data DATASET [DATASET ...] --output RUN [--section.field VALUE ...]
     python train/pretrain.py RECIPE ...              the same in one process
     python train/pretrain.py --help                  recipes; RECIPE --help for all settings
 
+SIGINT (Ctrl-C) or SIGTERM finish the step, write a checkpoint and exit with 0; SIGKILL loses what came behind the last
+checkpoint.
+
 Expect about 130 images/s for ``small_resnet18`` on one CPU core with AVX512-BF16 (measured on a busy machine).
 """
 
-import os
 import sys
-import time
 import warnings
 
 import torch
 
-from pipeline.loader import build_loader
-from shards.errors import InputError, run_command
+from shards.errors import run_command
 from train.checkpoint import Checkpoints, Progress
 from train.command import parse_command
-from train.config import PretrainConfig, check_config, check_rows, norm_strategy
+from train.config import PretrainConfig, check_config, check_rows, has_queue
 from train.deepspeed_config import deepspeed_config
-from train.engine import build_optimizer, start_engine
-from train.export import save_encoder
+from train.engine import start_engine
+from train.failure import Fellows, run_together
+from train.knn import build_neighbours
+from train.loading import training_loader
 from train.methods import build_method
-from train.model_card import model_card
-from train.monitor import Monitor, read_metrics
-from train.plain import to_mapping
+from train.methods.contract import TrainingData
+from train.monitor import Monitor
+from train.nonfinite import LossWatch
+from train.optimizers import build_optimizer
+from train.outcome import write_outcome
 from train.precision import resolve_precision
+from train.rank_check import compare_ranks
 from train.run_folder import check_run_folder, write_run_folder
-from train.schedule import learning_rate
+from train.schedule import describe_rate, images_per_step, learning_rate, top_rate
+from train.scores import Scores
 from train.selection import select_rows
+from train.starts import describe_start
+from train.stop import Stop, continuing_command
 from train.world import describe_world, share_cores, start_processes
 
 
 def main() -> None:
     warnings.formatwarning = _one_line
-    try:
-        pretrain(parse_command(sys.argv[1:]))
-    except InputError:
-        if os.environ.get("RANK", "0") != "0":
-            # Rank 0 says the same, and the launcher then stops this rank. If it still lives, it alone has failed.
-            time.sleep(10)
-        raise
+    config = parse_command(sys.argv[1:])
+    run_together(lambda: pretrain(config))
 
 
 def pretrain(config: PretrainConfig) -> None:
-    """Runs ``config`` to its end, from the run folder's newest checkpoint if it has one.
+    """Runs ``config`` to its end, from the run folder's newest checkpoint if it has one, or until it is asked to stop.
 
     Raises:
-        InputError: settings, data or run folder are not usable; found before anything is computed.
+        InputError: settings, data or run folder are not usable, found before anything is computed; or the loss is not
+            finite, the ranks have come to differ, or nothing can be written.
     """
     # ---- check at the door
     world, run = describe_world(), config.run
     check_config(config, world_size=world.size)
     assert config.output is not None
     index = select_rows(config)
-    check_rows(config, num_rows=len(index), world_size=world.size)
+    largest_side = int(index.sizes().min(axis=1).max())
+    check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
     check_run_folder(config)
+    neighbours = build_neighbours(config, index, world)
     precision = resolve_precision(run.precision, world.device)
     ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
 
@@ -65,62 +71,78 @@ def pretrain(config: PretrainConfig) -> None:
     torch.use_deterministic_algorithms(run.deterministic)
     torch.backends.cudnn.benchmark = not run.deterministic
     start_processes(world)
-    method = build_method(config, world)
-    optimizer = build_optimizer(config.optimizer, method.query.parameters())
-    engine = start_engine(method.query, optimizer, ds_config, world)
-    loader = build_loader(
-        index,
-        config.views,
-        batch_size=run.batch_size,
-        engine=config.loader.engine,
-        device=world.device,
-        seed=run.seed,
-        rank=world.rank,
-        world_size=world.size,
-        shuffle=config.loader.shuffle,
-        weights=config.loader.weights,
-        num_threads=config.loader.threads or None,
-        on_damage=config.loader.on_damage,
-        checksums=config.loader.checksums,
-        resident_bytes=round(1e9 * config.loader.resident_gb) or None,
+    fellows, stop = Fellows(world), Stop(world)
+    method = build_method(config, world, TrainingData(index))
+    encoder = method.model.get_submodule("encoder")
+    if run.compile:
+        encoder.compile()
+        if method.target is not None:
+            method.target.get_submodule("encoder").compile()
+    optimizer = build_optimizer(config.optimizer, method.model.parameters())
+    engine = start_engine(method.model, optimizer, ds_config, world)
+    loader = training_loader(config, index, world)
+    images = images_per_step(run, world_size=world.size)
+    if world.leads:
+        rate = describe_rate(config.optimizer, batch=images)
+        notes = [loader.choice.reason, describe_start(encoder), rate]
+        print("\n".join([*notes, loader.partners.summary] if loader.partners else notes))
+        write_run_folder(config, ds_config, note=rate)
+    checkpoints = Checkpoints(
+        config.output / "checkpoints",
+        keep=run.keep_checkpoints,
+        keep_best=run.keep_best,
+        data=[len(index), *index.fingerprints],
+        num_images=len(index),
+        names={"method": config.method.name, "encoder": config.encoder.name},
+        world=world,
     )
-    if world.leads:
-        print(loader.choice.reason)
-    num_steps = run.epochs * len(loader) // run.gradient_accumulation
-    if world.leads:
-        write_run_folder(config, ds_config)
-    data = [len(index), *index.fingerprints]
-    checkpoints = Checkpoints(config.output / "checkpoints", keep=run.keep_checkpoints, data=data, world=world)
     progress = checkpoints.restore(engine=engine, method=method, loader=loader)
+    num_batches = run.epochs * len(loader)
+    num_steps = progress.step + (num_batches - progress.batch) // run.gradient_accumulation
     monitor = Monitor(
         config.output,
         start=progress,
         num_steps=num_steps,
         log_every=run.log_every,
-        images_per_step=run.batch_size * world.size * run.gradient_accumulation,
+        images_per_step=images,
         world=world,
+        queue_size=config.method.queue_size if has_queue(config.method) else 0,
+        neighbours=neighbours,
     )
+    scores, losses = Scores(config.output, run), LossWatch(index, config.output, world)
 
-    # ---- train; nothing in here waits for the device, except after_step at its intervals
+    # ---- train; nothing in here waits for the device, except at intervals
+    monitor.after_epoch(progress, encoder, loader=loader)
     monitor.start_clock(loader)
-    while progress.step < num_steps:
+    is_stopping, is_step = False, True
+    while progress.step < num_steps and not is_stopping:
         for batch in loader:
-            epoch = progress.batch / len(loader)
-            if progress.batch % run.gradient_accumulation == 0:
-                lr = learning_rate(config.schedule, lr=config.optimizer.lr, epoch=epoch, num_epochs=run.epochs)
+            if is_step:  # the batch before ended one
+                epoch = progress.batch / len(loader)
+                lr = learning_rate(
+                    config.schedule, lr=top_rate(config.optimizer, batch=images), epoch=epoch, num_epochs=run.epochs
+                )
                 for group in engine.optimizer.param_groups:
                     group["lr"] = lr
-                method.before_step()
-            objective = method.objective(engine, batch.views, batch=progress.batch)
+                method.before_step(progress.batch / num_batches)
+            objective = method.objective(engine, batch.views, rows=batch.rows, batch=progress.batch)
             engine.backward(objective.loss)
             method.after_backward()
+            is_step = engine.is_gradient_accumulation_boundary()
             engine.step()
             monitor.observe(objective)
-            is_step = (progress.batch + 1) % run.gradient_accumulation == 0
+            losses.observe(objective.loss, progress, batch.rows)
             progress = Progress(step=progress.step + is_step, batch=progress.batch + 1)
+            monitor.after_epoch(progress, encoder, loader=loader)
             if not is_step:
                 continue
-            saves = progress.step % run.checkpoint_every == 0 or progress.step == num_steps
+            is_stopping = stop.agreed() or progress.step == num_steps
+            is_scored = scores.is_due(batch=progress.batch, batches_per_epoch=len(loader))
+            saves = is_stopping or is_scored or progress.step % run.checkpoint_every == 0
+            if saves or progress.step % run.log_every == 0:
+                losses.check(checkpoints.last)
+            if run.check_ranks and progress.step % run.check_ranks == 0:
+                compare_ranks(method, world, step=progress.step)
             monitor.after_step(
                 progress,
                 objective,
@@ -130,9 +152,10 @@ def pretrain(config: PretrainConfig) -> None:
                 before_checkpoint=saves,
             )
             if saves:
-                checkpoints.save(progress, engine=engine, method=method, loader=loader)
+                score = scores.at(progress.step) if world.leads else None
+                is_saved = checkpoints.save(progress, engine=engine, method=method, loader=loader, score=score)
                 monitor.start_clock(loader)
-            if progress.step == num_steps:
+            if is_stopping:
                 break
     monitor.close()
     loader.close()
@@ -141,20 +164,13 @@ def pretrain(config: PretrainConfig) -> None:
         print(f"rank {world.rank} skipped {len(loader.skipped)} damaged image(s), such as {example}", file=sys.stderr)
 
     # ---- what comes out
-    if world.leads:
-        norm = "group" if norm_strategy(config, world.size) == "group" else "batch"
-        save_encoder(
-            config.output / "encoder.safetensors",
-            method.query.get_submodule("encoder"),
-            name=config.encoder.name,
-            views=config.views,
-            norm=norm,
-            config=to_mapping(config),
-            step=progress.step,
-        )
-        metrics = read_metrics(config.output / "metrics.jsonl")[-1]
-        (config.output / "model_card.md").write_text(model_card(config, index, metrics=metrics, precision=precision))
-        print(f"encoder written to {config.output / 'encoder.safetensors'}")
+    if world.leads and progress.step < num_steps:
+        where = f"step {progress.step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
+        print(f"stopped; this continues from {where}:\n{continuing_command(world)}")
+    elif world.leads:
+        write_outcome(config, method, index, step=progress.step, precision=precision, world=world)
+    fellows.close()
+    stop.close()
     world.barrier()
     torch.distributed.destroy_process_group()
 

@@ -14,7 +14,15 @@ _FREE = {
     "data",
     "run.checkpoint_every",
     "run.keep_checkpoints",
+    "run.keep_best",
+    "run.check_ranks",
     "run.log_every",
+    "run.export_key",
+    "run.knn_label",
+    "run.knn_every",
+    "run.knn_images",
+    "run.knn_neighbours",
+    "run.zero_stage",
     "loader.threads",
     "loader.resident_gb",
 }
@@ -46,11 +54,11 @@ def check_run_folder(config: PretrainConfig) -> None:
         )
 
 
-def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any]) -> None:
-    """Creates the folder with ``config.yaml`` and ``ds_config.json``."""
+def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note: str) -> None:
+    """Creates the folder with ``config.yaml``, headed by ``note`` as a comment, and ``ds_config.json``."""
     folder = _folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "config.yaml").write_text(f"# {note}\n{to_yaml(config)}")
     (folder / "ds_config.json").write_text(json.dumps(ds_config, indent=2) + "\n")
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed.rendezvous import rendezvous
+
+from shards.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +46,29 @@ class World:
             tensor /= self.size
         return tensor
 
+    def total(self, tensor: Tensor) -> Tensor:
+        """Adds a tensor up over the ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
 
 
 def describe_world() -> World:
-    """Reads this process's place from the environment, without starting any communication."""
+    """Reads this process's place from the environment, without starting any communication.
+
+    Raises:
+        InputError: more processes than GPUs.
+    """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"LOCAL_RANK {local_rank}: this machine shows {torch.cuda.device_count()} GPU(s); start at most as many "
+            "processes on it, or set CUDA_VISIBLE_DEVICES to the empty string to compute on its CPU"
+        )
     device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
     return World(
         rank=int(os.environ.get("RANK", "0")),
@@ -61,7 +79,11 @@ def describe_world() -> World:
 
 
 def start_processes(world: World) -> None:
-    """Joins the ranks to one process group, once a process."""
+    """Joins the ranks to one process group, once a process.
+
+    Raises:
+        InputError: the port at which the ranks are to meet is in use.
+    """
     on_gpu = world.device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(world.device)
@@ -69,11 +91,27 @@ def start_processes(world: World) -> None:
         return
     backend, device_id = ("nccl", world.device) if on_gpu else ("gloo", None)
     if "RANK" in os.environ:
-        dist.init_process_group(backend, device_id=device_id)
+        dist.init_process_group(
+            backend, store=_meet(world), rank=world.rank, world_size=world.size, device_id=device_id
+        )
     else:  # plain python: the store listens on a port that the system picks, so two runs never collide
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed reads it
         store = TCPStore("127.0.0.1", 0, world_size=1, is_master=True)
         dist.init_process_group(backend, store=store, rank=0, world_size=1, device_id=device_id)
+
+
+def _meet(world: World) -> PrefixStore:
+    """The store at MASTER_ADDR and MASTER_PORT, which the leading rank, or its launcher, keeps."""
+    try:
+        store, _, _ = next(iter(rendezvous("env://", world.rank, world.size)))
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise InputError(
+            f"MASTER_PORT {os.environ.get('MASTER_PORT')}: in use on this machine, by another run perhaps; choose "
+            "another with: deepspeed --master_port N"
+        ) from None
+    return PrefixStore("ranks", store)
 
 
 def share_cores(world: World) -> None:

@@ -13,7 +13,7 @@ from train.sections import RunConfig
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])
 def test_mixed_precision_is_autocast_and_never_casts_modules(precision: str, dtype: str) -> None:
     made = deepspeed_config(RunConfig(zero_stage=2), precision=precision, optimizer="adam")
-    assert made["torch_autocast"] == {"enabled": True, "dtype": dtype}
+    assert made["torch_autocast"] == {"enabled": True, "dtype": dtype, "lower_precision_safe_modules": []}
     assert not {"bf16", "fp16", "zero_allow_untested_optimizer"} & made.keys()
     assert made["zero_optimization"]["stage"] == 2
 
@@ -44,7 +44,13 @@ def test_merges_the_users_json(tmp_path: Path) -> None:
     [
         ({"bf16": {"enabled": True}}, "bf16.enabled casts the weights.*--run.precision bf16"),
         ({"fp16": {"enabled": True}}, "fp16.enabled casts the weights"),
+        ({"bfloat16": {"enabled": True}}, "bfloat16.enabled casts the weights.*--run.precision bf16"),
+        ({"amp": {"enabled": True}}, "amp.enabled casts the weights"),
         ({"zero_optimization": {"stage": 3}}, "stage 3 .*momentum encoder"),
+        ({"zero_optimization": True}, "zero_optimization True is no JSON object"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps is set by --run.gradient_accumulation"),
+        ({"torch_autocast": {"enabled": False}}, "torch_autocast is set by --run.precision"),
+        ({"scheduler": {"type": "WarmupLR"}}, "scheduler is set by --schedule"),
         ({"train_batch_size": 64}, "train_batch_size is set by --run.batch_size"),
         ({"optimizer": {"type": "Adam"}}, "optimizer is set by"),
         ("{", "is no JSON"),
@@ -54,6 +60,20 @@ def test_merges_the_users_json(tmp_path: Path) -> None:
 def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         deepspeed_config(own(tmp_path, content), precision="bf16", optimizer="adam")
+
+
+def test_leaves_alone_what_is_off(tmp_path: Path) -> None:
+    made = deepspeed_config(own(tmp_path, {"bf16": {"enabled": False}}), precision="bf16", optimizer="adam")
+    assert made["bf16"] == {"enabled": False}
+
+
+def test_refuses_lars_over_flat_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run.zero_stage 2: .* layer by layer; use run.zero_stage 0"):
+        deepspeed_config(RunConfig(zero_stage=2), precision="fp32", optimizer="lars")
+    run = own(tmp_path, {"zero_optimization": {"stage": 1}})
+    with pytest.raises(InputError, match="zero_stage 1"):
+        deepspeed_config(run, precision="fp32", optimizer="lars")
+    assert deepspeed_config(RunConfig(), precision="fp32", optimizer="lars")["zero_optimization"]["stage"] == 0
 
 
 def test_missing_json(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
+import math
+
+import pytest
 import torch
 
-from train.momentum import MomentumUpdate
+from train.momentum import MomentumUpdate, momentum_at
 
 
 def make(seed: int) -> list[torch.Tensor]:
@@ -42,3 +45,18 @@ def test_follows_parameters_whose_storage_was_replaced() -> None:
         p.data = torch.full_like(p, 7.0)
     update(0.0)
     assert all((k == 7.0).all() for k in key)
+
+
+def test_momentum_is_constant_without_an_end() -> None:
+    assert {momentum_at(progress, start=0.99, end=None) for progress in (0.0, 0.3, 1.0)} == {0.99}
+
+
+def test_momentum_rises_by_half_a_cosine_and_reaches_its_end() -> None:
+    """BYOL, section 3.3: 1 - (1 - start) (cos(pi k / K) + 1) / 2."""
+    values = [momentum_at(k / 100, start=0.99, end=1.0) for k in range(101)]
+    expected = [1 - (1 - 0.99) * (math.cos(math.pi * k / 100) + 1) / 2 for k in range(101)]
+    assert values == pytest.approx(expected, abs=1e-15)
+    assert values[0] == pytest.approx(0.99, abs=1e-15)
+    assert values[-1] == 1.0
+    assert values == sorted(values)
+    assert momentum_at(1.0, start=0.99, end=0.999) == 0.999

@@ -1,10 +1,14 @@
 """Whole runs over the command line, on the tiny dataset."""
 
+import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from train.monitor import read_metrics
 ROOT = Path(__file__).parents[2]
 ENTRY = ROOT / "train" / "pretrain.py"
 SETTINGS = ["--run.epochs", "2", "--run.checkpoint-every", "3"]  # 8 steps
+WATCHING = ["--run.knn-label", "blob"]
 
 
 def start(data: Path, output: Path, *settings: str, launcher: list[str] | None = None) -> "subprocess.Popen[str]":
@@ -34,6 +39,61 @@ def start(data: Path, output: Path, *settings: str, launcher: list[str] | None =
     )
 
 
+def start_ranks(data: Path, output: Path, *settings: str, size: int = 2) -> list["subprocess.Popen[str]"]:
+    """One process a rank, without the launcher."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ENTRY), "debug", "--data", str(data), "--output", str(output), *settings]
+    return [
+        subprocess.Popen(
+            command,
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+
+
+def wait_for(found: Callable[[], object], *processes: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 180
+    while not found():
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def last_step(output: Path) -> int:
+    return max((line["step"] for line in read_metrics(output / "metrics.jsonl")), default=0)
+
+
+def checkpoint_steps(output: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in (output / "checkpoints").glob("step-*"))
+
+
+def assert_equal_ends(one: Path, other: Path, step: int) -> None:
+    """The same weights, key encoder, queue and optimiser state, bit for bit."""
+
+    def leaves(value: object, name: str = "") -> dict[str, object]:
+        if not isinstance(value, dict):
+            return {name: value}
+        return {key: leaf for inner, item in value.items() for key, leaf in leaves(item, f"{name}/{inner}").items()}
+
+    first, second = (leaves(torch.load(run / "checkpoints" / f"step-{step:08d}" / "state.pt")) for run in (one, other))
+    assert first.keys() == second.keys()
+    assert len(first) > 200
+    different = [
+        name for name, value in first.items() if not torch.equal(torch.as_tensor(value), torch.as_tensor(second[name]))
+    ]  # type: ignore[arg-type]
+    assert not different
+    weights = [load_file(run / "encoder.safetensors") for run in (one, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
     out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
@@ -42,21 +102,18 @@ def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def runs(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run that was never interrupted, and one that was killed after its first checkpoint and then repeated."""
+    """A run that was never interrupted, and one that was killed after its first checkpoint and then repeated; the
+    second watches kNN AUROC besides, which must not change what is learnt."""
     folder = tmp_path_factory.mktemp("runs")
     whole, killed = folder / "whole", folder / "killed"
     uninterrupted = start(tiny_dataset, whole, *SETTINGS)
-    process = start(tiny_dataset, killed, *SETTINGS)
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("checkpoints/*/complete.json")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    process = start(tiny_dataset, killed, *SETTINGS, *WATCHING)
+    wait_for(lambda: list(killed.glob("checkpoints/step-????????")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (killed / "encoder.safetensors").exists(), "the run was killed before its end"
     finish(uninterrupted)
-    finish(start(tiny_dataset, killed, *SETTINGS))
+    finish(start(tiny_dataset, killed, *SETTINGS, *WATCHING))
     return whole, killed
 
 
@@ -76,14 +133,15 @@ def test_run_folder(runs: tuple[Path, Path]) -> None:
 
 
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(runs: tuple[Path, Path]) -> None:
-    whole, killed = runs
-    one, other = load_file(whole / "encoder.safetensors"), load_file(killed / "encoder.safetensors")
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    states = [torch.load(run / "checkpoints" / "step-00000008" / "method.pt") for run in runs]
-    assert torch.equal(states[0]["negatives"]["keys"], states[1]["negatives"]["keys"])
-    assert all(torch.equal(states[0]["key"][name], states[1]["key"][name]) for name in states[0]["key"])
-    losses = [[line["loss"] for line in read_metrics(run / "metrics.jsonl")] for run in runs]
+    assert_equal_ends(*runs, step=8)
+    losses = [[line["loss"] for line in read_metrics(run / "metrics.jsonl") if "loss" in line] for run in runs]
     assert losses[0] == losses[1]
+
+
+def test_knn_auroc_is_measured_once_an_epoch_across_a_kill(runs: tuple[Path, Path]) -> None:
+    measured = [line for line in read_metrics(runs[1] / "metrics.jsonl") if "knn_auroc/blob" in line]
+    assert [line["epoch"] for line in measured] == [0, 1, 2]
+    assert [line["step"] for line in measured] == [0, 4, 8]
 
 
 def test_training_moved_the_weights(runs: tuple[Path, Path]) -> None:
@@ -101,6 +159,104 @@ def test_a_mistake_is_one_line_and_exit_2(tiny_dataset: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
+    tiny_dataset: Path, tmp_path: Path, runs: tuple[Path, Path], number: int
+) -> None:
+    settings = [*SETTINGS, "--run.log-every", "1"]
+    process = start(tiny_dataset, tmp_path / "run", *settings)
+    wait_for(lambda: last_step(tmp_path / "run") >= 1, process)
+    os.kill(process.pid, number)
+    out, err = finish(process)
+    (step,) = [int(word) for word in out.split() if word.isdigit() and f"from step {word} of 8" in out][:1]
+    assert checkpoint_steps(tmp_path / "run")[-1] == step < 8
+    assert "asked to stop" in err
+    assert "Traceback" not in err
+    command = out.splitlines()[-1]
+    assert command.startswith(f"python {ENTRY} debug --data {tiny_dataset}")
+    finish(start(tiny_dataset, tmp_path / "run", *settings))
+    assert_equal_ends(runs[0], tmp_path / "run", step=8)
+
+
+@pytest.mark.slow
+def test_twenty_kills_end_in_the_same_weights(tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = ["--run.epochs", "20", "--run.checkpoint-every", "2", "--run.log-every", "1"]  # 80 steps
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    draw = random.Random(0)
+    uninterrupted = start(tiny_dataset, whole, *settings)
+    for _ in range(20):
+        process = start(tiny_dataset, killed, *settings)
+        aim = last_step(killed) + draw.randrange(3)  # a kill by SIGKILL goes back to the checkpoint before
+        wait_for(lambda aim=aim: last_step(killed) >= aim, process)  # type: ignore[misc]
+        time.sleep(draw.random() / 4)
+        number = draw.choice([signal.SIGKILL, signal.SIGTERM])
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode in (-signal.SIGKILL, -signal.SIGTERM, 0), err
+        assert not (killed / "encoder.safetensors").exists(), "the run was killed before its end"
+    finish(start(tiny_dataset, killed, *settings))
+    finish(uninterrupted)
+    assert_equal_ends(whole, killed, step=80)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize("stage", ["0", "2"])
+def test_resuming_on_another_number_of_ranks(
+    tiny_dataset: Path, tmp_path: Path, before: int, after: int, stage: str
+) -> None:
+    """Half of the run's images are seen by the one number of processes, and half by the other."""
+    settings = ["--run.epochs", "2", "--run.checkpoint-every", "1", "--run.log-every", "1", "--run.zero-stage", stage]
+    first = start_ranks(tiny_dataset, tmp_path / "run", *settings, size=before)
+    wait_for(lambda: last_step(tmp_path / "run") >= 1, *first)
+    first[-1].send_signal(signal.SIGTERM)  # to one rank only
+    for process in first:
+        finish(process)
+    step = checkpoint_steps(tmp_path / "run")[-1]
+    seen = json.loads((tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "complete.json").read_text())["loader"]
+    second = start_ranks(tiny_dataset, tmp_path / "run", *settings, size=after)
+    outputs = [finish(process) for process in second]
+    assert f"goes on with {after} process(es) instead of {before}" in outputs[0][1]
+    left = 2 * 64 - (64 * seen["epoch"] + seen["position"])
+    assert load_encoder(tmp_path / "run").metadata["step"] == step + left // (16 * after)
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["epoch"] == 2
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = ["--optimizer.lr", "1e30", "--run.epochs", "4", "--run.log-every", "3"]
+    process = start(tiny_dataset, tmp_path / "run", *settings)
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 2
+    assert "error: loss: not finite at step 2 on rank 0, images " in err
+    assert "Traceback" not in err
+    assert len(json.loads((tmp_path / "run" / "nonfinite.json").read_text())["keys"]) == 16
+    assert checkpoint_steps(tmp_path / "run") == [], "what is not finite is never a checkpoint"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", ["0", "1", "2"])
+def test_stages_and_precisions_resume_to_the_bit(
+    tiny_dataset: Path, tmp_path: Path, stage: str, precision: str
+) -> None:
+    settings = [*SETTINGS, "--run.zero-stage", stage, "--run.precision", precision, "--run.check-ranks", "1"]
+    settings += ["--run.log-every", "1"]
+    whole = start_ranks(tiny_dataset, tmp_path / "whole", *settings)  # 4 steps
+    for process in whole:
+        finish(process)
+    killed = start_ranks(tiny_dataset, tmp_path / "killed", *settings)
+    wait_for(lambda: last_step(tmp_path / "killed") >= 1, *killed)
+    killed[0].send_signal(signal.SIGTERM)
+    for process in killed:
+        finish(process)
+    assert checkpoint_steps(tmp_path / "killed")[-1] < 4
+    for process in start_ranks(tiny_dataset, tmp_path / "killed", *settings):
+        finish(process)
+    assert_equal_ends(tmp_path / "whole", tmp_path / "killed", step=4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", ["0", "2"])
 def test_two_processes_under_the_launcher(tiny_dataset: Path, tmp_path: Path, zero_stage: str) -> None:
     launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
@@ -111,7 +267,7 @@ def test_two_processes_under_the_launcher(tiny_dataset: Path, tmp_path: Path, ze
     assert {"rank-00000.pt", "rank-00001.pt"} <= {path.name for path in newest.iterdir()}
     # running statistics are each rank's own
     buffers = [torch.load(newest / f"rank-0000{rank}.pt")["buffers"] for rank in range(2)]
-    name = "query.encoder.bn1.running_mean"
+    name = "model.encoder.bn1.running_mean"
     assert not torch.equal(buffers[0][name], buffers[1][name])
 
 
@@ -122,4 +278,42 @@ def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path:
     out, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert (out + err).count("error: method.queue_size 65") == 1
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["group", "launcher", "command"])
+def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str) -> None:
+    """Ctrl-C reaches the whole group; a scheduler's SIGTERM may reach the launcher alone, or only the command."""
+    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
+    settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
+    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher)
+    wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
+    stopped = time.monotonic()
+    if to == "group":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(pids[0]) if to == "launcher" else process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)  # until all ranks have closed their output
+    assert time.monotonic() - stopped < 30
+    assert "stopped; this continues from step" in out, err
+    assert f"deepspeed --num_accelerators 2 {ENTRY} debug" in out
+    assert len(checkpoint_steps(tmp_path / "run")) == 1
+
+
+@pytest.mark.slow
+def test_a_rank_killed_under_the_launcher_ends_all(tiny_dataset: Path, tmp_path: Path) -> None:
+    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
+    settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
+    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher)
+    wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
+    (above,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ranks = Path(f"/proc/{above}/task/{above}/children").read_text().split()
+    os.kill(int(ranks[1]), signal.SIGKILL)
+    failed = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - failed < 30
+    assert process.returncode != 0
+    assert (out + err).count("error: ") == 1, out + err
     assert "Traceback" not in out + err

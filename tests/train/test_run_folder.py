@@ -13,13 +13,15 @@ from train.run_folder import check_run_folder, write_run_folder
 @pytest.fixture
 def config(tmp_path: Path) -> PretrainConfig:
     made = replace(recipe("debug"), data=("data",), output=tmp_path / "run")
-    write_run_folder(made, {"zero_optimization": {"stage": 0}})
+    write_run_folder(made, {"zero_optimization": {"stage": 0}}, note="learning rate 1")
     return made
 
 
 def test_writes_what_it_ran_with(config: PretrainConfig) -> None:
     assert config.output is not None
-    assert from_yaml(PretrainConfig, (config.output / "config.yaml").read_text()) == config
+    written = (config.output / "config.yaml").read_text()
+    assert written.startswith("# learning rate 1\n")
+    assert from_yaml(PretrainConfig, written) == config
     assert "zero_optimization" in (config.output / "ds_config.json").read_text()
 
 

@@ -2,8 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from shards.build import BuildConfig, build_dataset
 from shards.errors import InputError
+from shards.sources.options import SourceOptions
+from tests.conftest import draw_pattern
 from train.config import PretrainConfig
 from train.recipes import recipe
 from train.sections import SelectionConfig
@@ -18,6 +22,30 @@ def test_selects_by_split_and_fraction(tiny_dataset: Path) -> None:
     assert len(select_rows(select(tiny_dataset))) == 64
     assert len(select_rows(select(tiny_dataset, split="all"))) == 96
     assert 0 < len(select_rows(select(tiny_dataset, fraction=0.25))) <= 20
+
+
+def test_selects_by_view(tmp_path: Path) -> None:
+    """``all`` also takes what is neither."""
+    (tmp_path / "source").mkdir()
+    views = ["frontal", "lateral", "frontal", ""]
+    for i in range(len(views)):
+        Image.fromarray(draw_pattern(i, has_blob=False)).save(tmp_path / "source" / f"{i}.png")
+    lines = ["file,view", *(f"{i}.png,{view}" for i, view in enumerate(views))]
+    (tmp_path / "source" / "list.csv").write_text("\n".join(lines))
+    options = SourceOptions(csv=Path("list.csv"), path_column="file", view_column="view")
+    build_dataset(
+        BuildConfig(
+            source="table",
+            input=tmp_path / "source",
+            output=tmp_path / "packed",
+            size=64,
+            workers=1,
+            source_options=options,
+        )
+    )
+    chosen = {view: select_rows(select(tmp_path / "packed", view=view)) for view in ("all", "frontal", "lateral")}
+    assert {view: len(index) for view, index in chosen.items()} == {"all": 4, "frontal": 2, "lateral": 1}
+    assert set(chosen["lateral"].column("view")) == {"lateral"}
 
 
 def test_an_empty_selection_says_what_was_asked(tiny_dataset: Path) -> None:

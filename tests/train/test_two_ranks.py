@@ -1,4 +1,4 @@
-"""Two processes on one CPU: shuffle and unshuffle, and equal weights, key encoders and queues."""
+"""Two processes on one CPU: shuffle and unshuffle, equal weights, key encoders and queues, one stop for both."""
 
 import os
 import socket
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from train.methods import METHODS
+
 SCRIPT = Path(__file__).parent / "two_ranks.py"
 ROOT = Path(__file__).parents[2]
 
@@ -15,12 +17,20 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "settings",
     [
-        ["shuffle,0,bf16"],
-        pytest.param(["shuffle,0,fp32", "split,1,bf16", "group,2,bf16", "shuffle,2,bf16"], marks=pytest.mark.slow),
+        ["shuffle", "stop", "train,shuffle,2,bf16"],
+        pytest.param(
+            [f"train,{norm},{stage},{precision}" for norm, stage, precision in (
+                ("shuffle", 0, "fp32"), ("split", 1, "bf16"), ("group", 2, "fp32"), ("split", 0, "bf16"),
+                ("group", 1, "fp32"),
+            )],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param([f"equal,{name},{stage}" for name in METHODS for stage in (0, 2)], marks=pytest.mark.slow),
     ],
-)
+    ids=["fast", "stages and precisions", "methods"],
+)  # fmt: skip
 def test_two_ranks_agree(settings: list[str]) -> None:
-    """Settings are norm strategy, ZeRO stage, precision."""
+    """Settings are: train, norm strategy, ZeRO stage, precision; or: equal, method, ZeRO stage."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,5 +46,5 @@ def test_two_ranks_agree(settings: list[str]) -> None:
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=400)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)

@@ -1,23 +1,74 @@
 """What two gloo processes must agree on; ``test_two_ranks.py`` starts one process a rank. Not a test by itself.
 
-RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=N python tests/train/two_ranks.py shuffle,0,bf16 &
-RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=N python tests/train/two_ranks.py shuffle,0,bf16
+RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=N python tests/train/two_ranks.py train,shuffle,0,bf16 &
+RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=N python tests/train/two_ranks.py train,shuffle,0,bf16
 """
 
-import hashlib
+import os
+import signal
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
+from shards.errors import InputError
+from train.config import PretrainConfig
 from train.deepspeed_config import deepspeed_config
-from train.engine import build_optimizer, start_engine
+from train.engine import start_engine
 from train.methods import build_method
-from train.methods.moco import MoCo
+from train.methods.contract import Method, TrainingData
+from train.optimizer_state import load_optimizer_state, optimizer_state
+from train.optimizers import build_optimizer
+from train.rank_check import compare_ranks, state_hashes
 from train.recipes import recipe
-from train.sections import RunConfig
+from train.sections import MethodConfig, NormConfig, OptimizerConfig, RunConfig
 from train.shuffle import shuffle_across_ranks
+from train.stop import Stop
 from train.world import World, describe_world, start_processes
+
+BATCH = 8  # a rank
+ALONE = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
+
+
+class Rows:
+    """What :class:`TrainingData` reads of an index: row i is of patient i // 2."""
+
+    rows = np.arange(64)
+
+    def __len__(self) -> int:
+        return 64
+
+    def patients(self) -> Any:
+        return np.arange(64) // 2
+
+
+def make(config: PretrainConfig, world: World) -> Method:
+    index: Any = Rows()
+    return build_method(config, world, TrainingData(index))
+
+
+def start(config: PretrainConfig, world: World) -> tuple[Method, Any]:
+    method = make(config, world)
+    optimizer = build_optimizer(config.optimizer, method.model.parameters())
+    ds_config = deepspeed_config(config.run, precision=config.run.precision, optimizer=config.optimizer.name)
+    return method, start_engine(method.model, optimizer, ds_config, world)
+
+
+def views_of(world: World, batch: int) -> tuple[Tensor, ...]:
+    """This rank's share of a batch that is the same for any number of ranks."""
+    everyone = torch.randn(2, 2 * BATCH, 1, 32, 32, generator=torch.Generator().manual_seed(batch))
+    share = 2 * BATCH // world.size
+    return tuple(everyone[:, world.rank * share : (world.rank + 1) * share])
+
+
+def rows_of(world: World, batch: int) -> Tensor:
+    share = 2 * BATCH // world.size
+    return (torch.arange(world.rank * share, (world.rank + 1) * share) + batch) % 64
 
 
 def check_shuffle(world: World) -> None:
@@ -31,45 +82,99 @@ def check_shuffle(world: World) -> None:
         assert torch.equal(everyone.sort().values, torch.arange(12.0)), "each image goes to one rank"
 
 
-def check_training(world: World, *, strategy: str, zero_stage: int, precision: str) -> None:
-    """After some steps on different images, weights, key encoder and queue are equal on both ranks."""
+def check_stop(world: World) -> None:
+    """A signal to one rank stops both at the same step."""
+    stop = Stop(world)
+    steps = 0
+    while not stop.agreed():
+        steps += 1
+        if world.rank == 1 and steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert steps < 100_000
+    stop.close()
+    assert len(set(world.gather(torch.tensor([steps])).tolist())) == 1, "the ranks stop at the same step"
+    assert steps > 5
+
+
+def check_training(world: World, strategy: str, zero_stage: str, precision: str) -> None:
+    """After some steps on different images, weights, key encoder and queue are equal on both ranks; the optimiser's
+    state, put together, is taken back by any stage; and a difference is found."""
     base = recipe("debug")
-    run = RunConfig(batch_size=8, zero_stage=zero_stage, precision=precision)  # type: ignore[arg-type]
+    run = RunConfig(batch_size=BATCH, zero_stage=int(zero_stage), precision=precision)  # type: ignore[arg-type]
     config = replace(base, run=run, norm=replace(base.norm, strategy=strategy))
-    method = build_method(config, world)
-    assert isinstance(method, MoCo)
-    optimizer = build_optimizer(config.optimizer, method.query.parameters())
-    ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
-    engine = start_engine(method.query, optimizer, ds_config, world)
-    start = digest([*method.key.parameters(), method.negatives.keys])
-    generator = torch.Generator().manual_seed(world.rank)
+    method, engine = start(config, world)
+    before = state_hashes(method)
     for batch in range(3):
-        views = tuple(torch.randn(2, 8, 1, 32, 32, generator=generator))
-        method.before_step()
-        objective = method.objective(engine, views, batch=batch)
-        engine.backward(objective.loss)
-        method.after_backward()
-        engine.step()
-    state = [*method.query.parameters(), *method.key.parameters(), method.negatives.keys]
-    assert all(tensor.dtype == torch.float32 for tensor in state)
-    assert digest([*method.key.parameters(), method.negatives.keys]) != start
-    assert method.negatives.position == 3 * 16 % config.method.queue_size
-    number = torch.tensor([int(digest(state)[:15], 16)])
-    assert len(set(world.gather(number).tolist())) == 1, f"ranks differ under {strategy}, ZeRO {zero_stage}"
+        step(method, engine, views_of(world, batch), rows_of(world, batch), batch=batch, engine=engine)
+    assert all(parameter.dtype == torch.float32 for parameter in method.model.parameters())
+    after = state_hashes(method)
+    parts = {name.partition("/")[0] for name in after if after[name] != before[name]}
+    assert parts == {"weights", "key", "negatives"}, "all of them have moved"
+    compare_ranks(method, world, step=3)
+    check_optimizer_state(config, world, method, engine)
+    with torch.no_grad():
+        next(method.model.parameters()).add_(world.rank)
+    with pytest.raises(InputError, match=r"weights of rank\(s\) 1 differ"):
+        compare_ranks(method, world, step=4)
 
 
-def digest(tensors: list[torch.Tensor]) -> str:
-    sha = hashlib.sha256()
-    for tensor in tensors:
-        sha.update(tensor.detach().contiguous().numpy().tobytes())
-    return sha.hexdigest()
+def check_optimizer_state(config: PretrainConfig, world: World, method: Method, engine: Any) -> None:
+    saved = optimizer_state(engine, method.model, world)
+    assert saved.keys() == {name for name, parameter in method.model.named_parameters() if parameter.requires_grad}
+    for stage in {0, 2} - {config.run.zero_stage}:
+        other = replace(config, run=replace(config.run, zero_stage=stage))
+        loaded, new = start(other, world)
+        loaded.model.load_state_dict(method.model.state_dict())
+        load_optimizer_state(new, loaded.model, saved)
+        again = optimizer_state(new, loaded.model, world)
+        assert again.keys() == saved.keys()
+        for name, state in saved.items():
+            for key, value in state.items():
+                assert torch.equal(torch.as_tensor(value), torch.as_tensor(again[name][key])), (stage, name, key)
+
+
+def check_equal_batches(world: World, name: str, zero_stage: str) -> None:
+    """Two processes of batch B give the losses of one of 2B, here without DeepSpeed, with group norm."""
+    config = PretrainConfig(
+        method=MethodConfig(name=name, embedding=32, projector_hidden=48, predictor_hidden=24, queue_size=32),  # type: ignore[arg-type]
+        norm=NormConfig(strategy="group"),
+        optimizer=OptimizerConfig(name="sgd", lr=0.02),
+        run=RunConfig(batch_size=BATCH, precision="fp32", zero_stage=int(zero_stage)),
+    )
+    method, engine = start(config, world)
+    alone = make(replace(config, run=replace(config.run, batch_size=2 * BATCH)), ALONE)
+    optimizer = build_optimizer(config.optimizer, alone.model.parameters())
+    ours, theirs = [], []
+    for batch in range(5):
+        loss = step(method, engine, views_of(world, batch), rows_of(world, batch), batch=batch, engine=engine)
+        ours.append(world.mean(loss.clone()).item())
+        plain = SimpleNamespace(backward=lambda loss: loss.backward(), step=optimizer.step)
+        loss = step(alone, alone.model, views_of(ALONE, batch), rows_of(ALONE, batch), batch=batch, engine=plain)
+        theirs.append(loss.item())
+        optimizer.zero_grad()
+    assert np.allclose(ours, theirs, rtol=2e-4, atol=2e-4), f"{name}, ZeRO {zero_stage}: {ours} and {theirs}"
+    assert len(set(ours)) > 1
+
+
+def step(method: Method, forward: Any, views: tuple[Tensor, ...], rows: Tensor, *, batch: int, engine: Any) -> Tensor:
+    method.before_step(batch / 10)
+    objective = method.objective(forward, views, rows=rows, batch=batch)
+    engine.backward(objective.loss)
+    method.after_backward()
+    engine.step()
+    return objective.loss.detach()
 
 
 if __name__ == "__main__":
     here = describe_world()
     start_processes(here)
-    check_shuffle(here)
     for setting in sys.argv[1:]:
-        strategy, stage, precision = setting.split(",")
-        check_training(here, strategy=strategy, zero_stage=int(stage), precision=precision)
+        what, *arguments = setting.split(",")
+        checks: dict[str, Any] = {
+            "shuffle": check_shuffle,
+            "stop": check_stop,
+            "train": check_training,
+            "equal": check_equal_batches,
+        }
+        checks[what](here, *arguments)
     torch.distributed.destroy_process_group()

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""The engine's forward of ``Method.query``: views (B, 1, H, W) to embeddings (B, D) and features (B, F)."""
+from shards.index import ShardIndex
+
+Forward = Callable[[Tensor], Any]
+"""The engine's forward of ``Method.model``: views (B, 1, H, W) to what the model gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,33 +18,53 @@ class Objective:
     """What one batch gives. Everything stays on the device; only ``loss`` carries gradients."""
 
     loss: Tensor
-    accuracy: Tensor
-    """Pretext accuracy, a scalar 0 to 1."""
-    query: Tensor
+    first: Tensor
     """Normalised embeddings of the first views (B, D)."""
-    key: Tensor
+    second: Tensor
     """Normalised embeddings of the second views (B, D)."""
     features: Tensor
     """Pooled features of the first views (B, F)."""
+    accuracy: Tensor | None = None
+    """Pretext accuracy, a scalar 0 to 1; None where the method has no task to be solved."""
+
+
+class TrainingData:
+    """What a method may know of the images beyond their pixels: whose they are. Never their labels."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.num_rows = len(index)
+        self._patients = torch.full((int(index.rows.max()) + 1,), -1)
+        self._patients[torch.from_numpy(index.rows)] = torch.from_numpy(index.patients())
+
+    def patients(self, rows: Tensor) -> Tensor:
+        """A number, 0 or more, for each row's patient, (B,) int64, equal within a patient; on the CPU."""
+        return self._patients[rows]
 
 
 class Method(Protocol):
     """A self-supervised method: what is trained, its loss, and its state outside the engine."""
 
-    query: nn.Module
-    """The one module that DeepSpeed trains. ``query.encoder`` is what is exported in the end."""
+    @property
+    def model(self) -> nn.Module:
+        """The one module that DeepSpeed trains. ``model.encoder`` is what is exported in the end."""
 
-    def before_step(self) -> None:
-        """Called once before the first batch of each optimiser step."""
+    @property
+    def target(self) -> nn.Module | None:
+        """A momentum copy, if the method keeps one: fp32, outside the engine; its ``encoder`` can be exported too."""
 
-    def objective(self, forward: Forward, views: tuple[Tensor, ...], *, batch: int) -> Objective:
-        """The loss of one batch. ``batch`` counts the run's batches and addresses whatever is random."""
+    def before_step(self, progress: float) -> None:
+        """Called once before the first batch of each optimiser step; ``progress`` is the share of the run's steps that
+        are done, 0 to below 1."""
+
+    def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
+        """The loss of one batch. ``rows`` (B,) on the CPU are what the views show; ``batch`` counts the run's batches
+        and addresses whatever is random."""
 
     def after_backward(self) -> None:
         """Called after the backward pass of each batch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """State that is equal on all ranks, other than the query's."""
+        """State that is equal on all ranks, other than the model's; without what :meth:`rank_buffers` gives."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes back what :meth:`state_dict` gave."""

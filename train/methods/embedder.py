@@ -1,38 +1,98 @@
 """Encoder and projector as one module. Legend: B batch, F features, D embedding."""
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.sections import MethodConfig
+from train.batchnorm import group_norm, split_batchnorm, sync_batchnorm
+from train.config import PretrainConfig, norm_strategy
+from train.encoders import build_encoder
+from train.heads import mlp
+from train.world import World
+
+
+class Embedding(NamedTuple):
+    """What a model gives of views: ``embedding`` (B, D) fp32, normalised; ``features`` (B, F), pooled; ``prediction``
+    (B, D) fp32, normalised, where the model has a predictor; ``raw``, the embedding before it was normalised."""
+
+    embedding: Tensor
+    features: Tensor
+    prediction: Tensor | None
+    raw: Tensor
 
 
 class Embedder(nn.Module):
-    """Takes views (B, 1, H, W) to normalised fp32 embeddings (B, D) and to pooled features (B, F).
+    """Takes views (B, 1, H, W) to an :class:`Embedding`. Projector and predictor are thrown away after pretraining."""
 
-    The projector is MoCo v2's: Linear, ReLU, Linear; with ``projector_norm`` each Linear is followed by a batch norm,
-    the last one without scale and shift, as in MoCo v3. It is thrown away after pretraining.
-    """
-
-    def __init__(self, encoder: nn.Module, config: MethodConfig, *, seed: int, channels_last: bool) -> None:
+    def __init__(
+        self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module | None, *, channels_last: bool
+    ) -> None:
         super().__init__()
-        num_features = int(encoder.num_features)  # type: ignore[arg-type]
-        hidden = config.projector_hidden or num_features
-        self.encoder = encoder
+        self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.channels_last = channels_last
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            first, last = nn.Linear(num_features, hidden), nn.Linear(hidden, config.embedding)
-        layers: list[nn.Module] = [first, nn.ReLU(inplace=True), last]
-        if config.projector_norm:
-            layers = [first, nn.BatchNorm1d(hidden), layers[1], last, nn.BatchNorm1d(config.embedding, affine=False)]
-        self.projector = nn.Sequential(*layers)
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, views: Tensor) -> Embedding:
         if self.channels_last:
             # With one channel both memory formats are the same bytes, and these strides alone make every layer behind
             # go channels-last. Channels-last weights would do so too, but DeepSpeed cannot broadcast or flatten them.
             _, _, height, width = views.shape
             views = views.contiguous().as_strided(views.shape, (height * width, 1, width, 1))
         features = self.encoder(views)  # (B, F)
-        return F.normalize(self.projector(features).float(), dim=1), features
+        raw = self.projector(features)  # (B, D)
+        prediction = None if self.predictor is None else F.normalize(self.predictor(raw).float(), dim=1)
+        return Embedding(F.normalize(raw.float(), dim=1), features, prediction, raw.float())
+
+
+def build_embedder(
+    config: PretrainConfig,
+    world: World,
+    *,
+    projector: Sequence[int],
+    norm: bool,
+    last_norm: bool,
+    predictor: Sequence[int] = (),
+    predictor_last_norm: bool = False,
+) -> Embedder:
+    """The encoder of the config behind the norm strategy of the config, with heads, on the world's device.
+
+    Args:
+        projector: widths behind the features, the embedding's last; 0 is the width of the features.
+        norm, last_norm: as in :func:`train.heads.mlp`.
+        predictor: widths behind the embedding's; none makes no predictor. Its hidden layers have batch norm.
+    """
+    strategy = norm_strategy(config, world.size)
+    encoder = build_encoder(
+        config.encoder.name,
+        seed=config.run.seed,
+        weights=config.encoder.weights,
+        norm="group" if strategy == "group" else "batch",
+    )
+    num_features: Any = encoder.num_features
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed)
+        widths = [num_features, *(width or num_features for width in projector)]
+        project = mlp(widths, norm=norm, last_norm=last_norm)
+        predict = mlp([widths[-1], *predictor], norm=True, last_norm=predictor_last_norm) if predictor else None
+    model: nn.Module = Embedder(encoder, project, predict, channels_last=config.encoder.channels_last)
+    match strategy:
+        case "split":
+            model = split_batchnorm(model, config.norm.num_groups)
+        case "group":
+            model = group_norm(model)
+        case "sync":
+            model = sync_batchnorm(model)
+    assert isinstance(model, Embedder)
+    return model.to(world.device)
+
+
+def buffers_of(**modules: nn.Module | None) -> dict[str, Tensor]:
+    """All buffers of the modules, by ``module.name``: what each rank has its own of."""
+    return {
+        f"{side}.{name}": buffer
+        for side, module in modules.items()
+        if module is not None
+        for name, buffer in module.named_buffers()
+    }

@@ -1,38 +1,86 @@
-from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from train.batchnorm import split_batchnorm
-from train.encoders import build_encoder
-from train.methods.embedder import Embedder
-from train.sections import MethodConfig
+from train.config import PretrainConfig
+from train.methods.embedder import Embedder, buffers_of, build_embedder
+from train.sections import EncoderConfig, NormConfig
+from train.world import World
 
-CONFIG = MethodConfig(embedding=16, projector_hidden=24)
+WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
 
-def embed(config: MethodConfig, *, channels_last: bool = True) -> Embedder:
-    return Embedder(build_encoder("resnet18", seed=0), config, seed=0, channels_last=channels_last)
+def embed(*, strategy: Any = "split", channels_last: bool = True, **heads: Any) -> Embedder:
+    config = PretrainConfig(
+        encoder=EncoderConfig(name="resnet18", channels_last=channels_last),
+        norm=NormConfig(strategy=strategy, num_groups=2),
+    )
+    return build_embedder(config, WORLD, **({"projector": [24, 16], "norm": False, "last_norm": False} | heads))
 
 
 def test_embeddings_are_normalised_and_features_are_the_encoders() -> None:
-    embedder = embed(CONFIG).eval()
+    embedder = embed().eval()
     views = torch.randn(4, 1, 32, 32)
-    embeddings, features = embedder(views)
-    assert embeddings.shape == (4, 16)
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
-    torch.testing.assert_close(features, embedder.encoder(views), rtol=1e-4, atol=1e-4)
+    out = embedder(views)
+    assert out.embedding.shape == (4, 16)
+    torch.testing.assert_close(out.embedding.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(out.embedding, torch.nn.functional.normalize(out.raw, dim=1))
+    torch.testing.assert_close(out.features, embedder.encoder(views), rtol=1e-4, atol=1e-4)
+    assert out.prediction is None
+
+
+def test_predictions_are_normalised_and_made_of_the_raw_embedding() -> None:
+    embedder = embed(predictor=[8, 16]).eval()
+    out = embedder(torch.randn(4, 1, 32, 32))
+    assert embedder.predictor is not None
+    assert out.prediction is not None
+    torch.testing.assert_close(out.prediction.norm(dim=1), torch.ones(4))
+    expected = torch.nn.functional.normalize(embedder.predictor(out.raw), dim=1)
+    torch.testing.assert_close(out.prediction, expected)
 
 
 @pytest.mark.parametrize("with_norm", [False, True])
 def test_projector_norm_takes_away_what_all_embeddings_share(with_norm: bool) -> None:
-    embedder = split_batchnorm(embed(replace(CONFIG, projector_norm=with_norm)), 2)
-    embeddings, _ = embedder(torch.randn(32, 1, 32, 32))
-    shared = embeddings.mean(dim=0).norm()
+    embedder = embed(norm=with_norm, last_norm=with_norm)
+    shared = embedder(torch.randn(32, 1, 32, 32)).embedding.mean(dim=0).norm()
     assert (shared < 0.1) if with_norm else (shared > 0.5)
+
+
+def test_a_width_of_0_is_that_of_the_features() -> None:
+    assert [tuple(p.shape) for p in embed(projector=[0, 16]).projector.parameters() if p.ndim == 2] == [
+        (512, 512),
+        (16, 512),
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["split", "group", "plain"])
+def test_the_norm_strategy_holds_in_encoder_and_heads(strategy: str) -> None:
+    embedder = embed(strategy=strategy, norm=True, last_norm=True, predictor=[8, 16])
+    kinds = {
+        part: {type(m).__name__ for m in getattr(embedder, part).modules() if "Norm" in type(m).__name__}
+        for part in ("encoder", "projector", "predictor")
+    }
+    expected = {"split": "SplitBatchNorm", "group": "GroupNorm", "plain": "BatchNorm"}[strategy]
+    assert all(len(names) == 1 and next(iter(names)).startswith(expected) for names in kinds.values()), kinds
+
+
+def test_the_same_seed_gives_the_same_start_and_leaves_the_random_state_alone() -> None:
+    state = torch.get_rng_state()
+    one, same = embed(predictor=[8, 16]), embed(predictor=[8, 16])
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
 
 
 def test_memory_format_does_not_change_the_embeddings() -> None:
     views = torch.randn(4, 1, 32, 32)
-    plain, last = (embed(CONFIG, channels_last=flag).eval()(views)[0] for flag in (False, True))
+    plain, last = (embed(channels_last=flag).eval()(views).embedding for flag in (False, True))
     torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-4)
+
+
+def test_buffers_are_named_by_module_and_are_the_modules_own() -> None:
+    embedder = embed()
+    buffers = buffers_of(model=embedder, target=None)
+    assert buffers.keys() == {f"model.{name}" for name, _ in embedder.named_buffers()}
+    buffers["model.encoder.bn1.running_mean"].fill_(3)
+    assert (embedder.get_buffer("encoder.bn1.running_mean") == 3).all()

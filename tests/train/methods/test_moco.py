@@ -1,48 +1,41 @@
 import copy
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+import torch.nn.functional as F
 
-from train.checkpoint import Progress
-from train.config import PretrainConfig
-from train.methods import build_method
-from train.methods.moco import MoCo
-from train.monitor import Monitor
-from train.recipes import recipe
 from train.world import World
 
-WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
-
-def make(strategy: Any = "split", **run: Any) -> tuple[PretrainConfig, MoCo]:
-    base = recipe("debug")
-    config = replace(
-        base, run=replace(base.run, batch_size=8, precision="fp32", **run), norm=replace(base.norm, strategy=strategy)
-    )
-    method = build_method(config, WORLD)
-    assert isinstance(method, MoCo)
-    return config, method
-
-
-def views(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    first, second = torch.randn(2, 8, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
-    return first, second
-
-
-def test_one_step_equals_the_papers_steps() -> None:
-    """Algorithm 1 of MoCo, written out, with group norm so that shuffling changes nothing."""
-    config, method = make("group")
+def perturb(module: torch.nn.Module) -> None:
+    torch.manual_seed(0)
     with torch.no_grad():
-        for p in method.query.parameters():
+        for p in module.parameters():
             p += 0.01 * torch.randn_like(p)
-    f_q, f_k, queue = copy.deepcopy(method.query), copy.deepcopy(method.key), method.negatives.keys.clone()
-    x_q, x_k = views()
 
-    method.before_step()
-    objective = method.objective(method.query, (x_q, x_k), batch=0)
+
+def contrast(q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Equation 1 of MoCo, as in its algorithm 1."""
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1)
+    return F.cross_entropy(logits / temperature, torch.zeros(len(q), dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v2plus"])
+def test_one_step_equals_the_papers_steps(name: str, build: Any, batch_of: Any) -> None:
+    """Algorithm 1 of MoCo, written out, with group norm so that shuffling changes nothing.
+
+    MoCo v2+ takes the mean of the two terms; both see the queue as it was, and the keys of both views are enqueued.
+    """
+    config, method = build(name, "group")
+    perturb(method.model)
+    f_q, f_k, queue = copy.deepcopy(method.model), copy.deepcopy(method.target), method.negatives.keys.clone()
+    x_q, x_k = batch_of(0).views
+
+    method.before_step(0.0)
+    objective = method.objective(method.model, (x_q, x_k), rows=batch_of(0).rows, batch=0)
+    assert torch.equal(method.negatives.keys, queue), "nothing is enqueued between the terms"
     objective.loss.backward()
     method.after_backward()
 
@@ -50,95 +43,101 @@ def test_one_step_equals_the_papers_steps() -> None:
     with torch.no_grad():
         for p_k, p_q in zip(f_k.parameters(), f_q.parameters(), strict=True):
             p_k.copy_(m * p_k + (1 - m) * p_q)
-        k = f_k(x_k)[0]
-    q = f_q(x_q)[0]
-    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1)
-    loss = torch.nn.functional.cross_entropy(logits / t, torch.zeros(8, dtype=torch.long))
+        k, other_k = f_k(x_k).embedding, f_k(x_q).embedding
+    q = f_q(x_q).embedding
+    loss = contrast(q, k, queue, t)
+    if name == "moco_v2plus":
+        loss = (loss + contrast(f_q(x_k).embedding, other_k, queue, t)) / 2
     loss.backward()
     queue[:8] = k
+    if name == "moco_v2plus":
+        queue[8:16] = other_k
 
     torch.testing.assert_close(objective.loss, loss)
-    for (name, ours), theirs in zip(method.query.named_parameters(), f_q.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
-    for ours, theirs in zip(method.key.parameters(), f_k.parameters(), strict=True):
+    for (key, ours), theirs in zip(method.model.named_parameters(), f_q.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=key)
+    for ours, theirs in zip(method.target.parameters(), f_k.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(method.negatives.keys, queue, rtol=1e-4, atol=1e-5)
+    assert method.negatives.position == (16 if name == "moco_v2plus" else 8)
 
 
-def test_keys_come_back_in_the_order_of_their_queries() -> None:
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v2plus"])
+def test_keys_come_back_in_the_order_of_their_queries(name: str, build: Any, batch_of: Any) -> None:
     """With equal views and one encoder on both sides, each query finds its own key among the batch."""
-    _, method = make("split")
-    method.query.eval()
-    method.key.eval()
-    image = views()[0]
-    objective = method.objective(method.query, (image, image), batch=3)
-    torch.testing.assert_close(objective.query, objective.key, rtol=1e-4, atol=1e-5)
+    _, method = build(name, "split")
+    method.model.eval()
+    method.target.eval()
+    image, rows = batch_of(0).views[0], batch_of(0).rows
+    objective = method.objective(method.model, (image, image), rows=rows, batch=3)
+    torch.testing.assert_close(objective.first, objective.second, rtol=1e-4, atol=1e-5)
 
 
-def test_split_groups_the_keys_otherwise_than_the_queries() -> None:
+def test_split_groups_the_keys_otherwise_than_the_queries(build: Any, batch_of: Any) -> None:
     seen: list[torch.Tensor] = []
-    _, method = make("split")
-    method.key.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    image = views()[0]
+    _, method = build("moco_v2", "split")
+    method.target.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image, rows = batch_of(0).views[0], batch_of(0).rows
     for batch in range(2):
-        method.objective(method.query, (image, image), batch=batch)
+        method.objective(method.model, (image, image), rows=rows, batch=batch)
         assert not torch.equal(seen[batch], image)
         assert torch.equal(seen[batch].flatten(1).sum(1).sort().values, image.flatten(1).sum(1).sort().values)
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_key_side_gets_no_gradients_and_its_batchnorm_trains() -> None:
-    _, method = make("split")
-    before = {name: buffer.clone() for name, buffer in method.key.named_buffers()}
-    method.objective(method.query, views(), batch=0).loss.backward()
-    assert all(p.grad is None and not p.requires_grad for p in method.key.parameters())
-    assert all(p.grad is not None for p in method.query.parameters())
-    assert not torch.equal(method.key.get_buffer("encoder.bn1.running_mean"), before["encoder.bn1.running_mean"])
+def test_the_key_sides_batchnorm_trains(build: Any, batch_of: Any) -> None:
+    _, method = build("moco_v2", "split")
+    before = method.target.get_buffer("encoder.bn1.running_mean").clone()
+    method.objective(method.model, batch_of(0).views, rows=batch_of(0).rows, batch=0)
+    assert not torch.equal(method.target.get_buffer("encoder.bn1.running_mean"), before)
 
 
-def test_the_step_never_waits_for_the_device(tmp_path: Any) -> None:
-    class NoReading(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default), func
-            return func(*args, **(kwargs or {}))
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v2plus"])
+def test_keys_of_the_querys_patient_have_no_effect(name: str, build: Any, batch_of: Any) -> None:
+    """Whatever a key of the same patient is, loss, accuracy and gradients stay as they are; unmasked, they do not."""
+    views, rows = batch_of(1).views, torch.tensor([0, 1] * 4)  # all of patient 0
+    others = F.normalize(torch.randn(24, 32, generator=torch.Generator().manual_seed(5)), dim=1)
 
-    _, method = make("split")
-    monitor = Monitor(
-        tmp_path, start=Progress(), num_steps=9, log_every=9, images_per_step=8, world=replace(WORLD, rank=1)
-    )
-    with NoReading():
-        for batch in range(3):
-            method.before_step()
-            objective = method.objective(method.query, views(), batch=batch)
-            objective.loss.backward()
-            method.after_backward()
-            monitor.observe(objective)
-        with pytest.raises(AssertionError):
-            objective.loss.item()
+    def results(*, masks: bool, sign: int) -> tuple[torch.Tensor, ...]:
+        """With keys of patient 0 in the queue that are as near to the queries as can be, or as far."""
+        _, method = build(name, "group", mask_same_patient=masks)
+        own = method.objective(method.model, views, rows=rows, batch=0).first
+        method.negatives.enqueue(torch.cat([sign * own, others]), torch.arange(32) // 8)
+        objective = method.objective(method.model, views, rows=rows, batch=0)
+        objective.loss.backward()
+        return objective.loss, objective.accuracy, method.model.get_parameter("encoder.conv1.weight").grad
+
+    for near, far in zip(results(masks=True, sign=1), results(masks=True, sign=-1), strict=True):
+        assert torch.equal(near, far)
+    for near, far in zip(results(masks=False, sign=1), results(masks=False, sign=-1), strict=True):
+        assert not torch.equal(near, far)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_state_is_fp32_in_every_precision(precision: str) -> None:
-    _, method = make("split")
-    method.autocast = lambda: torch.autocast("cpu", torch.bfloat16, enabled=precision != "fp32")
-    with method.autocast():
-        objective = method.objective(method.query, views(), batch=0)
+def test_patients_travel_with_their_keys(build: Any, batch_of: Any) -> None:
+    _, method = build("moco_v2plus", "split", mask_same_patient=True)
+    for number in range(3):  # 48 keys into 32 places
+        rows = batch_of(0).rows + 16 * number
+        method.objective(method.model, batch_of(number).views, rows=rows, batch=number).loss.backward()
+        method.after_backward()
+    third, second = torch.arange(16, 24), torch.arange(8, 16)
+    assert torch.equal(method.negatives.patients, torch.cat([third, third, second, second]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstOfTwo(World):
+    """The first of two ranks, whose other rank sees the same keys of patients 100 further on."""
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tensor, tensor if tensor.is_floating_point() else tensor + 100])
+
+
+def test_patients_are_gathered_as_their_keys_are(build: Any, batch_of: Any) -> None:
+    _, method = build("moco_v2", "split", mask_same_patient=True)
+    world = FirstOfTwo(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
+    method.world = method.key._world = world
+    objective = method.objective(method.model, batch_of(0).views, rows=batch_of(0).rows, batch=0)
     objective.loss.backward()
     method.after_backward()
-    tensors = [*method.key.parameters(), *method.query.parameters(), method.negatives.keys, objective.loss]
-    assert all(t.dtype == torch.float32 for t in tensors)
-    torch.testing.assert_close(method.negatives.keys.norm(dim=1), torch.ones(32))
-
-
-def test_state_dict_round_trip() -> None:
-    _, method = make("split")
-    _, other = make("split")
-    method.objective(method.query, views(), batch=0)
-    method.after_backward()
-    state = copy.deepcopy(method.state_dict())
-    other.load_state_dict(state)
-    theirs = other.key.state_dict()
-    assert all(torch.equal(value, theirs[name]) for name, value in method.key.state_dict().items())
-    assert torch.equal(method.negatives.keys, other.negatives.keys)
-    assert method.rank_buffers().keys() == other.rank_buffers().keys()
-    assert {"query.encoder.bn1.running_mean", "key.encoder.bn1.running_mean"} <= method.rank_buffers().keys()
+    assert method.negatives.position == 16
+    assert method.negatives.patients[:16].tolist() == [*range(8), *range(100, 108)]
+    torch.testing.assert_close(method.negatives.keys[:8], objective.second)

@@ -1,0 +1,55 @@
+"""``python -m train``: what becomes of an encoder behind pretraining, which itself is `train/pretrain.py`.
+
+python -m train export --run runs/first --format timm --output resnet18.safetensors
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from shards.errors import InputError, run_command
+
+
+def main() -> None:
+    """Takes encoders to other software."""
+    tyro.extras.subcommand_cli_from_dict({"export": export}, prog="python -m train")
+
+
+def export(
+    run: Path, format: Literal["torchvision", "timm", "onnx"], output: Path, which: Literal["query", "key"] = "query"
+) -> None:
+    """Write the encoder of a run for torchvision, timm or ONNX, and print the code that loads it.
+
+    torchvision: a state dict for three channels; a gray image on three equal channels gives the same features.
+    timm: a state dict for in_chans=1, num_classes=0. onnx: a graph for any batch size, at the size of the run's views.
+    State dicts are safetensors where --output ends so, else PyTorch files.
+
+    Exit codes: 0 written; 2 a mistake, such as a run that has not finished.
+
+    Args:
+        run: Run folder, or a file such as its encoder.safetensors.
+        format: Software that is to read it.
+        output: File to write; one that is there is replaced.
+        which: The encoder that was trained, or its momentum copy, which `--run.export_key` leaves behind.
+    """
+    if not run.exists():
+        raise InputError(f"--run {run}: no such file or run folder")
+    from train.encoder_file import FILES  # torch and torchvision take seconds to import, --help needs neither
+    from train.export import load_encoder
+    from train.formats import export_encoder
+
+    path = run / FILES[which] if run.is_dir() else run
+    if which == "key" and not path.is_file():
+        raise InputError(
+            f"--which key: {path} is not there; where the method keeps a momentum copy, the run's command with "
+            "--run.export_key writes it"
+        )
+    if which == "key" and not run.is_dir():
+        raise InputError(f"--which key: --run {run} is one encoder alone; give the run folder, or leave --which away")
+    exported = export_encoder(load_encoder(run if which == "query" else path), output, format=format)
+    print(f"written: {output} ({exported.size / 1e6:.1f} MB); load it with\n{exported.usage}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,124 @@
+"""A folder of tensors that is there whole or not at all, and says when it is broken.
+
+Files are written into ``NAME.partial``; the last of them is ``complete.json`` with the size and the CRC-32 of each;
+then the folder takes its name. So a kill, a full disk or a lost machine leaves no half folder under a name that counts.
+"""
+
+import io
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 2
+MARK = "complete.json"
+
+
+class BrokenSnapshot(Exception):
+    """A folder that cannot be read back; the message says why."""
+
+
+def partial_of(folder: Path) -> Path:
+    """Where the files of ``folder`` are written."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Saves nested dictionaries of tensors and numbers, on the disk when this returns.
+
+    Raises:
+        OSError, RuntimeError: torch says the one or the other where the disk is full.
+    """
+    with path.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def seal(folder: Path, mark: dict[str, Any]) -> None:
+    """Gives the written files of ``folder`` their place, with ``mark`` beside them."""
+    partial = partial_of(folder)
+    files = {path.name: _fingerprint(path) for path in sorted(partial.iterdir())}
+    with (partial / MARK).open("w") as file:
+        file.write(json.dumps({"format": FORMAT, **mark, "files": files}, indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    remove(folder)
+    partial.rename(folder)
+    _sync(folder.parent)
+
+
+def read_mark(folder: Path) -> dict[str, Any]:
+    """What :func:`seal` was given, once all files are there in their sizes.
+
+    Raises:
+        BrokenSnapshot: something is missing, cut off or of another format.
+    """
+    try:
+        mark: dict[str, Any] = json.loads((folder / MARK).read_text())
+        if mark.get("format") != FORMAT:
+            raise BrokenSnapshot(f"format {mark.get('format', 1)}, not {FORMAT}")
+        for name, (size, _) in mark["files"].items():
+            if (folder / name).stat().st_size != size:
+                raise BrokenSnapshot(f"{name} is not of {size} bytes")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenSnapshot(_reason(error)) from None
+    return mark
+
+
+def read_tensors(folder: Path, name: str, mark: dict[str, Any]) -> Any:
+    """What :func:`write_tensors` was given, on the CPU.
+
+    Raises:
+        BrokenSnapshot: the file has changed or cannot be read.
+    """
+    try:
+        content = (folder / name).read_bytes()
+        if zlib.crc32(content) != mark["files"][name][1]:
+            raise BrokenSnapshot(f"{name} does not have its checksum")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except BrokenSnapshot:
+        raise
+    except Exception as error:  # torch.load says what is wrong with a file in many kinds
+        raise BrokenSnapshot(f"{name}: {_reason(error)}") from None
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder, its mark first: a kill in between leaves none that looks whole."""
+    (folder / MARK).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def num_bytes(content: Any) -> int:
+    """What the tensors of nested dictionaries take."""
+    if isinstance(content, dict):
+        return sum(num_bytes(value) for value in content.values())
+    return content.numel() * content.element_size() if isinstance(content, torch.Tensor) else 0
+
+
+def _fingerprint(path: Path) -> tuple[int, int]:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            crc = zlib.crc32(block, crc)
+    return path.stat().st_size, crc
+
+
+def _sync(folder: Path) -> None:
+    """Makes a rename in ``folder`` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(str(error.filename)).name}: {error.strerror}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
