@@ -12,7 +12,7 @@ pytestmark = pytest.mark.parametrize("name", list(METHODS))
 
 
 def strategy_of(name: str) -> str:
-    return "split" if name in ("moco_v2", "moco_v2plus") else "plain"
+    return "split" if METHODS[name].has_queue else "plain"
 
 
 def step(method: Any, batch: Any, *, progress: float = 0.0, number: int = 0) -> Any:
