@@ -101,7 +101,7 @@ class Checkpoints:
             "optimizer": optimizer_state(engine, method.model, world),
             "method": method.state_dict(),
         }
-        own: dict[str, Any] = {"buffers": _on_cpu(method.rank_buffers()), "random": torch.get_rng_state()}
+        own: dict[str, Any] = {"buffers": method.rank_buffers(), "random": torch.get_rng_state()}
         if world.device.type == "cuda":
             own["random_cuda"] = torch.cuda.get_rng_state(world.device)
         scaler = loss_scaler(engine)
@@ -119,7 +119,7 @@ class Checkpoints:
         if not failure:
             failure = _failure(lambda: write_tensors(partial / f"rank-{world.rank:05d}.pt", own))
             if world.leads and not failure:
-                failure = _failure(lambda: write_tensors(partial / "state.pt", _on_cpu(state)))
+                failure = _failure(lambda: write_tensors(partial / "state.pt", state))
             failure = self._first(failure)
         if not failure:
             failure = self._first(_failure(lambda: seal(folder, mark)) if world.leads else "")
@@ -284,16 +284,6 @@ def _failure(write: Callable[[], None]) -> str:
     except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
         return getattr(error, "strerror", None) or str(error).partition("\n")[0]
     return ""
-
-
-def _on_cpu(content: Any) -> Any:
-    """Nested dictionaries with their tensors copied to the CPU, each with no more memory behind it than it needs."""
-    if isinstance(content, dict):
-        return {name: _on_cpu(value) for name, value in content.items()}
-    if not isinstance(content, Tensor):
-        return content
-    own = content.detach().to("cpu", copy=True)
-    return own.clone() if own.untyped_storage().nbytes() > own.numel() * own.element_size() else own
 
 
 def _mean(buffers: list[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ from train.knn import build_neighbours
 from train.loading import training_loader
 from train.methods import build_method
 from train.methods.contract import TrainingData
+from train.model_card import hardware
 from train.monitor import Monitor
 from train.nonfinite import LossWatch
 from train.optimizers import build_optimizer
@@ -84,8 +85,9 @@ def pretrain(config: PretrainConfig) -> None:
     images = images_per_step(run, world_size=world.size)
     if world.leads:
         rate = describe_rate(config.optimizer, batch=images)
-        notes = [loader.choice.reason, describe_start(encoder), rate]
-        print("\n".join([*notes, loader.partners.summary] if loader.partners else notes))
+        notes = [f"{hardware(world)}, {world.size} process(es), {precision}", loader.choice.reason]
+        notes += [loader.partners.summary] if loader.partners else []
+        print("\n".join([*notes, describe_start(encoder), rate]))
         write_run_folder(config, ds_config, note=rate)
     checkpoints = Checkpoints(
         config.output / "checkpoints",

@@ -28,13 +28,13 @@ def partial_of(folder: Path) -> Path:
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Saves nested dictionaries of tensors and numbers, on the disk when this returns.
+    """Saves nested dictionaries of tensors, on any device, and numbers; on the disk when this returns.
 
     Raises:
         OSError, RuntimeError: torch says the one or the other where the disk is full.
     """
     with path.open("wb") as file:
-        torch.save(content, file)
+        torch.save(_on_cpu(content), file)
         file.flush()
         os.fsync(file.fileno())
 
@@ -99,6 +99,16 @@ def num_bytes(content: Any) -> int:
     if isinstance(content, dict):
         return sum(num_bytes(value) for value in content.values())
     return content.numel() * content.element_size() if isinstance(content, torch.Tensor) else 0
+
+
+def _on_cpu(content: Any) -> Any:
+    """Nested dictionaries with their tensors copied to the CPU, each with no more memory behind it than it needs."""
+    if isinstance(content, dict):
+        return {name: _on_cpu(value) for name, value in content.items()}
+    if not isinstance(content, torch.Tensor):
+        return content
+    own = content.detach().to("cpu", copy=True)
+    return own.clone() if own.untyped_storage().nbytes() > own.numel() * own.element_size() else own
 
 
 def _fingerprint(path: Path) -> tuple[int, int]:

@@ -39,12 +39,20 @@ def start(data: Path, output: Path, *settings: str, launcher: list[str] | None =
     )
 
 
-def start_ranks(data: Path, output: Path, *settings: str, size: int = 2) -> list["subprocess.Popen[str]"]:
-    """One process a rank, without the launcher."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = os.environ | {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        return int(free.getsockname()[1])
+
+
+def two_under_the_launcher() -> list[str]:
+    command = Path(sys.executable).parent / "deepspeed"
+    return [str(command), "--num_accelerators", "2", "--master_port", str(free_port())]
+
+
+def start_ranks(data: Path, output: Path, *settings: str, size: int = 2) -> list["subprocess.Popen[str]"]:
+    """One process a rank, without the launcher."""
+    common = os.environ | {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ENTRY), "debug", "--data", str(data), "--output", str(output), *settings]
     return [
@@ -259,9 +267,8 @@ def test_stages_and_precisions_resume_to_the_bit(
 @pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", ["0", "2"])
 def test_two_processes_under_the_launcher(tiny_dataset: Path, tmp_path: Path, zero_stage: str) -> None:
-    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
     settings = ["--run.zero-stage", zero_stage, *SETTINGS]
-    finish(start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher))
+    finish(start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher()))
     assert load_encoder(tmp_path / "run").metadata["step"] == 4
     newest = tmp_path / "run" / "checkpoints" / "step-00000004"
     assert {"rank-00000.pt", "rank-00001.pt"} <= {path.name for path in newest.iterdir()}
@@ -273,8 +280,7 @@ def test_two_processes_under_the_launcher(tiny_dataset: Path, tmp_path: Path, ze
 
 @pytest.mark.slow
 def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path: Path) -> None:
-    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
-    process = start(tiny_dataset, tmp_path / "run", "--method.queue-size", "65", launcher=launcher)
+    process = start(tiny_dataset, tmp_path / "run", "--method.queue-size", "65", launcher=two_under_the_launcher())
     out, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert (out + err).count("error: method.queue_size 65") == 1
@@ -285,9 +291,8 @@ def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path:
 @pytest.mark.parametrize("to", ["group", "launcher", "command"])
 def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str) -> None:
     """Ctrl-C reaches the whole group; a scheduler's SIGTERM may reach the launcher alone, or only the command."""
-    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
     settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
-    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher)
+    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher())
     wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
     stopped = time.monotonic()
     if to == "group":
@@ -304,9 +309,8 @@ def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str
 
 @pytest.mark.slow
 def test_a_rank_killed_under_the_launcher_ends_all(tiny_dataset: Path, tmp_path: Path) -> None:
-    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
     settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
-    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher)
+    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher())
     wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
     (above,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     ranks = Path(f"/proc/{above}/task/{above}/children").read_text().split()
