@@ -1,57 +1,189 @@
-"""``python -m eval``: how good are the features, and is the difference sure?
+"""``python -m eval``: does pretraining help, by how much, and is that sure?
 
-python -m eval linear --run runs/demo --data data/chexpert --label "Pleural Effusion" --fraction 0.01 0.1 1
-python -m eval table runs/demo/eval/*.json
+python -m eval linear --run runs/first --data data/chexpert --label "Pleural Effusion" --fraction 0.001 0.01 0.1 1
+python -m eval finetune --run runs/first --data data/shenzhen --label Tuberculosis --against random imagenet
+python -m eval grid comparison.yaml --jobs 4
+python -m eval table runs/first/eval/*/results.json
+python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
 
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
-from eval.config import LinearConfig
-from eval.report import markdown_tables, text_tables
-from eval.results import ProbeResult, load_result, save_result
+from eval.config import SHOTS, GridConfig, KnnConfig, Settings, grid_of_run
+from eval.draw_file import DrawsConfig, run_draws
+from eval.finetune_config import FinetuneConfig
+from eval.grid_file import read_grid
+from eval.results import load_comparison
+from eval.tables import Format, Metric, render, text_tables
 from shards.errors import InputError, run_command
+
+_Against = Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")]
+_Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
 
 
 def main() -> None:
-    """Measures a pretrained encoder against random starts."""
-    tyro.extras.subcommand_cli_from_dict({"linear": linear, "table": table}, prog="python -m eval")
+    """Measures encoders against others, with honest statistics."""
+    commands: dict[str, Callable[..., None]] = {
+        "linear": linear,
+        "knn": knn,
+        "few-shot": few_shot,
+        "finetune": finetune,
+        "grid": grid,
+        "table": table,
+        "report": report,
+        "draws": draws,
+    }
+    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m eval", config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def linear(config: tyro.conf.OmitArgPrefixes[LinearConfig]) -> None:
-    """Probe frozen features with logistic regression at label fractions, against random starts."""
-    from eval.linear import run_linear  # torch and torchvision take seconds to import, `table` and --help need neither
-
-    results = run_linear(config)
-    paths = [config.output or default_output(config.run, result) for result in results]
-    for result, path in zip(results, paths, strict=True):
-        save_result(result, path)
-    print(text_tables(results))
-    for path in paths:
-        print(f"written: {path}")
-
-
-def table(files: tyro.conf.Positional[tuple[Path, ...]], format: Literal["text", "markdown"] = "text") -> None:
-    """Print the tables of result files.
+def linear(
+    run: Path,
+    settings: OmitArgPrefixes[Settings],
+    against: _Against = ("random",),
+    fraction: _Fractions = None,
+    output: Path | None = None,
+) -> None:
+    """Probe frozen features with logistic regression at label fractions.
 
     Args:
-        files: Results, as `python -m eval linear` wrote them.
-        format: Aligned text for terminals, or Markdown.
+        run: Run folder of the pretraining, or an encoder.safetensors file.
+        settings: Of all commands.
+        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
+        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
+        output: Folder of the results; default: eval/linear-DATASET-LABEL in the run folder.
+    """
+    _measure(grid_of_run(run, against, "linear", settings, output=output, fraction=fraction))
+
+
+def knn(
+    run: Path,
+    settings: OmitArgPrefixes[Settings],
+    neighbours: OmitArgPrefixes[KnnConfig],
+    against: _Against = ("random",),
+    fraction: _Fractions = None,
+    output: Path | None = None,
+) -> None:
+    """Score images by their nearest labelled neighbours in the features.
+
+    Args:
+        run: Run folder of the pretraining, or an encoder.safetensors file.
+        settings: Of all commands.
+        neighbours: Of this readout.
+        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
+        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
+        output: Folder of the results; default: eval/knn-DATASET-LABEL in the run folder.
+    """
+    _measure(grid_of_run(run, against, "knn", settings, output=output, fraction=fraction, knn=neighbours))
+
+
+def few_shot(
+    run: Path,
+    settings: OmitArgPrefixes[Settings],
+    against: _Against = ("random",),
+    shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
+    output: Path | None = None,
+) -> None:
+    """Probe frozen features with a few labelled images of each class.
+
+    Args:
+        run: Run folder of the pretraining, or an encoder.safetensors file.
+        settings: Of all commands.
+        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
+        shots: Images of each class whose labels are used.
+        output: Folder of the results; default: eval/few-shot-DATASET-LABEL in the run folder.
+    """
+    _measure(grid_of_run(run, against, "few-shot", settings, output=output, shots=shots))
+
+
+def finetune(
+    run: Path,
+    settings: OmitArgPrefixes[Settings],
+    finetune: FinetuneConfig,
+    against: _Against = ("random",),
+    fraction: _Fractions = None,
+    output: Path | None = None,
+) -> None:
+    """Fine-tune encoders end to end at label fractions.
+
+    Args:
+        run: Run folder of the pretraining, or an encoder.safetensors file.
+        settings: Of all commands.
+        finetune: Of this readout.
+        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
+        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
+        output: Folder of the results; default: eval/finetune-DATASET-LABEL in the run folder.
+    """
+    _measure(grid_of_run(run, against, "finetune", settings, output=output, fraction=fraction, finetune=finetune))
+
+
+def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: int | None = None) -> None:
+    """Compare starts x readouts x fractions from a YAML file; the same command goes on where it was interrupted.
+
+    Several machines that share the output folder can run it at once: each takes cells that nobody has.
+
+    Args:
+        file: Fields are those of the other commands' options, with starts, readout and baseline beside them.
+        output: Folder of the results; default: the file's, or its path without the suffix.
+        jobs: Processes on this machine; default: the file's, or 1.
+    """
+    _measure(read_grid(file, output=output, jobs=jobs))
+
+
+def table(files: tyro.conf.Positional[tuple[Path, ...]], format: Format = "text", metric: Metric = "auroc") -> None:
+    """Print the tables of results.
+
+    Args:
+        files: Folders of results, or their results.json.
+        format: Aligned text for terminals, Markdown, LaTeX, or CSV with every number.
+        metric: What the tables show.
     """
     if not files:
-        raise InputError("table: no file given; give results that `python -m eval linear` wrote")
-    results = [load_result(path) for path in files]
-    print(text_tables(results) if format == "text" else markdown_tables(results))
+        raise InputError("table: no file given; give results that `python -m eval` wrote")
+    print(render([load_comparison(path) for path in files], format, metric=metric))
 
 
-def default_output(run: Path, result: ProbeResult) -> Path:
-    """``RUN/eval/READOUT-DATASET-LABEL.json``, in lower case and without signs that a shell would mind."""
-    folder = run if run.is_dir() else run.parent
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{result.dataset}-{result.label}".lower()).strip("-")
-    return folder / "eval" / f"{result.readout}-{slug}.json"
+def report(
+    folder: tyro.conf.Positional[Path],
+    images: bool = True,
+    max_images: int = 1000,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    seed: int = 0,
+) -> None:
+    """Write report.html, one page that needs no network, and its figures as SVG.
+
+    Args:
+        folder: Of the results, or their results.json.
+        images: Whether the page shows X-rays and a map of their features.
+        max_images: Test images in the map and the searches, at most.
+        device: Where features are computed.
+        seed: Of the sample, the map and the choice of images.
+    """
+    from eval.page import write_page  # torch and scikit-learn take seconds to import, other commands need neither
+
+    print(f"written: {write_page(folder, with_images=images, max_images=max_images, device=device, seed=seed)}")
+
+
+def draws(action: tyro.conf.Positional[Literal["export", "import"]], config: OmitArgPrefixes[DrawsConfig]) -> None:
+    """Write the label draws of a dataset as Parquet, or turn lists of other software into such a file.
+
+    Args:
+        action: export: draw by the protocol; import: read the lists of --source.
+        config: What to draw from.
+    """
+    run_draws(action, config)
+
+
+def _measure(config: GridConfig) -> None:
+    from eval.grid import run_grid  # torch and torchvision take seconds to import, `table` and --help need neither
+
+    comparison = run_grid(config)
+    print(text_tables([comparison]))
+    print(f"written: {config.output}; as a page: python -m eval report {config.output}")
 
 
 if __name__ == "__main__":

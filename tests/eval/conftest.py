@@ -1,4 +1,4 @@
-"""Material for the tests of evaluation: an index without images, a small packed dataset, a run folder, a result."""
+"""Material for the tests of evaluation: an index without images, a small packed dataset, a run folder, a comparison."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from eval.results import DrawResult, FractionResult, ProbeResult, Start, TestCounts
-from eval.stats import Interval
+from eval.interval import Interval
+from eval.results import Bin, Comparison, Difference, DrawResult, Row, StartResult, SubgroupRow, TestCounts
 from pipeline.views import ViewSpec
 from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
@@ -19,14 +19,14 @@ from shards.schema import FORMAT_VERSION, index_schema, table_from_rows
 from train.encoders import build_encoder
 from train.export import save_encoder
 
-Row = dict[str, Any]
+IndexRow = dict[str, Any]
 
 
 @pytest.fixture
-def make_index(tmp_path: Path) -> Callable[[Sequence[Row]], ShardIndex]:
+def make_index(tmp_path: Path) -> Callable[[Sequence[IndexRow]], ShardIndex]:
     """Makes an index of rows that name what matters: patient_id, split, Finding, and the like."""
 
-    def make(rows: Sequence[Row]) -> ShardIndex:
+    def make(rows: Sequence[IndexRow]) -> ShardIndex:
         common = {"dataset": "made", "split": "train", "study_id": "s1", "width": 8, "height": 8, "shard": "a.tar"}
         full = [common | {"key": f"k{i}", "crc32": i, "offset": 0, "length": 1} | row for i, row in enumerate(rows)]
         pq.write_table(table_from_rows(full, index_schema(["Finding"], texts=())), tmp_path / "index.parquet")
@@ -71,61 +71,106 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def result() -> ProbeResult:
-    """A result of two fractions: one clear difference, and one whose interval includes zero."""
+def comparison() -> Comparison:
+    """A comparison of two fractions: one clear difference, and one whose interval includes zero."""
 
-    def draw(number: int, num_images: int, *, is_extended: bool = False) -> DrawResult:
+    def draw(number: int, num_images: int, auroc: list[float], *, is_extended: bool = False) -> DrawResult:
         return DrawResult(
             draw=number,
             num_patients=num_images,
             num_images=num_images,
             num_positives=num_images // 4,
             is_extended=is_extended,
-            is_cross_validated=not is_extended,
-            auroc={"random start": [0.69, 0.71], "pretrained": [0.8]},
-            strength={"random start": [0.01, 0.01], "pretrained": [0.1]},
+            auroc=auroc,
+            details={"strength": 0.01},
         )
 
     def interval(estimate: float, spread: float) -> Interval:
         return Interval(estimate=estimate, low=estimate - spread, high=estimate + spread)
 
-    return ProbeResult(
-        readout="linear",
+    def row(start: str, fraction: float, auroc: Interval, difference: Interval | None = None) -> Row:
+        each = [0.69, 0.71] if start == "random" else [0.8]
+        small = [draw(0, 8, each), draw(1, 12, each, is_extended=True)]
+        return Row(
+            readout="linear",
+            fraction=fraction,
+            label="Finding",
+            start=start,
+            auroc=auroc,
+            average_precision=interval(0.4, 0.1),
+            sensitivity=interval(0.5, 0.1),
+            ece=interval(0.03, 0.01),
+            draws=small if fraction < 1 else [draw(0, 1000, each)],
+            difference=None
+            if difference is None
+            else Difference(against="random", auroc=difference, p_value=0.01, p_holm=0.02, p_delong=0.012),
+            reliability=[Bin(num_studies=150, mean_probability=0.1, positive_share=0.12)],
+        )
+
+    return Comparison(
         command="python -m eval linear --run runs/a --data data/made --label Finding",
-        run="runs/a",
-        starts={
-            "random start": Start(encoder="resnet18", hashes=["0" * 16, "2" * 16], num_features=512, seeds=[0, 1]),
-            "pretrained": Start(encoder="resnet18", hashes=["1" * 16], num_features=512),
-        },
-        baseline="random start",
+        config={"run": "runs/a"},
+        data=["data/made"],
         dataset="made",
         datasets=["made"],
-        fingerprints={"train": "a", "test": "b"},
-        label="Finding",
-        uncertain="ignore",
-        view="all",
-        train_split="train",
-        test_split="valid",
-        test=TestCounts(num_images=300, num_studies=200, num_patients=180, num_positive_studies=50),
-        fractions=[
-            FractionResult(
-                fraction=0.01,
-                draws=[draw(0, 8), draw(1, 12, is_extended=True)],
-                auroc={"random start": interval(0.7, 0.05), "pretrained": interval(0.8, 0.04)},
-                difference={"pretrained": interval(0.1, 0.03)},
+        labels=["Finding"],
+        starts={
+            "random": StartResult(
+                encoder="resnet18", source="random", hashes=["0" * 16, "2" * 16], num_features=512, seeds=[0, 1]
             ),
-            FractionResult(
+            "pretrained": StartResult(encoder="resnet18", source="runs/a", hashes=["1" * 16], num_features=512),
+        },
+        baseline="random",
+        protocol={
+            "name": "clean",
+            "by": "patient",
+            "uncertain": "ignore",
+            "view": "all",
+            "train_split": "train",
+            "valid_split": None,
+            "test_split": "valid",
+            "seed": 0,
+        },
+        test={"Finding": TestCounts(num_images=300, num_studies=200, num_patients=180, num_positive_studies=50)},
+        rows=[
+            row("random", 0.01, interval(0.7, 0.05)),
+            row("pretrained", 0.01, interval(0.8, 0.04), interval(0.1, 0.03)),
+            row("random", 1.0, interval(0.9, 0.02)),
+            row("pretrained", 1.0, interval(0.89, 0.02), interval(-0.01, 0.02)),
+        ],
+        subgroups=[
+            SubgroupRow(
+                readout="linear",
                 fraction=1.0,
-                draws=[draw(0, 1000)],
-                auroc={"random start": interval(0.9, 0.02), "pretrained": interval(0.89, 0.02)},
-                difference={"pretrained": interval(-0.01, 0.02)},
+                label="Finding",
+                start="pretrained",
+                attribute="sex",
+                group="F",
+                num_studies=90,
+                num_patients=80,
+                num_positive_studies=20,
+                auroc=interval(0.88, 0.03),
+                difference=interval(0.01, 0.03),
+            ),
+            SubgroupRow(
+                readout="linear",
+                fraction=1.0,
+                label="Finding",
+                start="pretrained",
+                attribute="age",
+                group="80+",
+                num_studies=12,
+                num_patients=12,
+                num_positive_studies=3,
+                reason="3 positive studies, under 10",
             ),
         ],
-        seed=0,
         level=0.95,
+        specificity=0.9,
         num_replicates=1000,
-        num_dropped=3,
-        views={"size": 64},
+        num_dropped={"Finding": 3},
+        seed=0,
+        views={"random": {"size": 64}, "pretrained": {"size": 64}},
         versions={"python": "3.11"},
-        seconds={"features": 1.0, "probes": 2.0},
+        seconds={"cells": 1.0, "statistics": 2.0},
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.__main__ import default_output, main
-from eval.results import ProbeResult, load_result, save_result
+from eval.__main__ import main
+from eval.results import Comparison, load_comparison, save_comparison
 from shards.errors import InputError
 
 
@@ -19,35 +19,53 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_linear_writes_a_result_and_prints_its_table(
     packed: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    arguments = ["linear", "--run", run_folder, "--data", packed, "--label", "sick", "well", "--fraction", 0.1, 1]
-    call(monkeypatch, *arguments, "--draws", 2, "--replicates", 100, "--device", "cpu")
+    shared = ["--data", packed, "--label", "sick", "--replicates", 100, "--random-starts", 1, "--device", "cpu"]
+    call(monkeypatch, "linear", "--run", run_folder, *shared, "--fraction", 0.2, 1, "--draws", 2)
+    folder = run_folder / "eval" / "linear-patches-sick"
     printed = capsys.readouterr().out
-    for name in ("sick", "well"):
-        path = run_folder / "eval" / f"linear-patches-{name}.json"
-        assert f"written: {path}" in printed
-        result = load_result(path)
-        assert result.label == name
-        assert result.command.startswith("python -m eval linear --run ")
-        assert f"patches, {name}: AUROC" in printed
+    assert f"written: {folder}; as a page: python -m eval report {folder}" in printed
+    assert "patches, sick: AUROC of the linear probe on 60 test studies" in printed
+    assert load_comparison(folder).command.startswith("python -m eval linear --run ")
 
-    call(monkeypatch, "table", run_folder / "eval" / "linear-patches-sick.json", "--format", "markdown")
-    assert "| 100 % | 120 (40) |" in capsys.readouterr().out
+    call(monkeypatch, "table", folder, "--format", "markdown")
+    assert "| 100 % | 108 (" in capsys.readouterr().out
 
+    call(monkeypatch, "knn", "--run", run_folder, *shared, "--fraction", 1, "--neighbours", 5, "--against")
+    (row,) = load_comparison(run_folder / "eval" / "knn-patches-sick").rows
+    assert (row.start, row.draws[0].details["cells"][0]["num_neighbours"]) == ("pretrained", 5)
 
-def test_output_names_the_file(packed: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["linear", "--run", run_folder / "encoder.safetensors", "--data", packed, "--label", "sick"]
-    call(monkeypatch, *arguments, "--fraction", 1, "--replicates", 100, "--output", tmp_path / "mine.json")
-    assert load_result(tmp_path / "mine.json").fractions[0].fraction == 1.0
+    call(monkeypatch, "few-shot", "--run", run_folder, *shared, "--shots", 2, "--draws", 1)
+    assert load_comparison(run_folder / "eval" / "few-shot-patches-sick").rows[0].fraction == 2
 
 
-def test_default_output_is_free_of_awkward_signs(result: ProbeResult, tmp_path: Path) -> None:
-    assert default_output(tmp_path, result) == tmp_path / "eval" / "linear-made-finding.json"
-    assert default_output(tmp_path / "encoder.safetensors", result).parent == tmp_path / "eval"
+def test_a_grid_file(packed: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(
+        f"data: {packed}\nlabel: sick\nstarts: {{a: {run_folder}}}\nreadout: knn\nfraction: 1\nreplicates: 100\n"
+    )
+    call(monkeypatch, "grid", file)
+    assert load_comparison(tmp_path / "grid").starts["a"].source == str(run_folder)
 
 
-def test_a_mistake_gives_one_line_and_exit_code_2(result: ProbeResult, tmp_path: Path) -> None:
-    save_result(result, tmp_path / "a.json")
-    command = [sys.executable, "-m", "eval", "table", str(tmp_path / "a.json"), str(tmp_path / "absent.json")]
+def test_draws(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "draws.parquet"
+    call(monkeypatch, "draws", "export", "--data", packed, "--label", "sick", "--fraction", 0.5, "--output", path)
+    assert path.is_file()
+
+
+def test_tables_in_other_formats(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    save_comparison(comparison, tmp_path)
+    call(monkeypatch, "table", tmp_path, "--metric", "ece")
+    assert "calibration error (ECE)" in capsys.readouterr().out
+    call(monkeypatch, "table", tmp_path / "results.json", "--format", "latex")
+    assert r"\begin{tabular}" in capsys.readouterr().out
+
+
+def test_a_mistake_gives_one_line_and_exit_code_2(comparison: Comparison, tmp_path: Path) -> None:
+    save_comparison(comparison, tmp_path)
+    command = [sys.executable, "-m", "eval", "table", str(tmp_path), str(tmp_path / "absent.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -1,0 +1,120 @@
+"""The work of one cell: features and a readout on them, or fine-tuning of the encoder.
+
+Features of an encoder are computed once for all cells, whoever computes them: other processes wait for their file.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from eval.cells import Cell
+from eval.claims import claimed_in_turn
+from eval.features import Features, cached_features
+from eval.finetune import run_finetune
+from eval.finetune_task import FinetuneTask
+from eval.plan import CellTask, Plan, finetune_settings
+from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
+from eval.starts import StartEncoder
+from shards.index import ShardIndex
+from train.export import LoadedEncoder
+
+
+class CellWorker:
+    """Computes cells of a plan; keeps the features of one encoder, as tasks come encoder by encoder."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._encoder_id: str | None = None
+        self._features: RowFeatures | None = None
+        device = plan.config.settings.device
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+    def compute(self, task: CellTask) -> Cell:
+        """One cell, not yet saved.
+
+        Raises:
+            InputError: features or a loss that are not finite, an absent device.
+        """
+        return self._finetune(task) if task.key.readout == "finetune" else self._read_out(task)
+
+    def _read_out(self, task: CellTask) -> Cell:
+        config, study = self._plan.config, self._plan.study
+        return frozen_cell(
+            task.key,
+            frozen_readout(
+                task.key.readout,
+                num_neighbours=config.knn.neighbours,
+                temperature=config.knn.temperature,
+                seed=config.settings.seed,
+            ),
+            draw=task.draw,
+            features=self._features_of(task.encoder),
+            parts=study.parts,
+            labels=study.labels,
+            protocol=study.protocol,
+            fingerprint=task.fingerprint,
+            encoder_hash=task.encoder.hash,
+        )
+
+    def _finetune(self, task: CellTask) -> Cell:
+        begin = time.perf_counter()
+        plan, draw, encoder = self._plan, task.draw, task.encoder
+        is_labelled = np.isfinite(draw.labels).any(axis=1)
+        done = run_finetune(
+            LoadedEncoder(
+                encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata={"norm": encoder.norm}
+            ),
+            FinetuneTask(
+                index=plan.study.index,
+                labels=plan.study.labels,
+                fraction=draw.fraction,
+                train_rows=draw.rows[is_labelled],
+                train_labels=draw.labels[is_labelled],
+                valid_rows=plan.study.parts.valid.rows,
+                valid_labels=plan.study.valid_labels,
+                test_rows=plan.study.parts.test.rows,
+            ),
+            finetune_settings(plan.config),
+            plan.cells / f"{task.key.name}.run",
+            device=self._device,
+            title=task.key.name,
+        )
+        return Cell(
+            key=task.key,
+            fingerprint=task.fingerprint,
+            labels=plan.study.labels,
+            test_rows=plan.study.parts.test.rows,
+            scores=done.test_scores,
+            valid_rows=plan.study.parts.valid.rows,
+            valid_scores=done.valid_scores,
+            num_patients=draw.num_patients,
+            num_images=draw.num_images,
+            num_positives=draw.num_positives,
+            is_extended=draw.is_extended,
+            details=done.details | {"encoder_hash": encoder.hash, "draw_hash": draw.hash},
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _features_of(self, encoder: StartEncoder) -> RowFeatures:
+        if self._features is None or self._encoder_id != encoder.id:
+            plan, self._features = self._plan, None  # frees the last encoder's
+            sets = {"training": plan.drawn, "validation": plan.study.parts.valid, "test": plan.study.parts.test}
+            with claimed_in_turn(plan.config.features / f"{encoder.hash}.lock"):
+                values = [self._cached(encoder, images, name) for name, images in sets.items()]
+            rows = np.concatenate([images.rows for images in sets.values()])
+            self._features, self._encoder_id = RowFeatures(rows, np.concatenate(values)), encoder.id
+        return self._features
+
+    def _cached(self, encoder: StartEncoder, images: ShardIndex, name: str) -> Features:
+        settings = self._plan.config.settings
+        return cached_features(
+            self._plan.config.features,
+            encoder.encoder,
+            images,
+            encoder.views,
+            batch_size=settings.batch_size,
+            device=self._device,
+            engine=settings.engine,
+            description=f"features, {encoder.id}, {name}",
+        )

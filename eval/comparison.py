@@ -1,0 +1,294 @@
+"""From cells to a table: AUROC and other metrics of every start with intervals, and what each start gains.
+
+All figures of one readout and fraction come from the same resamples of the test patients, for all starts and labels,
+so differences are paired and means over labels are resampled as one.
+
+Legend: S studies of the test set, D cells (draws and encoders) of a start, L labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.special
+
+from eval.bootstrap import Bootstrap, BootstrapTable, bootstrap_table
+from eval.cells import Cell
+from eval.delong import DeLong, delong
+from eval.interval import Interval, holm
+from eval.metrics import METRICS, auroc, reliability
+from eval.protocol import Protocol
+from eval.results import MACRO, Bin, Difference, DrawResult, Row, SubgroupRow, TestCounts
+from eval.studies import StudySet, study_set
+from eval.subgroups import subgroup_results, subgroups
+from shards.index import ShardIndex
+
+Floats = npt.NDArray[np.floating]
+Group = tuple[str, float]  # readout and fraction
+# The metrics by the names that rows have for them.
+_FIELDS = dict(zip(("auroc", "average_precision", "sensitivity", "ece"), METRICS, strict=True))
+_MIN_FOR_DELONG = 2  # studies of a class
+_SUBGROUP_REPLICATES = 2000  # enough for intervals; no p value is taken from them
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredStudies:
+    """The test set as all labels share it: the studies (S,) of the images that have any label.
+
+    ``labels`` (S, L), NaN where a study has none; ``clusters`` (S,) is what the bootstrap resamples whole; ``images``
+    are theirs, ``items`` the number of each image's study; ``of_label`` has each label's images and ``places`` where
+    its studies are among all (S).
+    """
+
+    names: tuple[str, ...]
+    labels: Floats
+    clusters: npt.NDArray[np.int64]
+    images: ShardIndex
+    items: npt.NDArray[np.int64]
+    of_label: tuple[StudySet, ...]
+    places: tuple[npt.NDArray[np.int64], ...]
+
+    def scores(self, cell: Cell) -> Floats:
+        """A cell's scores of the studies, (S, L), NaN where a study has no such label."""
+        scores = np.full(self.labels.shape, np.nan)
+        for number, (studies, places) in enumerate(zip(self.of_label, self.places, strict=True)):
+            column = cell.scores[:, cell.labels.index(self.names[number])]
+            scores[places, number] = studies.scores_of(cell.test_rows, column)
+        return scores
+
+    def counts(self) -> dict[str, TestCounts]:
+        """What the test set holds of each label."""
+        return {
+            name: TestCounts(
+                num_images=len(studies.rows),
+                num_studies=len(studies.labels),
+                num_patients=len(np.unique(studies.patients)),
+                num_positive_studies=int(studies.labels.sum()),
+            )
+            for name, studies in zip(self.names, self.of_label, strict=True)
+        }
+
+
+def scored_studies(test: ShardIndex, labels: Sequence[str], protocol: Protocol) -> ScoredStudies:
+    """Groups the test images into studies.
+
+    Raises:
+        InputError: unknown label, or studies of one class only.
+    """
+    of_label = tuple(study_set(test, label, policy=protocol.uncertain) for label in labels)
+    columns = [test.column(name) for name in ("dataset", "patient_id", "study_id", "key")]
+    named = ["\x1f".join((d, patient, study or key)) for d, patient, study, key in zip(*columns, strict=True)]
+    numbers = np.unique(np.array(named, dtype=object), return_inverse=True)[1].ravel()  # of each test image
+    numbered = [numbers[test.positions(studies.first_rows)] for studies in of_label]
+    used = np.unique(np.concatenate(numbered))
+    places = tuple(np.searchsorted(used, each) for each in numbered)
+    values = np.full((len(used), len(labels)), np.nan)
+    patients = np.zeros(len(used), dtype=np.int64)
+    for number, (studies, at) in enumerate(zip(of_label, places, strict=True)):
+        values[at, number] = studies.labels
+        patients[at] = studies.patients
+    is_used = np.isin(numbers, used)
+    return ScoredStudies(
+        names=tuple(labels),
+        labels=values,
+        clusters=patients if protocol.unit == "patient" else np.arange(len(used)),
+        images=test.take(is_used),
+        items=np.searchsorted(used, numbers[is_used]),
+        of_label=of_label,
+        places=places,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """How the figures are made."""
+
+    num_replicates: int = 10_000
+    level: float = 0.95
+    specificity: float = 0.9
+    seed: int = 0
+
+
+def compare(
+    cells: Mapping[Group, Mapping[str, Sequence[Cell]]],
+    test: ScoredStudies,
+    *,
+    baseline: str,
+    statistics: Statistics,
+) -> tuple[list[Row], dict[str, int]]:
+    """The rows of the table, ordered as :mod:`eval.results` says, and how many resamples lacked a class, by label.
+
+    Args:
+        cells: of each readout and fraction, for each start one a draw and encoder, draw by draw.
+    """
+    rows: list[Row] = []
+    num_dropped: dict[str, int] = {}
+    for (readout, fraction), by_start in cells.items():
+        scores = {start: np.stack([test.scores(cell) for cell in several]) for start, several in by_start.items()}
+        table = bootstrap_table(
+            test.labels,
+            scores,
+            test.clusters,
+            label_names=test.names,
+            metrics=METRICS,
+            num_replicates=statistics.num_replicates,
+            level=statistics.level,
+            seed=statistics.seed,
+            specificity=statistics.specificity,
+        )
+        names = [MACRO, *test.names] if len(test.names) > 1 else list(test.names)
+        for label in names:
+            of_label = None if label == MACRO else test.names.index(label)
+            resampled = _of(table, label, "auroc")
+            num_dropped[label] = max(num_dropped.get(label, 0), resampled.num_dropped)
+            check = None if of_label is None else _delong(test, scores, of_label)
+            for start, several in by_start.items():
+                rows.append(
+                    Row(
+                        readout=readout,
+                        fraction=fraction,
+                        label=label,
+                        start=start,
+                        **_intervals(table, label, start),
+                        draws=_draws(several, scores[start], test, of_label),
+                        difference=_difference(resampled, check, start, baseline, statistics.level),
+                        reliability=[] if of_label is None else _reliability(test, scores[start], of_label),
+                    )
+                )
+    order = {label: number for number, label in enumerate([MACRO, *test.names])}
+    readouts = list(dict.fromkeys(row.readout for row in rows))
+    rows.sort(key=lambda row: (readouts.index(row.readout), order[row.label], row.fraction))
+    return _corrected(rows), num_dropped
+
+
+def compare_subgroups(
+    cells: Mapping[Group, Mapping[str, Sequence[Cell]]],
+    test: ScoredStudies,
+    *,
+    baseline: str,
+    statistics: Statistics,
+) -> list[SubgroupRow]:
+    """AUROC by sex, age and projection at the largest fraction of each readout, label by label."""
+    groups = subgroups(test.images, test.items)
+    largest = {readout: max(share for name, share in cells if name == readout) for readout, _ in cells}
+    rows: list[SubgroupRow] = []
+    for readout, fraction in largest.items():
+        by_start = cells[readout, fraction]
+        scores = {start: np.stack([test.scores(cell) for cell in several]) for start, several in by_start.items()}
+        for number, label in enumerate(test.names):
+            found = subgroup_results(
+                test.labels[:, number],
+                {start: values[:, :, number] for start, values in scores.items()},
+                test.clusters,
+                groups,
+                baseline=baseline if baseline in scores else None,
+                num_replicates=min(statistics.num_replicates, _SUBGROUP_REPLICATES),
+                level=statistics.level,
+                seed=statistics.seed,
+            )
+            rows += [
+                SubgroupRow(
+                    readout=readout,
+                    fraction=fraction,
+                    label=label,
+                    start=start,
+                    attribute=one.attribute,
+                    group=one.name,
+                    num_studies=one.num_items,
+                    num_patients=one.num_patients,
+                    num_positive_studies=one.num_positives,
+                    auroc=one.auroc.get(start),
+                    difference=one.difference.get(start),
+                    reason=one.reason,
+                )
+                for one in found
+                for start in scores
+            ]
+    return rows
+
+
+def _of(table: BootstrapTable, label: str, field: str) -> Bootstrap:
+    metric = _FIELDS[field]
+    return table.macro(metric) if label == MACRO else table.of(label, metric)
+
+
+def _intervals(table: BootstrapTable, label: str, start: str) -> dict[str, Interval]:
+    return {field: _of(table, label, field).interval(start) for field in _FIELDS}
+
+
+def _difference(
+    resampled: Bootstrap, check: DeLong | None, start: str, baseline: str, level: float
+) -> Difference | None:
+    if start == baseline or baseline not in resampled.estimates:
+        return None
+    p_value = resampled.p_value(start, baseline)
+    return Difference(
+        against=baseline,
+        auroc=resampled.difference(start, baseline),
+        p_value=p_value,
+        p_holm=p_value,  # until all differences are known
+        delong=None if check is None else check.difference(start, baseline, level=level),
+        p_delong=None if check is None else check.p_value(start, baseline),
+    )
+
+
+def _corrected(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the p values of all their differences held against each other."""
+    corrected = holm({number: row.difference.p_value for number, row in enumerate(rows) if row.difference})
+    return [
+        replace(row, difference=replace(row.difference, p_holm=corrected[number])) if row.difference else row
+        for number, row in enumerate(rows)
+    ]
+
+
+def _delong(test: ScoredStudies, scores: Mapping[str, Floats], label: int) -> DeLong | None:
+    """The cross-check, where there are studies enough for a variance."""
+    known = np.isfinite(test.labels[:, label])
+    labels = test.labels[known, label]
+    if min((labels == 1).sum(), (labels == 0).sum()) < _MIN_FOR_DELONG:
+        return None
+    return delong(labels, {start: values[:, known, label] for start, values in scores.items()})
+
+
+def _draws(cells: Sequence[Cell], scores: Floats, test: ScoredStudies, label: int | None) -> list[DrawResult]:
+    """What each draw held; ``scores`` (D, S, L) belong to the cells. ``label`` None: the mean over all."""
+    columns = range(len(test.names)) if label is None else [label]
+    aurocs = [
+        float(np.mean([_auroc(test.labels[:, column], values[:, column]) for column in columns])) for values in scores
+    ]
+    found: dict[int, list[tuple[Cell, float]]] = {}
+    for cell, value in zip(cells, aurocs, strict=True):
+        found.setdefault(cell.key.draw, []).append((cell, value))
+    draws = []
+    for number, several in found.items():
+        cell = several[0][0]
+        places = [cell.labels.index(test.names[column]) for column in columns]
+        draws.append(
+            DrawResult(
+                draw=number,
+                num_patients=cell.num_patients,
+                num_images=sum(cell.num_images[place] for place in places),
+                num_positives=sum(cell.num_positives[place] for place in places),
+                is_extended=cell.is_extended,
+                auroc=[value for _, value in several],
+                details={"cells": [{"seconds": round(each.seconds, 3), **each.details} for each, _ in several]},
+            )
+        )
+    return draws
+
+
+def _auroc(labels: Floats, scores: Floats) -> float:
+    known = np.isfinite(labels)
+    return auroc(labels[known], scores[known])
+
+
+def _reliability(test: ScoredStudies, scores: Floats, label: int) -> list[Bin]:
+    known = np.isfinite(test.labels[:, label])
+    values = scores[:, known, label]
+    curve = reliability(np.tile(test.labels[known, label], len(values)), scipy.special.expit(values).ravel())
+    return [
+        Bin(num_studies=int(count), mean_probability=float(probability), positive_share=float(share))
+        for count, probability, share in zip(curve.counts, curve.mean_probability, curve.positive_share, strict=True)
+        if count
+    ]

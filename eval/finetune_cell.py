@@ -1,0 +1,48 @@
+"""One of the processes that fine-tune a cell together: what ``finetune.num_processes`` starts.
+
+    deepspeed --num_accelerators 8 --module eval.finetune_cell FOLDER
+    deepspeed --hostfile HOSTFILE --module eval.finetune_cell FOLDER      on several machines that share the folder
+
+FOLDER holds the task of a cell that has been started; its result is written there, and the command that started it
+takes it from there.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import torch
+
+from eval.finetune_config import check_finetune
+from eval.finetune_task import fingerprint, read_task, write_result
+from eval.finetune_train import finetune
+from shards.errors import InputError, run_command
+from train.failure import Fellows, run_together
+from train.world import World, describe_world, share_cores, start_processes
+
+
+def main() -> None:
+    # The launcher puts --local_rank=N before our own arguments; LOCAL_RANK says the same.
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")]
+    if len(arguments) != 1:
+        raise InputError("folder: give one, deepspeed --module eval.finetune_cell FOLDER")
+    run_together(lambda: _finetune(Path(arguments[0]), describe_world()))
+
+
+def _finetune(folder: Path, world: World) -> None:
+    task, start, config = read_task(folder)
+    check_finetune(config)
+    share_cores(world)
+    start_processes(world)
+    fellows = Fellows(world)
+    with contextlib.suppress(KeyboardInterrupt):  # a checkpoint has been written
+        result = finetune(start, task, config, folder, world=world, title=folder.name)
+        if world.leads:
+            write_result(folder, result, fingerprint(task, start, config))
+    fellows.close()
+    world.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run_command(main)

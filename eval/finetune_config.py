@@ -1,0 +1,133 @@
+"""Settings of end-to-end fine-tuning, and how long it lasts. Free of torch, so that command lines start at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.options import EngineName
+from shards.errors import InputError
+
+# MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
+_PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Fine-tuning of an encoder with a linear head. The defaults are those of the clean protocol; :data:`PUBLISHED`
+    are the paper's."""
+
+    lr: float = 1e-3
+    """Learning rate of the head, at the top of the schedule; for Adam."""
+    encoder_factor: float = 0.1
+    """The encoder learns at this share of it."""
+    layer_decay: float = 1.0
+    """Each stage of the encoder (block, in a vision transformer) learns at this share of the rate of the next one."""
+    weight_decay: float = 0.0
+    """Decoupled (AdamW), for all but norms and biases."""
+    gradient_clipping: float = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """``cosine`` ends at 0."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises from 0."""
+    batch_size: int = 32
+    """Images an optimiser step, over all processes; fewer where fewer are labelled."""
+    epochs: float | None = None
+    """Passes over the labelled images; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
+    min_steps: int = 300
+    """Optimiser steps at least: a few epochs of a small dataset are too short to learn anything."""
+    max_steps: int | None = None
+    """Optimiser steps at most, for small machines."""
+    validations: int = 20
+    """How often the validation images are scored, in even intervals."""
+    patience: int = 6
+    """Ends behind so many validations without a better AUROC; 0 goes to the end."""
+    average: int = 1
+    """Checkpoints, ranked for each label on the validation images, whose probabilities are averaged. 1 keeps the one
+    with the best mean AUROC for all labels."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """``balanced``: positives weigh as much as negatives in the loss, label by label."""
+    norm: Literal["auto", "frozen", "trained"] = "auto"
+    """``frozen``: batch norm keeps its running statistics. ``auto``: frozen, but trained where the encoder has none, at
+    a random start."""
+    augmentation: Literal["moco_cxr", "crop_contrast", "moco_v2", "evaluation"] = "moco_cxr"
+    """Preset of the views in training; size, normalisation and fill are the encoder's. ``evaluation``: none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
+    hardware has it."""
+    num_processes: int = 1
+    """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
+    checkpoint_every: int = 500
+    """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
+    keep_model: bool = False
+    """Write the fine-tuned encoder and its head into the cell's folder."""
+    engine: EngineName = "auto"
+    """Loading engine."""
+    seed: int = 0
+    """Of the head and of the order and views of the images."""
+
+
+# Sowrirajan et al. 2021 and its reference code: Adam 1e-4 for all, constant, batches of 16, batch norm in training
+# mode, up to ten checkpoints averaged.
+PUBLISHED: dict[str, Any] = {
+    "lr": 1e-4,
+    "encoder_factor": 1.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "batch_size": 16,
+    "min_steps": 0,
+    "patience": 0,
+    "average": 10,
+    "norm": "trained",
+}
+
+
+def default_epochs(fraction: float) -> float:
+    """Epochs at a share of the labels: the paper's four, straight lines between them in the logarithms of both."""
+    shares, epochs = zip(*sorted(_PAPER_EPOCHS.items()), strict=True)
+    return float(np.exp(np.interp(math.log(fraction), np.log(shares), np.log(epochs))))
+
+
+def num_steps(config: FinetuneConfig, *, fraction: float, num_images: int) -> int:
+    """Optimiser steps for ``num_images`` labelled images, which are ``fraction`` of what there is."""
+    epochs = default_epochs(fraction) if config.epochs is None else config.epochs
+    steps = max(math.ceil(epochs * num_images / min(config.batch_size, num_images)), config.min_steps, 1)
+    return steps if config.max_steps is None else min(steps, config.max_steps)
+
+
+def validation_steps(config: FinetuneConfig, steps: int) -> set[int]:
+    """Steps behind which the validation images are scored; the last one is always among them."""
+    return {math.ceil(steps * number / config.validations) for number in range(1, config.validations + 1)}
+
+
+def check_finetune(config: FinetuneConfig) -> None:
+    """Refuses settings out of range.
+
+    Raises:
+        InputError: naming the field.
+    """
+    checks = {
+        "lr": (config.lr > 0, "a number above 0"),
+        "encoder_factor": (0 < config.encoder_factor <= 1, "above 0 and at most 1"),
+        "layer_decay": (0 < config.layer_decay <= 1, "above 0 and at most 1"),
+        "weight_decay": (config.weight_decay >= 0, "0 or more"),
+        "gradient_clipping": (config.gradient_clipping >= 0, "0 or more"),
+        "warmup": (0 <= config.warmup < 1, "0 to below 1"),
+        "epochs": (config.epochs is None or config.epochs > 0, "a number above 0"),
+        "min_steps": (config.min_steps >= 0, "0 or more"),
+        "max_steps": (config.max_steps is None or config.max_steps >= 1, "1 or more"),
+        "validations": (config.validations >= 1, "1 or more"),
+        "patience": (config.patience >= 0, "0 or more"),
+        "average": (config.average >= 1, "1 or more"),
+        "num_processes": (config.num_processes >= 1, "1 or more"),
+        "checkpoint_every": (config.checkpoint_every >= 1, "1 or more"),
+        "batch_size": (
+            config.batch_size >= 1 and config.batch_size % max(1, config.num_processes) == 0,
+            f"1 or more, a multiple of the {config.num_processes} process(es)",
+        ),
+    }
+    for name, (is_right, wanted) in checks.items():
+        if not is_right:
+            raise InputError(f"finetune.{name} {getattr(config, name)}: out of range; give {wanted}")

@@ -1,0 +1,106 @@
+"""Checkpoints of a fine-tuning, from which it goes on as if it had never stopped.
+
+    FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.snapshot)
+
+Orders and views are addressed by seed, epoch and row, and nothing else is random, so weights, optimiser, position and
+what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves none.
+"""
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eval.finetune_kept import Kept
+from pipeline.loader import Loader
+from train.optimizer_state import load_optimizer_state, optimizer_state
+from train.snapshot import BrokenSnapshot, partial_of, read_mark, read_tensors, remove, seal, write_tensors
+from train.world import World
+
+
+class Snapshots:
+    """The checkpoints of one cell. All ranks call its methods together.
+
+    Args:
+        mark: the task's fingerprint; a checkpoint of another is removed.
+    """
+
+    def __init__(self, folder: Path, *, mark: str, world: World) -> None:
+        self.folder, self.mark, self.world = folder / "checkpoints", mark, world
+
+    def save(self, step: int, *, engine: Any, model: nn.Module, loader: Loader, kept: Kept, seconds: float) -> None:
+        """Writes a checkpoint, then drops the one before. Where it cannot, as on a full disk, a warning says so."""
+        state = {
+            "model": model.state_dict(),
+            "buffers": {name: self.world.gather(buffer[None]) for name, buffer in model.named_buffers()},
+            "optimizer": optimizer_state(engine, model, self.world),
+            "kept": kept.state_dict(),
+        }
+        if self.world.leads:
+            about = {"step": step, "fingerprint": self.mark, "loader": loader.state_dict(), "seconds": seconds}
+            try:
+                self._write(self.folder / f"step-{step:08d}", state, about)
+            except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+                reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+                warnings.warn(f"no checkpoint of step {step} in {self.folder}: {reason}; it goes on", stacklevel=2)
+        self.world.barrier()
+
+    def restore(self, *, engine: Any, model: nn.Module, loader: Loader, kept: Kept) -> tuple[int, float]:
+        """Loads the newest checkpoint that is whole and of this task; the steps and seconds done, 0 without one."""
+        for folder in self._folders():
+            try:
+                mark = read_mark(folder)
+                state = read_tensors(folder, "state.pt", mark)
+            except BrokenSnapshot:
+                continue  # the cell is computed anew, from the one before if there is one
+            if mark["fingerprint"] != self.mark:
+                continue
+            model.load_state_dict(state["model"])
+            for name, buffer in model.named_buffers():
+                buffer.copy_(_own(state["buffers"][name], self.world))
+            load_optimizer_state(engine, model, state["optimizer"])
+            loader.load_state_dict(mark["loader"])
+            kept.load_state_dict(state["kept"])
+            return mark["step"], mark["seconds"]
+        return 0, 0.0
+
+    def clear(self) -> None:
+        """Removes all of them."""
+        if self.world.leads:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
+        partial = partial_of(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            write_tensors(partial / "state.pt", state)
+            seal(folder, about)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        for other in self._folders():
+            if other != folder:
+                remove(other)
+
+    def _folders(self) -> list[Path]:
+        """Newest first."""
+        return sorted((path for path in self.folder.glob("step-*") if path.suffix != ".partial"), reverse=True)
+
+
+@torch.no_grad()
+def average_statistics(model: nn.Module, world: World) -> None:
+    """Gives all ranks the mean of their running statistics."""
+    if world.size > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point():
+                world.mean(buffer)
+
+
+def _own(everyones: Tensor, world: World) -> Tensor:
+    """This rank's share of a buffer (R, ...), or the mean, were they another number of ranks."""
+    if len(everyones) == world.size:
+        return everyones[world.rank]
+    return everyones.mean(dim=0) if everyones.is_floating_point() else everyones[0]

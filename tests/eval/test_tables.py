@@ -1,0 +1,109 @@
+"""Tables show counts, AUROCs, paired differences, and plainly whether a difference is sure."""
+
+import csv
+import dataclasses
+import io
+
+import pytest
+
+from eval.interval import Interval
+from eval.results import MACRO, Comparison
+from eval.tables import csv_table, interval_text, latex_tables, markdown_tables, p_text, render, text_tables
+
+
+@pytest.fixture
+def two_labels(comparison: Comparison) -> Comparison:
+    rows = [dataclasses.replace(row, label=label) for label in (MACRO, "Finding", "Other_1") for row in comparison.rows]
+    test = comparison.test | {"Other_1": comparison.test["Finding"]}
+    return dataclasses.replace(comparison, labels=["Finding", "Other_1"], rows=rows, test=test)
+
+
+def test_text_table(comparison: Comparison) -> None:
+    blocks = text_tables([comparison]).split("\n\n")
+    title, header, rule, random, pretrained, _, full = blocks[0].splitlines()
+    assert title == (
+        "made, Finding: AUROC of the linear probe on 200 valid studies (50 positive) of 180 patients; "
+        "resnet18 of runs/a"
+    )
+    assert header.split("  ")[0] == "labelled"
+    assert set(rule) == {"-"}
+    for cell in ("1 %", "~10 (~2)*", "random", ".700 [.650, .750]"):
+        assert cell in random
+    assert "better" not in random
+    for cell in ("pretrained", ".800 [.760, .840]", "+.100 [+.070, +.130]", ".020", "better"):
+        assert cell in pretrained
+    assert "1 %" not in pretrained
+    for cell in (".890 [.870, .910]", "-.010 [-.030, +.010]"):
+        assert cell in full
+    assert "sex F: .880 [.850, .910], 90 studies (20 positive)" in blocks[1]
+    assert "age 80+: - (3 positive studies, under 10), 12 studies (3 positive)" in blocks[1]
+    note = blocks[2].splitlines()
+    assert "up to 2 draws" in note[0]
+    assert "2 encoders of random" in note[0]
+    assert "997 resamples of test patients" in note[0]
+    assert "extended" in note[-1]
+
+
+def test_columns_of_the_text_table_are_aligned(comparison: Comparison) -> None:
+    _, header, _, *lines = text_tables([comparison]).split("\n\n")[0].splitlines()
+    for line in lines:
+        assert line[header.index("start") :].startswith(("random", "pretrained"))
+        assert line[header.index("AUROC") :].startswith(".")
+        assert line[header.index("minus") :][:1] in ("", "+", "-")
+
+
+def test_several_labels_are_lines_of_one_table(two_labels: Comparison) -> None:
+    title, header, _, *lines = text_tables([two_labels]).split("\n\n")[0].splitlines()
+    assert title.startswith("made, 2 labels: AUROC of the linear probe on up to 200 valid studies")
+    assert header.startswith("label")
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [MACRO, "Finding", "Other_1"]
+    assert f"{MACRO}: the mean over the labels" in text_tables([two_labels])
+
+
+def test_markdown_table_has_equal_columns(comparison: Comparison) -> None:
+    lines = [line for line in markdown_tables([comparison, comparison]).splitlines() if line.startswith("|")]
+    assert len(lines) == 12
+    assert {line.count("|") for line in lines} == {8}
+    assert lines[1].replace(" ", "") == "|---" * 7 + "|"
+
+
+def test_latex_table_escapes_signs(two_labels: Comparison) -> None:
+    text = latex_tables([two_labels])
+    assert text.count(r"\begin{tabular}{llllllll}") == text.count(r"\end{table}") == 1
+    assert r"Other\_1 & 1 \% & \textasciitilde{}10" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in rows} == {7}
+
+
+def test_csv_holds_every_number(comparison: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_table([comparison]))))
+    assert len(rows) == len(comparison.rows)
+    assert rows[0]["difference"] == rows[0]["p_holm"] == ""
+    assert (rows[1]["start"], float(rows[1]["auroc_low"]), float(rows[1]["p_delong"])) == ("pretrained", 0.76, 0.012)
+    assert float(rows[1]["images"]) == 10
+    assert rows[1]["extended"] == "True"
+    assert all(float(row["ece"]) == 0.03 for row in rows)
+
+
+def test_another_metric_is_named_and_has_no_verdict(comparison: Comparison) -> None:
+    text = render([comparison], "text", metric="sensitivity")
+    assert "sensitivity at 90 % specificity of the linear probe" in text
+    assert ".500 [.400, .600]" in text
+    assert "p (Holm)" not in text
+
+
+def test_several_comparisons_share_one_note(comparison: Comparison) -> None:
+    text = text_tables([comparison, dataclasses.replace(comparison, dataset="other")])
+    assert text.count("AUROC of the linear probe") == 2
+    assert text.count("better, worse:") == 1
+
+
+def test_published_resamples_studies(comparison: Comparison) -> None:
+    published = dataclasses.replace(comparison, protocol=comparison.protocol | {"name": "published"})
+    assert "resamples of test studies" in text_tables([published])
+
+
+def test_limits_print_in_full() -> None:
+    assert interval_text(Interval(estimate=1.0, low=0.99999, high=1.0)) == "1.000 [1.000, 1.000]"
+    assert interval_text(Interval(estimate=0.0, low=-0.2, high=0.1), sign="+") == "+.000 [-.200, +.100]"
+    assert [p_text(value) for value in (0.0, 0.0021, 1.0)] == ["<.001", ".002", "1.000"]
