@@ -73,6 +73,7 @@ def plot_grid(comparisons: Sequence[Comparison], labels: Sequence[str], path: Pa
         figure, axes = _axes(matplotlib, rows=len(labels), longest=max(map(len, labels)), right=0.3, legend=len(names))
         reached = [[_reach(one, name) for name in one.timings] for one in comparisons]
         _scale(axes, [bounds for row in reached for bounds in row], reference=names[0])
+        handles: list[Any] = []
         step = min(0.12, 0.7 / len(names))  # so that marks at the same place do not hide one another
         for number, name in enumerate(names):
             colour, marker = _STYLES[number]
@@ -81,10 +82,10 @@ def plot_grid(comparisons: Sequence[Comparison], labels: Sequence[str], path: Pa
             for row, (low, _, high) in found:
                 axes.plot([low, high], [row + offset] * 2, color=colour, linewidth=2.0, alpha=0.45, zorder=2)
             speeds, rows = [bounds[1] for _, bounds in found], [row + offset for row, _ in found]
-            axes.plot(speeds, rows, marker, color=colour, markersize=5.5, label=name, zorder=3)
+            handles += axes.plot(speeds, rows, marker, color=colour, markersize=5.5, zorder=3)
         _rows(axes, labels)
-        handles, words = axes.get_legend_handles_labels()
-        figure.legend(handles, words, loc="upper left", bbox_to_anchor=(0.01, 0.995), ncols=2, frameon=False)
+        # With their labels, as names that begin with an underscore are left out of a legend that looks for its own.
+        figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.01, 0.995), ncols=2, frameon=False)
         _save(figure, path)
 
 

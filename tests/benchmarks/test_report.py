@@ -90,7 +90,7 @@ def test_sizes_of_one_thing_have_no_winner():
 @pytest.fixture
 def results(tmp_path):
     grid = [
-        _comparison(f"loss, queue {size}", {"plain": 1, "split | halves (trainer)": 0.5}, memory={"plain": 2**20})
+        _comparison(f"loss, queue {size}", {"plain": 1, "_split | halves (trainer)": 0.5}, memory={"plain": 2**20})
         for size in (64, 128, 256)
     ]
     momentum = _comparison("momentum update, resnet18", {"loop": 1, "_lerp_ (trainer)": 0.3}, remarks=("a remark",))
