@@ -133,6 +133,7 @@ def run(config: ScalingConfig) -> list[Comparison]:
         work=f"MoCo v2, batch {config.batch} and {config.threads} thread(s) a rank, queue {config.queue:,}",
         rate=float(config.batch),
         unit="img/rank",
+        are_rivals=False,
         timings=timings,
     )
     return [replace(comparison, remarks=tuple(_remarks(config, timings, measured)))]
