@@ -1,18 +1,26 @@
 """``python -m benchmarks``: throughput of the stages, each variant beside its peers in one run.
 
-python -m benchmarks hotpath --device cuda
-python -m benchmarks step --device cuda
+python -m benchmarks hotpath --encoder resnet18 densenet121 --queue 4096 65536 --batch 64 256
+python -m benchmarks step --device cuda --profile step.json
 python -m benchmarks loader --data DATASET
 python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
+python -m benchmarks peers
+python -m benchmarks scaling --ranks 1 2 4
 python -m benchmarks all --quick
+python -m benchmarks report
+python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
+python -m benchmarks guard
 
 Results go to benchmarks/results, where those of a quiet machine are kept; those of quick forms go to its folder quick.
+Each has a --quick form of under a minute on two cores.
 """
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -20,17 +28,25 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader, packing, step
+from benchmarks import hotpath, loader, packing, peers, scaling, step
+from benchmarks.compare import compare
+from benchmarks.guard import guard
 from benchmarks.hotpath import HotpathConfig
+from benchmarks.hotpath_share import measure_share
 from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
 from benchmarks.loader import LoaderConfig
 from benchmarks.packing import PackingConfig
+from benchmarks.peers import PeersConfig
+from benchmarks.report import write_report
 from benchmarks.result import Comparison, write_result
+from benchmarks.scaling import ScalingConfig
 from benchmarks.step import StepConfig
+from benchmarks.trace import profiled
 from shards.errors import InputError, run_command
 
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = RESULTS / "quick"
+_DOCS = Path(__file__).parents[1] / "docs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,30 +54,59 @@ class AllConfig:
     """Runs every benchmark."""
 
     data: Path | None = None
-    """A packed dataset for the loader; default: phantom images, made on the spot."""
+    """A packed dataset for the loaders; default: phantom images, made on the spot."""
     quick: bool = False
-    """Small grids and few turns: some two minutes on two cores, for a first look."""
+    """Small grids and few turns: some four minutes on two cores, for a first look."""
     device: str = "cpu"
     """cpu or cuda."""
 
 
-def main() -> None:
-    """Times the stages and writes one JSON file a benchmark."""
-    commands: dict[str, Callable[..., None]] = {
+def main() -> int | None:
+    """Times the stages and writes one JSON file a benchmark; or reads such files."""
+    commands: dict[str, Callable[..., int | None]] = {
         "hotpath": run_hotpath,
         "step": run_step,
         "loader": run_loader,
         "packing": run_packing,
         "index": run_index,
+        "peers": run_peers,
+        "scaling": run_scaling,
         "all": run_all,
+        "compare": run_compare,
+        "report": run_report,
+        "guard": guard,
     }
-    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m benchmarks")
+    status: int | None = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m benchmarks")
+    return status
 
 
-def run_hotpath(config: Annotated[HotpathConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
-    """Momentum update, InfoNCE and enqueue."""
+def run_hotpath(
+    config: Annotated[HotpathConfig, tyro.conf.OmitArgPrefixes],
+    output: Path | None = None,
+    profile: Path | None = None,
+) -> None:
+    """Momentum update, queue and InfoNCE.
+
+    Args:
+        config: Which grid is measured.
+        output: The result file.
+        profile: Where to write a trace of the hot path beside a whole step, instead of measuring: a file .json or
+            .json.gz.
+    """
     _check_device(config.device)
-    _report("hotpath", config.device, hotpath.run(config), output)
+    if profile is None:
+        _report("hotpath", config.device, hotpath.run(config), output, quick=config.quick)
+        return
+    with profiled(profile):
+        measure_share(
+            encoder=config.step_encoder,
+            size=64 if config.quick else config.step_size,
+            batch=8 if config.quick else config.step_batch or 16,
+            queue=max(config.queue),
+            turns=1,
+            device=torch.device(config.device),
+        )
+    print(f"written: {profile}")
 
 
 def run_step(config: Annotated[StepConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
@@ -76,14 +121,33 @@ def run_loader(config: Annotated[LoaderConfig, tyro.conf.OmitArgPrefixes], outpu
     _report("loader", config.device, loader.run(config), output, quick=config.quick)
 
 
-def run_packing(config: Annotated[PackingConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
-    """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory."""
+def run_packing(
+    config: Annotated[PackingConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None, quick: bool = False
+) -> None:
+    """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory.
+
+    Args:
+        config: How many images of each kind are packed.
+        output: The result file.
+        quick: Few images and turns: half a minute, for a first look.
+    """
+    if quick:
+        config = replace(config, large=8, png=16, small=500, turns=min(config.turns, 3), memory=(1000,))
     comparisons, memory = packing.run(config)
-    _report("packing", "cpu", comparisons, output, remarks=memory)
+    _report("packing", "cpu", comparisons, output, remarks=memory, quick=quick)
 
 
-def run_index(rows: int = CHEXPERT_ROWS, turns: int = 5, output: Path | None = None) -> None:
-    """The index at CheXpert's size: opening, a patient-level fraction, peak memory; one fresh process a turn."""
+def run_index(rows: int = CHEXPERT_ROWS, turns: int = 5, output: Path | None = None, quick: bool = False) -> None:
+    """The index at CheXpert's size: opening, a patient-level fraction, peak memory; one fresh process a turn.
+
+    Args:
+        rows: Rows of the index.
+        turns: Times it is measured.
+        output: The result file.
+        quick: A tenth of the rows, two turns.
+    """
+    if quick:
+        rows, turns = rows // 10, min(turns, 2)
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_synthetic_index(Path(folder) / "data", rows)
         measured = [measure_index(dataset) for _ in range(turns)]
@@ -92,23 +156,77 @@ def run_index(rows: int = CHEXPERT_ROWS, turns: int = 5, output: Path | None = N
         for name in ("open_seconds", "parquet_seconds", "fraction_seconds", "import_seconds", "peak_megabytes")
         for values in [[getattr(turn, name) for turn in measured]]
     ]
-    _report("index", "cpu", [], output, remarks=[f"index of {rows:,} rows, {turns} turns", *lines])
+    _report("index", "cpu", [], output, remarks=[f"index of {rows:,} rows, {turns} turns", *lines], quick=quick)
 
 
-def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> None:
-    """All of them."""
+def run_peers(config: Annotated[PeersConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """What others have for the same work: lightly, timm, torchvision, DALI, webdataset, Kornia."""
     _check_device(config.device)
-    quick = config.quick
-    hot = HotpathConfig(device=config.device)
-    if quick:
-        hot = HotpathConfig(device=config.device, encoder=("resnet18",), queue=(4096,), turns=5)
-    _report("hotpath", config.device, hotpath.run(hot), None, quick=quick)
-    _report("step", config.device, step.run(StepConfig(device=config.device, quick=quick)), None, quick=quick)
-    views = LoaderConfig(data=config.data, device=config.device, quick=quick)
-    _report("loader", config.device, loader.run(views), None, quick=quick)
-    pack = PackingConfig(large=8, png=16, small=500, turns=3, memory=(1000,)) if quick else PackingConfig()
-    comparisons, memory = packing.run(pack)
-    _report("packing", "cpu", comparisons, None, remarks=memory, quick=quick)
+    _report("peers", config.device, peers.run(config), output, quick=config.quick)
+
+
+def run_scaling(config: Annotated[ScalingConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """Ranks 1, 2, 4 on this machine, and what more nodes should give."""
+    _check_device(config.device)
+    _report("scaling", config.device, scaling.run(config), output, quick=config.quick)
+
+
+def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> int:
+    """All of them, each in a fresh process; exit code 1 where one failed."""
+    _check_device(config.device)
+    failed = [words[0] for words in _all_commands(config) if not _succeeds(words)]
+    if failed:
+        print(f"failed: {', '.join(failed)}; the message of each is above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _all_commands(config: AllConfig) -> list[list[str]]:
+    quick = ["--quick"] if config.quick else []
+    device = ["--device", config.device]
+    data = ["--data", str(config.data.resolve())] if config.data is not None else []
+    return [
+        ["hotpath", *device, *quick],
+        ["step", *device, *data, *quick],
+        ["loader", *device, *data, *quick],
+        ["packing", *quick],
+        ["index", *quick],
+        ["peers", *device, *data, *quick],
+        ["scaling", *device, *quick],
+    ]
+
+
+def _succeeds(words: Sequence[str]) -> bool:
+    """Runs one command. A process of its own has threads, memory and process groups of its own."""
+    print(f"python -m benchmarks {' '.join(words)}", flush=True)
+    root = Path(__file__).parents[1]
+    return subprocess.run([sys.executable, "-m", "benchmarks", *words], check=False, cwd=root).returncode == 0
+
+
+def run_compare(
+    before: tyro.conf.Positional[Path],
+    after: tyro.conf.Positional[Path],
+    allow: float = 0.2,
+    only: tuple[str, ...] = (),
+) -> int:
+    """Two results of one benchmark: exit code 1 where a ratio worsened by more than the allowed share.
+
+    Args:
+        before: A result file.
+        after: One of the same grid, later.
+        allow: Share by which a ratio may worsen.
+        only: Words, one of which is to be in a variant's name for it to count; default: all variants.
+    """
+    return compare(before, after, allow=allow, only=only)
+
+
+def run_report(results: Path = RESULTS, output: Path = _DOCS) -> None:
+    """A Markdown page with plots of all results.
+
+    Args:
+        results: Folder of result files.
+        output: Folder that gets benchmarks.md, and a folder benchmarks of plots.
+    """
+    print(f"written: {write_report(results, output)}")
 
 
 def _check_device(device: str) -> None:

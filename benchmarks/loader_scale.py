@@ -40,6 +40,7 @@ def _compare_threads(feed: Feed, setting: Setting, steps: Sequence[int], *, turn
         work=f"{num_images:,} images, batch {setting.batch}",
         rate=float(num_images),
         unit="images",
+        are_rivals=False,
         timings=timings,
     )
     if len(steps) == 1:
@@ -84,6 +85,7 @@ def compare_epoch_starts(setting: Setting, folder: Path, *, num_rows: int, turns
         work=f"kornia, batch {setting.batch}, {setting.size} px; from asking for an epoch to its first batch",
         rate=1.0,
         unit="epochs",
+        are_rivals=False,
         timings=timings,
         remarks=(f"an epoch of {num_rows:,} rows starts within {seconds:.2f} s (asked: under 1 s)",),
     )

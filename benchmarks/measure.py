@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmarks.trace import named_range
+
 _LONG_CALL = 1.0  # seconds, beyond which a second call would only say what the first did
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """Seconds of one call: median and quartiles over the turns; ``ratio`` is the median over turns of this variant's
-    time divided by the first variant's in the same turn (below 1 is faster); ``cpu_seconds``, where a clock for it was
-    given, is the median of the processor time."""
+    time divided by the first variant's in the same turn (below 1 is faster), with its quartiles; ``cpu_seconds``, where
+    a clock for it was given, is the median of the processor time."""
 
     median: float
     low_quartile: float
@@ -26,6 +28,8 @@ class Timing:
     ratio: float
     turns: int
     cpu_seconds: float | None = None
+    ratio_low_quartile: float | None = None
+    ratio_high_quartile: float | None = None
 
 
 def time_variants(
@@ -53,7 +57,8 @@ def time_variants(
     for turn in range(turns):
         for name, call in variants.items():
             before = cpu_clock() if cpu_clock else 0.0
-            taken[name][turn] = _seconds(call, repeats[name], device)
+            with named_range(name, device):  # for a profile; outside of what is timed
+                taken[name][turn] = _seconds(call, repeats[name], device)
             cpu[name][turn] = ((cpu_clock() if cpu_clock else 0.0) - before) / repeats[name]
     first = next(iter(taken.values()))
     return {
@@ -64,6 +69,8 @@ def time_variants(
             ratio=float(np.median(seconds / first)),
             turns=turns,
             cpu_seconds=float(np.median(cpu[name])) if cpu_clock else None,
+            ratio_low_quartile=float(np.quantile(seconds / first, 0.25)),
+            ratio_high_quartile=float(np.quantile(seconds / first, 0.75)),
         )
         for name, seconds in taken.items()
     }

@@ -1,40 +1,27 @@
-"""A benchmark result: one JSON file with where and how it was measured, and one table."""
+"""A benchmark result: one JSON file with where and how it was measured, and one table; written and read here."""
 
 import json
-import os
-import platform
-import subprocess
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.machine import describe_machine
 from benchmarks.measure import Timing
 from benchmarks.resources import Resources
-
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "nvidia-dali-cuda130",
-    "kornia",
-    "opencv-python-headless",
-    "simplejpeg",
-    "pillow",
-    "joblib",
-)
-_OPTIONAL_PACKAGES = ("kornia-rs", "webdataset", "lightly", "spdl-core")
+from shards.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Variants of one thing, timed side by side; ``work`` is what one call does, ``rate`` its amount in ``unit``, and
-    ``remarks`` are sentences on what the figures come to. ``limit`` names the variant that none can be faster than, and
-    ``resources`` says what variants take beside time."""
+    ``remarks`` are sentences on what the figures come to. ``limit`` names the variant that none can be faster than,
+    ``resources`` says what variants take beside time, and ``are_rivals`` is false where variants are not ways of doing
+    the same, but sizes or parts of it, so that the fastest is not the best. ``memory`` is the peak of bytes that one
+    call of a variant allocates, by variant, and ``flops`` the floating point operations of one call of any of them."""
 
     title: str
     work: str
@@ -44,20 +31,27 @@ class Comparison:
     remarks: tuple[str, ...] = ()
     limit: str | None = None
     resources: Mapping[str, Resources] | None = None
+    are_rivals: bool = True
+    memory: Mapping[str, int] | None = None
+    flops: float | None = None
 
     def table(self) -> str:
-        """One line a variant, at most 120 columns: milliseconds, rate, ratio of time to the first variant; or, where
-        resources were measured, rates and resources."""
+        """One line a variant, at most 120 columns: milliseconds, rate, ratio of time to the first variant, and where
+        known operations a second and peak memory; or, where resources were measured, rates and resources."""
         if self.resources is not None:
             return self._resource_table(self.resources)
         head = f"{self.title}: {self.work}"
         width = max(28, *(len(name) + 1 for name in self.timings))
         names = f"  {'variant':<{width}}{'ms':>10}{'quartiles':>18}{self.unit + '/s':>16}{'time ratio':>12}"
-        lines = [
-            f"  {name:<{width}}{1e3 * t.median:>10.3f}{1e3 * t.low_quartile:>9.3f}-{1e3 * t.high_quartile:<8.3f}"
-            f"{self.rate / t.median:>16,.4g}{t.ratio:>12.3f}"
-            for name, t in self.timings.items()
-        ]
+        names += f"{'GFLOP/s':>9}" if self.flops else ""
+        names += f"{'peak MB':>9}" if self.memory else ""
+        lines = []
+        for name, t in self.timings.items():
+            line = f"  {name:<{width}}{1e3 * t.median:>10.3f}{1e3 * t.low_quartile:>9.3f}-{1e3 * t.high_quartile:<8.3f}"
+            line += f"{self.rate / t.median:>16,.4g}{t.ratio:>12.3f}"
+            line += f"{self.flops / t.median / 1e9:>9,.1f}" if self.flops else ""
+            line += f"{self.memory[name] / 2**20:>9,.1f}" if self.memory and name in self.memory else ""
+            lines.append(line)
         return "\n".join([head, names, *lines, *self._remark_lines()])
 
     def speedup(self, name: str, other: str) -> float:
@@ -86,20 +80,14 @@ class Comparison:
         return [textwrap.fill(remark, 120, initial_indent="  ", subsequent_indent="    ") for remark in self.remarks]
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Time, commit, versions, processor and threads: what a reader needs to place a figure."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    return {
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() or None,
-        "versions": {"python": platform.python_version()} | _versions(),
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-    }
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one file holds: comparisons of one benchmark, remarks on all of it, and the machine in words."""
+
+    benchmark: str
+    machine: Mapping[str, Any]
+    comparisons: tuple[Comparison, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def write_result(
@@ -116,23 +104,56 @@ def write_result(
     path.write_text(json.dumps(result, indent=2) + "\n")
 
 
+def read_result(path: Path) -> Result:
+    """Reads what :func:`write_result` wrote.
+
+    Raises:
+        InputError: no such file, or not a benchmark result; the message names the part that is wrong.
+    """
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a file that a benchmark wrote") from None
+    except ValueError:
+        raise InputError(f"{path}: not a JSON file; name one that a benchmark wrote") from None
+    try:
+        values = _known(Result, raw)
+        if not isinstance(values["machine"], dict):
+            raise TypeError("machine is not an object")
+        comparisons = tuple(_comparison(one) for one in values["comparisons"])
+        return Result(**{**values, "comparisons": comparisons, "remarks": tuple(values.get("remarks", ()))})
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: not a benchmark result, {error}; run the benchmark again") from None
+
+
+def _comparison(raw: Any) -> Comparison:
+    values = _known(Comparison, raw)
+    values["timings"] = {name: _timing(name, one) for name, one in values["timings"].items()}
+    if not values["timings"]:
+        raise ValueError(f"{values['title']}: no timings")
+    if "resources" in values:
+        values["resources"] = {name: Resources(**_known(Resources, one)) for name, one in values["resources"].items()}
+    return Comparison(**{**values, "remarks": tuple(values.get("remarks", ()))})
+
+
+def _timing(name: str, raw: Any) -> Timing:
+    values = _known(Timing, raw)
+    for field_name, value in values.items():
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name}: {field_name} is {value!r}, not a number")
+    return Timing(**values)
+
+
+def _known(kind: type, raw: Any) -> dict[str, Any]:
+    """The members of a JSON object that are fields of a dataclass; other ones, of a later version, are passed over."""
+    if not isinstance(raw, dict):
+        raise TypeError(f"{kind.__name__.lower()} is {type(raw).__name__}, not an object")
+    for one in fields(kind):
+        if one.default is MISSING and one.name not in raw:
+            raise ValueError(f"{kind.__name__.lower()} without {one.name}")
+    return {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+
+
 def _present(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     """Fields that were measured."""
     return {name: value for name, value in fields if value is not None}
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in _PACKAGES}
-    for name in _OPTIONAL_PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()

@@ -2,6 +2,7 @@
 
     python -m benchmarks step --quick
     python -m benchmarks step --device cuda --size 320 --batch 256 --compile
+    python -m benchmarks step --quick --profile step.json     # three steps, for chrome://tracing or ui.perfetto.dev
 
 The plain formulation (:mod:`benchmarks.step_plain`) computes what the trainer does: on equal weights and views both
 give the same loss, which is checked before anything is timed. Variants take turns on the same synthetic views; one more
@@ -14,8 +15,8 @@ well below. On a GPU momentum loop, logits and the position of the queue weigh m
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from benchmarks.measure import time_variants
 from benchmarks.phantom_data import build_phantom_dataset
 from benchmarks.result import Comparison
 from benchmarks.step_plain import PlainStep
+from benchmarks.trace import check_trace_path, named_range, profiled
 from pipeline.loader import build_loader
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -42,6 +44,7 @@ from train.sections import EncoderConfig, MethodConfig, NormConfig, RunConfig
 from train.world import World, start_processes
 
 PARTS = ("data wait", "momentum update", "forward", "key forward", "loss and queue", "backward", "optimiser")
+_PROFILED_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class StepConfig:
     """Turns each variant is timed."""
     compile: bool = False
     """One more variant, with torch.compile."""
+    profile: Path | None = None
+    """Where to write a trace of three steps behind the measurements, phase by phase: a file .json or .json.gz."""
     device: str = "cpu"
     """cpu or cuda."""
     quick: bool = False
@@ -70,8 +75,10 @@ def run(config: StepConfig) -> list[Comparison]:
     """Checks and measures.
 
     Raises:
-        InputError: the dataset has fewer images than a batch.
+        InputError: the dataset has fewer images than a batch, or the trace cannot have its name.
     """
+    if config.profile is not None:
+        check_trace_path(config.profile)
     if config.quick:
         config = replace(config, size=64, batch=16, queue=1024, turns=3)
     world = World(rank=0, size=1, local_rank=0, device=torch.device(config.device))
@@ -89,7 +96,16 @@ def run(config: StepConfig) -> list[Comparison]:
 class TrainerStep:
     """One step as the training loop takes it, with the DeepSpeed engine. Legend: B batch, H W pixels."""
 
-    def __init__(self, config: PretrainConfig, index: ShardIndex, world: World, *, compiles: bool = False) -> None:
+    def __init__(
+        self,
+        config: PretrainConfig,
+        index: ShardIndex,
+        world: World,
+        *,
+        clock: "Clock | None" = None,
+        compiles: bool = False,
+    ) -> None:
+        self.clock = clock or Clock(world.device)
         self.method = MoCo(config, world, TrainingData(index))
         if compiles:
             for module in (self.method.model, self.method.target):
@@ -98,7 +114,6 @@ class TrainerStep:
         ds_config = deepspeed_config(config.run, precision=precision, optimizer=config.optimizer.name)
         optimizer = build_optimizer(config.optimizer, self.method.model.parameters())
         self.engine = start_engine(self.method.model, optimizer, ds_config, world)
-        self.clock = Clock(world.device)
         # Hooks, so that what is measured is the trainer's own code.
         for module, part in ((self.method.model, "forward"), (self.method.target, "key forward")):
             module.register_forward_pre_hook(lambda *_, part=part: self.clock.start(part))
@@ -124,19 +139,26 @@ class TrainerStep:
 
 
 class Clock:
-    """Seconds by part, each without the parts inside it. Off, it does nothing, so that steps run as in training."""
+    """Takes the seconds of each part without the parts inside it where it ``is_on``, synchronising at both ends, and
+    names the parts in a profile where it ``names_ranges``. Without either, steps run as in training."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.is_on = device, False
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+    def __init__(self, device: torch.device, parts: Sequence[str] = PARTS) -> None:
+        self.device, self.is_on, self.names_ranges = device, False, False
+        self.seconds = dict.fromkeys(parts, 0.0)
         self._open: list[str] = []
+        self._ranges: list[AbstractContextManager[None]] = []
         self._since = 0.0
 
     def start(self, part: str) -> None:
         self._charge()
         self._open.append(part)
+        if self.names_ranges:
+            self._ranges.append(named_range(part, self.device))
+            self._ranges[-1].__enter__()
 
     def stop(self) -> None:
+        if self.names_ranges:
+            self._ranges.pop().__exit__(None, None, None)
         self._charge()
         self._open.pop()
 
@@ -194,6 +216,12 @@ def _compare(config: StepConfig, index: ShardIndex, world: World) -> Comparison:
         mixed.clock.is_on = True
         for _ in range(config.turns):
             fed()
+        if config.profile is not None:
+            mixed.clock.is_on, mixed.clock.names_ranges = False, True
+            with profiled(config.profile):
+                for number in range(_PROFILED_STEPS):
+                    with named_range(f"step {number}", device):
+                        fed()
     shares = _shares(mixed.clock.seconds)
     return Comparison(
         title=f"pretraining step, {config.encoder}, {config.size} px, {config.device}",

@@ -19,7 +19,7 @@ from train.world import World
 
 _PACKAGES = ("moco-cxr", "torchvision", "deepspeed", "kornia")
 _OF_THIS_RUN = {"data", "output", "recipe"}
-_TIMINGS = {"step", "epoch", "time_left(s)"}
+_TIMINGS = {"step", "epoch", "time_left(s)", "knn_time(s)"}
 _KNN = (
     " kNN AUROC is of patients that were pretrained on, without their labels: it compares checkpoints and runs, and is "
     "no test result."

@@ -27,6 +27,17 @@ def test_resources_are_a_table_of_at_most_120_columns():
     assert reference[-3:] == ["1.00", "12%", "1.50"], "processor seconds a thousand images"
 
 
+def test_operations_and_peak_memory_are_columns_where_they_are_known():
+    assert "GFLOP/s" not in _comparison().table()
+    comparison = _comparison(flops=4e9, memory={"ours": 3 * 2**20})
+    table = comparison.table()
+    assert max(len(line) for line in table.splitlines()) <= 120
+    head, *lines = table.splitlines()[1:]
+    assert head.split()[-3:] == ["GFLOP/s", "peak", "MB"]
+    assert next(line.split() for line in lines if line.startswith("  ours"))[-2:] == ["8.0", "3.0"]
+    assert lines[0].split()[-1] == "2.0", "no memory was measured of the first"
+
+
 def test_without_resources_the_table_has_milliseconds():
     table = _comparison().table()
     assert "quartiles" in table

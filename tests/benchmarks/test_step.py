@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.step import PARTS, Clock
+from benchmarks.step import PARTS, Clock, StepConfig, run
+from shards.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_the_step_is_checked_measured_and_written(tmp_path):
     """In a process of its own, as it starts a process group."""
-    path = tmp_path / "step.json"
-    command = [sys.executable, "-m", "benchmarks", "step", "--quick", "--turns", "2", "--output", str(path)]
+    path, trace = tmp_path / "step.json", tmp_path / "trace.json"
+    command = [sys.executable, "-m", "benchmarks", "step", "--quick", "--output", str(path), "--profile", str(trace)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     (comparison,) = json.loads(path.read_text())["comparisons"]
@@ -29,6 +31,16 @@ def test_the_step_is_checked_measured_and_written(tmp_path):
     shares = comparison["remarks"][0]
     assert all(part in shares for part in PARTS)
     assert "waits for data" in comparison["remarks"][1]
+    events = json.loads(trace.read_text())["traceEvents"]
+    named = Counter(event["name"] for event in events if event.get("cat") == "user_annotation")
+    assert {part: named[part] for part in PARTS} == dict.fromkeys(PARTS, 3) | {"loss and queue": 6}
+    assert {"step 0", "step 1", "step 2"} < set(named)
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setattr("benchmarks.step.start_processes", lambda world: pytest.fail("started"))
+    with pytest.raises(InputError, match="--profile trace.txt"):
+        run(StepConfig(quick=True, profile=Path("trace.txt")))
 
 
 def test_parts_are_charged_without_the_parts_inside_them(monkeypatch):

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from train.losses import info_nce as module
 from train.losses.info_nce import info_nce
 
 
@@ -31,6 +32,55 @@ def test_equals_the_concatenated_cross_entropy_in_value_and_gradient(share: floa
     torch.testing.assert_close(
         torch.autograd.grad(loss, query)[0], torch.autograd.grad(expected, query)[0], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("width", [1, 7, 40])
+def test_slices_of_the_queue_change_nothing(monkeypatch: pytest.MonkeyPatch, width: int, share: float) -> None:
+    """Slices of one, of seven with a rest, and all at once; the last ones are nearest, so that the maximum rises, and
+    one query has a slice without any negative."""
+    monkeypatch.setattr(module, "_CPU_LOGITS", 12 * width)
+    query, key = embeddings(12, 0).requires_grad_(), embeddings(12, 1).requires_grad_()
+    order = (embeddings(40, 2) @ query.detach()[0]).argsort()
+    negatives = embeddings(40, 2)[order]
+    masked = torch.rand(12, 40, generator=torch.Generator().manual_seed(3)) < share
+    masked[4, 7:14] = True
+
+    expected = reference(query, key, negatives, masked)
+    contrast = info_nce(query, key, negatives, temperature=0.2, masked=masked)
+
+    torch.testing.assert_close(contrast.loss.double(), expected, rtol=1e-5, atol=0)
+    for ours, exact in zip(
+        torch.autograd.grad(contrast.loss, (query, key)), torch.autograd.grad(expected, (query, key)), strict=True
+    ):
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-6)
+    logits = (query @ negatives.T).masked_fill(masked, -torch.inf)
+    nearest = (query * key).sum(dim=1) > logits.amax(dim=1)
+    assert contrast.accuracy == nearest.float().mean()
+
+
+def test_gradients_scale_with_what_comes_from_above() -> None:
+    """As with two terms of a symmetric loss, and under loss scaling."""
+    query, key, negatives = embeddings(4, 0).requires_grad_(), embeddings(4, 1), embeddings(9, 2)
+    (one,) = torch.autograd.grad(info_nce(query, key, negatives, temperature=0.2).loss, query)
+    (scaled,) = torch.autograd.grad(info_nce(query, key, negatives, temperature=0.2).loss * 3, query)
+    torch.testing.assert_close(scaled, 3 * one)
+
+
+def test_keeps_nothing_of_the_size_of_the_logits() -> None:
+    query, key, negatives = embeddings(64, 0).requires_grad_(), embeddings(64, 1), embeddings(5000, 2)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        info_nce(query, key, negatives, temperature=0.2)
+    assert kept
+    assert max(kept) <= 64 * 16
+
+
+def test_stays_fp32_under_autocast() -> None:
+    query, key, negatives = embeddings(4, 0), embeddings(4, 1), embeddings(9, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        contrast = info_nce(query, key, negatives, temperature=0.07)
+    assert torch.equal(contrast.loss, info_nce(query, key, negatives, temperature=0.07).loss)
 
 
 def test_equals_lightlys() -> None:

@@ -1,0 +1,77 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.__main__ import AllConfig
+from shards.errors import InputError, run_command
+from tests.conftest import ROOT
+
+
+def _run(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+    with pytest.raises(SystemExit) as ended:
+        run_command(command.main)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch, quick):
+    """Each command line is parsed by the command that it is for, which here only takes note of its settings."""
+    taken = []
+    for name in ("hotpath", "step", "loader", "packing", "peers", "scaling"):
+        module = getattr(command, name)
+        monkeypatch.setattr(module, "run", lambda config, name=name: taken.append((name, config)) or ([], []))
+    monkeypatch.setattr(command, "_report", lambda name, *_, **options: taken.append((name, options.get("quick"))))
+    monkeypatch.setattr(command, "measure_index", lambda folder: taken.append(("index", folder)) or _Nothing())
+    monkeypatch.setattr(command, "write_synthetic_index", lambda folder, rows: folder)
+    commands = command._all_commands(AllConfig(data=tmp_path, quick=quick))
+    for words in commands:
+        assert _run(monkeypatch, *words) == 0
+    names = {name for name, _ in taken}
+    assert names == {"hotpath", "step", "loader", "packing", "index", "peers", "scaling"}
+    assert all(one is quick for _, one in taken if isinstance(one, bool))
+    assert {name for name, config in taken if getattr(config, "data", None) == tmp_path} == {"step", "loader", "peers"}
+
+
+class _Nothing:
+    def __getattr__(self, name):
+        return 0.0
+
+
+def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
+    started = []
+
+    def run(words, **_):
+        started.append(words[3])
+        return subprocess.CompletedProcess(words, returncode=int(words[3] == "step"))
+
+    monkeypatch.setattr(command.subprocess, "run", run)
+    assert command.run_all(AllConfig(quick=True)) == 1
+    assert started[:2] == ["hotpath", "step"]
+    assert len(started) == 7
+    assert "failed: step;" in capfd.readouterr().err
+
+
+def test_an_unknown_device_is_a_mistake():
+    with pytest.raises(InputError, match="--device tpu: must be cpu or cuda"):
+        command.run_all(AllConfig(device="tpu"))
+
+
+@pytest.mark.slow
+def test_the_quick_index_in_a_process_of_its_own(tmp_path):
+    path = tmp_path / "index.json"
+    words = [sys.executable, "-m", "benchmarks", "index", "--quick", "--rows", "20000", "--output", str(path)]
+    subprocess.run(words, check=True, cwd=ROOT)
+    assert json.loads(path.read_text())["remarks"][0] == "index of 2,000 rows, 2 turns"
+
+
+@pytest.mark.slow
+def test_a_profile_of_the_hot_path_names_its_variants(tmp_path):
+    path = tmp_path / "trace.json"
+    words = [sys.executable, "-m", "benchmarks", "hotpath", "--quick", "--queue", "1024", "--profile", str(path)]
+    subprocess.run(words, check=True, cwd=ROOT)
+    names = {event.get("name") for event in json.loads(path.read_text())["traceEvents"]}
+    assert {"whole step (trainer)", "hot path, written plainly", "hot path (trainer)"} <= names
