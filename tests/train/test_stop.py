@@ -45,11 +45,16 @@ def test_a_signal_stops_at_the_next_step(stop: Stop, number: int) -> None:
 
 
 def test_signals_have_their_former_meaning_afterwards() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    Stop(WORLD).close()
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)  # to this thread, so that it comes before the next line
+    came: list[int] = []
+    before = [signal.signal(number, lambda got, _: came.append(got)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        Stop(WORLD).close()
+        signal.raise_signal(signal.SIGINT)  # to this thread, so that it is handled before the next line
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert came == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_the_same_signal_later_ends_at_once() -> None:
