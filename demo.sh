@@ -21,10 +21,10 @@ run python -m shards build --source shenzhen --input "$out/phantom/Shenzhen" --o
 run deepspeed --quiet train/pretrain.py small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
     --run.epochs 8
 run python -m eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
-    --fraction 0.02 0.1 1 --output "$out/results/effusion.json" >/dev/null
+    --fraction 0.02 0.1 1 --output "$out/results/effusion" >/dev/null
 run python -m eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
-    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis.json" >/dev/null
-run python -m eval table "$out/results/effusion.json" "$out/results/tuberculosis.json"
+    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis" >/dev/null
+run python -m eval table "$out/results/effusion" "$out/results/tuberculosis"
 
 cat <<END
 
@@ -32,5 +32,5 @@ Written in $((SECONDS - begin)) s:
   $out/phantom    CheXpert-like and Shenzhen-like releases (procedural images, no patients)
   $out/data       the packed datasets: tar shards, DALI indexes, index.parquet, rejected.parquet
   $out/run        the run: encoder.safetensors, model_card.md, metrics.jsonl, tensorboard/, checkpoints/
-  $out/results    the evaluations as JSON
+  $out/results    the evaluations: results.json, .csv, .tex, and the scores of each cell
 END
