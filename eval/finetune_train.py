@@ -64,7 +64,6 @@ def finetune(
 
     # ---- build
     model = FinetuneModel(deepcopy(start.encoder), num_labels, seed=config.seed).to(world.device)
-    model = model.to(memory_format=torch.channels_last)
     groups = parameter_groups(model, config)
     factors = [group["factor"] for group in groups]
     engine = build_engine(
