@@ -1,15 +1,13 @@
 """One of two processes fails: the other must not wait for it, and one error is shown."""
 
-import os
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.train.ranks import free_port, start_ranks
+
 SCRIPT = """
 import os, signal, sys, time
 from shards.errors import InputError, run_command
@@ -35,26 +33,7 @@ run_command(lambda: run_together(body))
 
 
 def start(*arguments: str, port: int) -> list["subprocess.Popen[str]"]:
-    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *arguments],
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
+    return start_ranks(["-c", SCRIPT, *arguments], port=port)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +47,8 @@ def port() -> int:
         pytest.param(0, "killed", "has ended without a word", -9, marks=pytest.mark.slow),
     ],
 )
-def test_both_end_and_one_speaks(port: int, failing: int, how: str, said: str, status: int) -> None:
-    processes = start(str(failing), how, port=port)
+def test_both_end_and_one_speaks(failing: int, how: str, said: str, status: int) -> None:
+    processes = start(str(failing), how, port=free_port())
     processes[failing].wait(timeout=120)
     failed = time.monotonic()
     outputs = [process.communicate(timeout=30)[0] for process in processes]

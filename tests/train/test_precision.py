@@ -1,16 +1,12 @@
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.train.ranks import run_ranks
 from train.precision import autocast, resolve_precision
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_asked_for_is_taken_and_auto_asks_the_hardware() -> None:
@@ -31,16 +27,4 @@ def test_autocast_multiplies_in_the_precision_and_keeps_weights(precision: str, 
 def test_the_momentum_copy_is_exact_over_1000_steps(settings: list[str]) -> None:
     """Within what fp32 rounds, against a float64 reference that follows the same weights; under DeepSpeed's autocast.
     Settings are precision and ZeRO stage."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    finished = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "momentum_steps.py"), *settings],
-        env=os.environ | own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
+    run_ranks(Path(__file__).parent / "momentum_steps.py", *settings, size=1, timeout=300)

@@ -4,108 +4,28 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.train.runs import (
+    ENTRY,
+    SETTINGS,
+    WATCHING,
+    assert_equal_ends,
+    checkpoint_steps,
+    finish,
+    last_step,
+    start,
+    start_run_on_ranks,
+    wait_for,
+)
 from train.encoders import build_encoder
 from train.export import load_encoder
 from train.monitor import read_metrics
-
-ROOT = Path(__file__).parents[2]
-ENTRY = ROOT / "train" / "pretrain.py"
-SETTINGS = ["--run.epochs", "2", "--run.checkpoint-every", "3"]  # 8 steps
-WATCHING = ["--run.knn-label", "blob"]
-
-
-def start(data: Path, output: Path, *settings: str, launcher: list[str] | None = None) -> "subprocess.Popen[str]":
-    command = [*(launcher or [sys.executable]), str(ENTRY), "debug", "--data", str(data), "--output", str(output)]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the launcher starts the python it finds first
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": path}
-    return subprocess.Popen(
-        [*command, *settings],
-        env={name: value for name, value in environment.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def two_under_the_launcher() -> list[str]:
-    command = Path(sys.executable).parent / "deepspeed"
-    return [str(command), "--num_accelerators", "2", "--master_port", str(free_port())]
-
-
-def start_ranks(data: Path, output: Path, *settings: str, size: int = 2) -> list["subprocess.Popen[str]"]:
-    """One process a rank, without the launcher."""
-    common = os.environ | {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ENTRY), "debug", "--data", str(data), "--output", str(output), *settings]
-    return [
-        subprocess.Popen(
-            command,
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def wait_for(found: Callable[[], object], *processes: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 180
-    while not found():
-        assert all(process.poll() is None for process in processes), processes[0].communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def last_step(output: Path) -> int:
-    return max((line["step"] for line in read_metrics(output / "metrics.jsonl")), default=0)
-
-
-def checkpoint_steps(output: Path) -> list[int]:
-    return sorted(int(path.name[5:]) for path in (output / "checkpoints").glob("step-*"))
-
-
-def assert_equal_ends(one: Path, other: Path, step: int) -> None:
-    """The same weights, key encoder, queue and optimiser state, bit for bit."""
-
-    def leaves(value: object, name: str = "") -> dict[str, object]:
-        if not isinstance(value, dict):
-            return {name: value}
-        return {key: leaf for inner, item in value.items() for key, leaf in leaves(item, f"{name}/{inner}").items()}
-
-    first, second = (leaves(torch.load(run / "checkpoints" / f"step-{step:08d}" / "state.pt")) for run in (one, other))
-    assert first.keys() == second.keys()
-    assert len(first) > 200
-    different = [
-        name for name, value in first.items() if not torch.equal(torch.as_tensor(value), torch.as_tensor(second[name]))
-    ]  # type: ignore[arg-type]
-    assert not different
-    weights = [load_file(run / "encoder.safetensors") for run in (one, other)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, err
-    return out, err
 
 
 @pytest.fixture(scope="module")
@@ -215,14 +135,14 @@ def test_resuming_on_another_number_of_ranks(
 ) -> None:
     """Half of the run's images are seen by the one number of processes, and half by the other."""
     settings = ["--run.epochs", "2", "--run.checkpoint-every", "1", "--run.log-every", "1", "--run.zero-stage", stage]
-    first = start_ranks(tiny_dataset, tmp_path / "run", *settings, size=before)
+    first = start_run_on_ranks(tiny_dataset, tmp_path / "run", *settings, size=before)
     wait_for(lambda: last_step(tmp_path / "run") >= 1, *first)
     first[-1].send_signal(signal.SIGTERM)  # to one rank only
     for process in first:
         finish(process)
     step = checkpoint_steps(tmp_path / "run")[-1]
     seen = json.loads((tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "complete.json").read_text())["loader"]
-    second = start_ranks(tiny_dataset, tmp_path / "run", *settings, size=after)
+    second = start_run_on_ranks(tiny_dataset, tmp_path / "run", *settings, size=after)
     outputs = [finish(process) for process in second]
     assert f"goes on with {after} process(es) instead of {before}" in outputs[0][1]
     left = 2 * 64 - (64 * seen["epoch"] + seen["position"])
@@ -250,74 +170,15 @@ def test_stages_and_precisions_resume_to_the_bit(
 ) -> None:
     settings = [*SETTINGS, "--run.zero-stage", stage, "--run.precision", precision, "--run.check-ranks", "1"]
     settings += ["--run.log-every", "1"]
-    whole = start_ranks(tiny_dataset, tmp_path / "whole", *settings)  # 4 steps
+    whole = start_run_on_ranks(tiny_dataset, tmp_path / "whole", *settings)  # 4 steps
     for process in whole:
         finish(process)
-    killed = start_ranks(tiny_dataset, tmp_path / "killed", *settings)
+    killed = start_run_on_ranks(tiny_dataset, tmp_path / "killed", *settings)
     wait_for(lambda: last_step(tmp_path / "killed") >= 1, *killed)
     killed[0].send_signal(signal.SIGTERM)
     for process in killed:
         finish(process)
     assert checkpoint_steps(tmp_path / "killed")[-1] < 4
-    for process in start_ranks(tiny_dataset, tmp_path / "killed", *settings):
+    for process in start_run_on_ranks(tiny_dataset, tmp_path / "killed", *settings):
         finish(process)
     assert_equal_ends(tmp_path / "whole", tmp_path / "killed", step=4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("zero_stage", ["0", "2"])
-def test_two_processes_under_the_launcher(tiny_dataset: Path, tmp_path: Path, zero_stage: str) -> None:
-    settings = ["--run.zero-stage", zero_stage, *SETTINGS]
-    finish(start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher()))
-    assert load_encoder(tmp_path / "run").metadata["step"] == 4
-    newest = tmp_path / "run" / "checkpoints" / "step-00000004"
-    assert {"rank-00000.pt", "rank-00001.pt"} <= {path.name for path in newest.iterdir()}
-    # running statistics are each rank's own
-    buffers = [torch.load(newest / f"rank-0000{rank}.pt")["buffers"] for rank in range(2)]
-    name = "model.encoder.bn1.running_mean"
-    assert not torch.equal(buffers[0][name], buffers[1][name])
-
-
-@pytest.mark.slow
-def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path: Path) -> None:
-    process = start(tiny_dataset, tmp_path / "run", "--method.queue-size", "65", launcher=two_under_the_launcher())
-    out, err = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert (out + err).count("error: method.queue_size 65") == 1
-    assert "Traceback" not in out + err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("to", ["group", "launcher", "command"])
-def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str) -> None:
-    """Ctrl-C reaches the whole group; a scheduler's SIGTERM may reach the launcher alone, or only the command."""
-    settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
-    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher())
-    wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
-    stopped = time.monotonic()
-    if to == "group":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(pids[0]) if to == "launcher" else process.pid, signal.SIGTERM)
-    out, err = process.communicate(timeout=60)  # until all ranks have closed their output
-    assert time.monotonic() - stopped < 30
-    assert "stopped; this continues from step" in out, err
-    assert f"deepspeed --num_accelerators 2 {ENTRY} debug" in out
-    assert len(checkpoint_steps(tmp_path / "run")) == 1
-
-
-@pytest.mark.slow
-def test_a_rank_killed_under_the_launcher_ends_all(tiny_dataset: Path, tmp_path: Path) -> None:
-    settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
-    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher())
-    wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
-    (above,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    ranks = Path(f"/proc/{above}/task/{above}/children").read_text().split()
-    os.kill(int(ranks[1]), signal.SIGKILL)
-    failed = time.monotonic()
-    out, err = process.communicate(timeout=60)
-    assert time.monotonic() - failed < 30
-    assert process.returncode != 0
-    assert (out + err).count("error: ") == 1, out + err
-    assert "Traceback" not in out + err

@@ -1,17 +1,13 @@
 """Two processes on one CPU: shuffle and unshuffle, equal weights, key encoders and queues, one stop for both."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.train.ranks import run_ranks
 from train.methods import METHODS
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -31,20 +27,4 @@ ROOT = Path(__file__).parents[2]
 )  # fmt: skip
 def test_two_ranks_agree(settings: list[str]) -> None:
     """Settings are: train, norm strategy, ZeRO stage, precision; or: equal, method, ZeRO stage."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), *settings],
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=400)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    run_ranks(SCRIPT, *settings, timeout=400)
