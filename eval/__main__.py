@@ -23,6 +23,7 @@ from eval.tables import Format, Metric, render, text_tables
 from shards.errors import InputError, run_command
 
 _Against = Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")]
+_Runs = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
 _Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
 
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def linear(
-    run: Path,
+    run: _Runs,
     settings: OmitArgPrefixes[Settings],
     against: _Against = ("random",),
     fraction: _Fractions = None,
@@ -51,7 +52,7 @@ def linear(
     """Probe frozen features with logistic regression at label fractions.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file.
+        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
         settings: Of all commands.
         against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
@@ -61,7 +62,7 @@ def linear(
 
 
 def knn(
-    run: Path,
+    run: _Runs,
     settings: OmitArgPrefixes[Settings],
     neighbours: OmitArgPrefixes[KnnConfig],
     against: _Against = ("random",),
@@ -71,7 +72,7 @@ def knn(
     """Score images by their nearest labelled neighbours in the features.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file.
+        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
         settings: Of all commands.
         neighbours: Of this readout.
         against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
@@ -82,7 +83,7 @@ def knn(
 
 
 def few_shot(
-    run: Path,
+    run: _Runs,
     settings: OmitArgPrefixes[Settings],
     against: _Against = ("random",),
     shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
@@ -91,7 +92,7 @@ def few_shot(
     """Probe frozen features with a few labelled images of each class.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file.
+        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
         settings: Of all commands.
         against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         shots: Images of each class whose labels are used.
@@ -101,7 +102,7 @@ def few_shot(
 
 
 def finetune(
-    run: Path,
+    run: _Runs,
     settings: OmitArgPrefixes[Settings],
     finetune: FinetuneConfig,
     against: _Against = ("random",),
@@ -111,7 +112,7 @@ def finetune(
     """Fine-tune encoders end to end at label fractions.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file.
+        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
         settings: Of all commands.
         finetune: Of this readout.
         against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.

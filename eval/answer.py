@@ -55,7 +55,7 @@ def answer(comparison: Comparison) -> Answer:
 
 def _start_asked_about(comparison: Comparison) -> str:
     others = [start for start in comparison.starts if start != comparison.baseline]
-    runs = [start for start in others if comparison.starts[start].source not in ("random", "imagenet")]
+    runs = [start for start in others if comparison.starts[start].is_run]
     return next(iter([*runs, *others, comparison.baseline]))
 
 

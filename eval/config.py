@@ -84,14 +84,15 @@ class KnnConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """A whole comparison. ``starts`` are names and sources (:mod:`eval.starts`); ``baseline`` is the name of one, what
-    the others are held against. ``architecture`` and ``size`` (pixels) are needed where no start is a run.
+    """A whole comparison. ``starts`` are names and sources (:mod:`eval.starts`), several where figures are means over
+    runs; ``baseline`` is the name of the start that the others are held against. ``architecture`` and ``size`` (pixels)
+    are needed where no start is a run.
 
     ``output`` is the folder of the results, ``features`` that of the features, shared between comparisons.
     """
 
     settings: Settings
-    starts: dict[str, str]
+    starts: dict[str, tuple[str, ...]]
     baseline: str
     readout: tuple[ReadoutName, ...]
     output: Path
@@ -105,7 +106,7 @@ class GridConfig:
 
 
 def grid_of_run(
-    run: Path,
+    runs: tuple[Path, ...],
     against: tuple[str, ...],
     readout: ReadoutName,
     settings: Settings,
@@ -113,29 +114,32 @@ def grid_of_run(
     output: Path | None = None,
     **fields: Any,
 ) -> GridConfig:
-    """The grid of one readout of one run, against other starts, the first of which is the baseline.
+    """The grid of one readout of one run, or of the mean of several, against other starts, of which the first is the
+    baseline.
 
     Args:
-        output: default: ``RUN/eval/READOUT-DATASET-LABEL``.
+        output: default: ``RUN/eval/READOUT-DATASET-LABEL`` of the first run.
         fields: any others of :class:`GridConfig`.
 
     Raises:
-        InputError: equal names, a value out of range.
+        InputError: no run, equal names, a value out of range.
     """
-    starts: dict[str, str] = {}
+    if not runs:
+        raise InputError("--run: no value given; give at least one")
+    starts: dict[str, tuple[str, ...]] = {}
     for source in against:
         name = source if source in WORDS else re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(source).resolve().stem)
         if name in {*starts, PRETRAINED}:
             raise InputError(f"--against {source}: another start has the name {name!r}; name them in a grid file")
-        starts[name] = source
-    starts[PRETRAINED] = str(run)
-    home = (run if run.is_dir() else run.parent) / "eval"
+        starts[name] = (source,)
+    starts[PRETRAINED] = tuple(map(str, runs))
+    home = (runs[0] if runs[0].is_dir() else runs[0].parent) / "eval"
     config = GridConfig(
         settings=settings,
         starts=starts,
         baseline=next(iter(starts)),
         readout=(readout,),
-        output=output or home / _slug(readout, settings),
+        output=output or home / _slug(readout, settings, num_runs=len(runs)),
         features=home / "features",
         **fields,
     )
@@ -189,8 +193,9 @@ def check_grid(config: GridConfig) -> None:
         raise InputError(f"--output {config.output}: is a file; name a folder")
 
 
-def _slug(readout: str, settings: Settings) -> str:
+def _slug(readout: str, settings: Settings, *, num_runs: int) -> str:
     """A folder's name in lower case and without signs that a shell would mind."""
     names = [path.name for path in settings.data]
     labels = settings.label if len(settings.label) <= 3 else (f"{len(settings.label)} labels",)
-    return re.sub(r"[^a-z0-9]+", "-", "-".join([readout, *names, *labels]).lower()).strip("-")
+    several = [f"{num_runs} runs"] if num_runs > 1 else []
+    return re.sub(r"[^a-z0-9]+", "-", "-".join([readout, *names, *labels, *several]).lower()).strip("-")

@@ -140,10 +140,10 @@ def _compared(plan: Plan) -> Comparison:
         starts={
             name: StartResult(
                 encoder=start.encoders[0].name,
-                source=config.starts[name],
+                sources=list(config.starts[name]),
                 hashes=[encoder.hash for encoder in start.encoders],
                 num_features=start.encoders[0].num_features,
-                seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == "random" else None,
+                seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start in plan.starts.items()
         },

@@ -2,12 +2,12 @@
 
     data: data/chexpert
     label: [Pleural Effusion, Edema]
-    starts: {random: random, imagenet: imagenet, pretrained: runs/first}     # the first is the baseline
+    starts: {random: random, imagenet: imagenet, pretrained: [runs/first, runs/second]}   # the first is the baseline
     readout: [linear, few-shot, finetune]
     fraction: [0.001, 0.01, 0.1, 1]
     finetune: {max_steps: 2000}
 
-Paths in it are relative to the working directory, as on the command line.
+A start of several runs is their mean. Paths in the file are relative to the working directory, as on the command line.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from eval.finetune_config import FinetuneConfig
 from shards.errors import InputError
 from train.plain import from_mapping
 
+_STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"
 _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one
 
 
@@ -97,12 +98,15 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
     return config
 
 
-def _read_starts(content: Any) -> dict[str, str]:
-    """``{name: source}``, or a list of sources that name themselves."""
+def _read_starts(content: Any) -> dict[str, tuple[str, ...]]:
+    """``{name: source}``, ``{name: [source, source]}``, or a list of sources that name themselves."""
     if isinstance(content, list):
         content = {source if source in WORDS else Path(str(source)).name: source for source in content}
-    if not isinstance(content, dict) or not all(isinstance(source, str) for source in content.values()):
-        raise InputError("starts: give name: source lines; a source is random, imagenet, a run folder or a file")
-    if not content:
+    if not isinstance(content, dict):
+        raise InputError(_STARTS)
+    starts = {str(name): tuple(source) if isinstance(source, list) else (source,) for name, source in content.items()}
+    if not all(sources and all(isinstance(source, str) for source in sources) for sources in starts.values()):
+        raise InputError(_STARTS)
+    if not starts:
         raise InputError("starts: no value given; give at least one name: source line")
-    return {str(name): source for name, source in content.items()}
+    return starts

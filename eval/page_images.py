@@ -213,17 +213,18 @@ def or_reason(make: Callable[[], str]) -> str:
 def _open(comparison: Comparison, start: str) -> _Opened:
     about = comparison.starts[start]
     views = from_mapping(ViewSpec, comparison.views[start], "views.")
-    if is_run(about.source):
-        encoder = load_encoder(about.source).encoder
+    source = about.sources[0]
+    if is_run(source):
+        encoder = load_encoder(source).encoder
         if encoder_hash(encoder) in about.hashes:
             return _Opened(encoder, about.encoder, views)
     else:
         seed = about.seeds[0] if about.seeds else comparison.seed
         for norm in ("batch", "group"):  # results do not keep it, and the hash tells
-            encoder = rebuild(about.encoder, weights=about.source, norm=norm, seed=seed)
+            encoder = rebuild(about.encoder, weights=source, norm=norm, seed=seed)
             if encoder_hash(encoder) in about.hashes:
                 return _Opened(encoder, about.encoder, views)
-    raise InputError(f"the encoder {about.source} is not the one that was measured")
+    raise InputError(f"the encoder {source} is not the one that was measured")
 
 
 def _linear_cell(evidence: Evidence) -> Cell:

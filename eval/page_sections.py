@@ -208,7 +208,7 @@ def map_section(page: FigureFolder, evidence: Evidence) -> str:
 def method_section(comparison: Comparison) -> str:
     """Commands, test set, starts, protocol, versions."""
     starts = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(start.encoder)} from {escape(start.source)}, "
+        f"<dt>{escape(name)}</dt><dd>{escape(start.encoder)} from {escape(', '.join(start.sources))}, "
         f"{start.num_features} features, {len(start.hashes)} encoder{'s' if len(start.hashes) > 1 else ''}</dd>"
         for name, start in comparison.starts.items()
     )

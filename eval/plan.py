@@ -140,10 +140,11 @@ def make_plan(config: GridConfig) -> Plan:
 
 
 def _check_sources(config: GridConfig) -> None:
-    for name, source in config.starts.items():
+    sources = [(name, source) for name, several in config.starts.items() for source in several]
+    for name, source in sources:
         if source not in WORDS and not Path(source).exists():
             raise InputError(f"start {name} {source}: no such file or run folder; give one, or random or imagenet")
-    if not any(is_run(source) for source in config.starts.values()):
+    if not any(is_run(source) for _, source in sources):
         for field in ("architecture", "size"):
             if getattr(config, field) is None:
                 raise InputError(f"{field}: not given, and no start is a run that says it; give it in a grid file")

@@ -30,15 +30,20 @@ Verdict = Literal["better", "worse", "unclear"]
 class StartResult:
     """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
 
-    ``source`` is what the command named: a run folder, a file, ``random`` or ``imagenet``. ``hashes`` has one entry
-    an encoder, ``seeds`` too where the start is random.
+    ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``. ``hashes`` has one entry an
+    encoder, ``seeds`` too where the start is random.
     """
 
     encoder: str
-    source: str
+    sources: list[str]
     hashes: list[str]
     num_features: int
     seeds: list[int] | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is weights of the user's own, not a random or supervised start."""
+        return not {"random", "imagenet"} & set(self.sources)
 
 
 @dataclass(frozen=True, kw_only=True)

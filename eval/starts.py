@@ -5,6 +5,8 @@ random                  the architecture as it is initialised, with several seed
 imagenet                supervised ImageNet weights of torchvision or timm
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
 FILE                    any other weights that train/starts.py reads, such as a checkpoint of MoCo or of MoCo-CXR
+
+Several runs (of other seeds, say) can make one start together, whose figures are their means.
 """
 
 import re
@@ -63,7 +65,7 @@ class _Common:
 
 
 def build_starts(
-    sources: Mapping[str, str] | Sequence[str],
+    sources: Mapping[str, str | Sequence[str]] | Sequence[str],
     *,
     reference: str | Path | None = None,
     architecture: str | None = None,
@@ -74,8 +76,8 @@ def build_starts(
     """The starts by name, in the order given.
 
     Args:
-        sources: what the module's table lists; as a mapping with names of one's own, as a sequence named by themselves
-            and by the folder of the run.
+        sources: what the module's table lists; as a mapping with names of one's own, of one or of several that are
+            averaged over; as a sequence named by themselves and by the folder of the run.
         reference: run whose architecture, norm and views the starts take that are no run; default: the first source
             that is one.
         architecture, views: take the place of those of the reference.
@@ -83,9 +85,10 @@ def build_starts(
 
     Raises:
         InputError: no source, an unknown one, one that does not fit the architecture, an architecture or views that
-            nothing tells, equal names, or names that are not safe in file names.
+            nothing tells, equal names, names that are not safe in file names, or several sources of one start that are
+            the same, of other architectures, or not all weights of one's own.
     """
-    named = dict(sources) if isinstance(sources, Mapping) else _names(sources)
+    named = _listed(sources) if isinstance(sources, Mapping) else {k: (v,) for k, v in _names(sources).items()}
     if not named:
         raise InputError("starts: none given; give at least one of random, imagenet, a run folder or a file of weights")
     if num_random < 1:
@@ -93,24 +96,48 @@ def build_starts(
     for name in named:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise InputError(f"start {name!r}: its name names files; use letters, digits and . _ + -")
-    runs = {name: load_encoder(source) for name, source in named.items() if is_run(source)}
-    first = load_encoder(reference) if reference is not None else next(iter(runs.values()), None)
-    others = [source for name, source in named.items() if name not in runs]
+    _check_several(named)
+    loaded = {source: load_encoder(source) for several in named.values() for source in several if is_run(source)}
+    first = load_encoder(reference) if reference is not None else next(iter(loaded.values()), None)
+    others = [source for several in named.values() for source in several if source not in loaded]
     common = _common(first, architecture, views, others) if others else None
     starts = {}
-    for name, source in named.items():
-        if name in runs:
-            encoders = [_of_run(name, source, runs[name])]
-        else:
-            assert common is not None
-            seeds = range(seed, seed + num_random) if source == "random" else [seed]
-            encoders = [_of_weights(name, source, common, seed=number) for number in seeds]
+    for name, several in named.items():
+        encoders = []
+        for number, source in enumerate(several):
+            id = name if len(several) == 1 else f"{name}-{number}"
+            if source in loaded:
+                encoders.append(_of_run(id, source, loaded[source]))
+            else:
+                assert common is not None
+                seeds = range(seed, seed + num_random) if source == "random" else [seed]
+                encoders += [_of_weights(id, source, common, seed=number) for number in seeds]
+        for other in encoders[1:]:
+            if (other.name, other.views) != (encoders[0].name, encoders[0].views):
+                raise InputError(
+                    f"start {name}: {other.weights} is a {other.name} at {other.views.size} px, "
+                    f"{encoders[0].weights} a {encoders[0].name} at {encoders[0].views.size} px; "
+                    "a mean is of runs that differ by seed only"
+                )
         starts[name] = Start(name=name, encoders=tuple(encoders))
     ids = [encoder.id for start in starts.values() for encoder in start.encoders]
     twice = sorted({id for id in ids if ids.count(id) > 1})
     if twice:
         raise InputError(f"start {twice[0]!r}: names the cells of two encoders; give other names")
     return starts
+
+
+def _listed(sources: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: (found,) if isinstance(found, str) else tuple(found) for name, found in sources.items()}
+
+
+def _check_several(named: Mapping[str, Sequence[str]]) -> None:
+    for name, several in named.items():
+        words = [source for source in several if source in ("random", "imagenet")]
+        if len(several) > 1 and words:
+            raise InputError(f"start {name}: {words[0]} stands alone; a mean is of run folders or files")
+        if len(set(several)) < len(several):
+            raise InputError(f"start {name}: {max(several, key=list(several).count)}: given twice; give each run once")
 
 
 def rebuild(name: str, *, weights: str, norm: str, seed: int) -> nn.Module:

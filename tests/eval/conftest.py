@@ -116,9 +116,9 @@ def comparison() -> Comparison:
         labels=["Finding"],
         starts={
             "random": StartResult(
-                encoder="resnet18", source="random", hashes=["0" * 16, "2" * 16], num_features=512, seeds=[0, 1]
+                encoder="resnet18", sources=["random"], hashes=["0" * 16, "2" * 16], num_features=512, seeds=[0, 1]
             ),
-            "pretrained": StartResult(encoder="resnet18", source="runs/a", hashes=["1" * 16], num_features=512),
+            "pretrained": StartResult(encoder="resnet18", sources=["runs/a"], hashes=["1" * 16], num_features=512),
         },
         baseline="random",
         protocol={

@@ -51,7 +51,7 @@ def test_a_run_is_asked_about_before_imagenet_and_the_rest_is_listed(comparison:
     pretrained = comparison.starts["pretrained"]
     starts = {
         "random": comparison.starts["random"],
-        "imagenet": dataclasses.replace(pretrained, source="imagenet"),
+        "imagenet": dataclasses.replace(pretrained, sources=["imagenet"]),
         "pretrained": pretrained,
     }
     rows = [dataclasses.replace(row, start="imagenet") for row in comparison.rows if row.start == "pretrained"]

@@ -23,25 +23,30 @@ finetune: {max_steps: 20}
 
 
 def grid(**settings) -> GridConfig:
-    return grid_of_run(Path("runs/a"), ("random",), "linear", dataclasses.replace(SETTINGS, **settings))
+    return grid_of_run((Path("runs/a"),), ("random",), "linear", dataclasses.replace(SETTINGS, **settings))
 
 
 def test_the_grid_of_a_run(tmp_path: Path) -> None:
-    made = grid_of_run(tmp_path, ("random", "imagenet", "runs/other"), "few-shot", SETTINGS, shots=(3,))
+    made = grid_of_run((tmp_path,), ("random", "imagenet", "runs/other"), "few-shot", SETTINGS, shots=(3,))
     sources = {"random": "random", "imagenet": "imagenet", "other": "runs/other", "pretrained": str(tmp_path)}
-    assert made.starts == sources
+    assert made.starts == {name: (source,) for name, source in sources.items()}
     assert (made.baseline, made.readout, made.shots) == ("random", ("few-shot",), (3,))
     assert made.output == tmp_path / "eval" / "few-shot-made-pleural-effusion"
     assert made.features == tmp_path / "eval" / "features"
-    alone = grid_of_run(tmp_path / "encoder.safetensors", (), "knn", SETTINGS, output=Path("o"))
+    alone = grid_of_run((tmp_path / "encoder.safetensors",), (), "knn", SETTINGS, output=Path("o"))
     assert (alone.baseline, alone.output, alone.features) == ("pretrained", Path("o"), tmp_path / "eval" / "features")
     many = dataclasses.replace(SETTINGS, label=("a", "b", "c", "d"))
-    assert grid_of_run(tmp_path, (), "knn", many).output.name == "knn-made-4-labels"
+    assert grid_of_run((tmp_path,), (), "knn", many).output.name == "knn-made-4-labels"
+    two = grid_of_run((tmp_path, Path("b")), (), "knn", SETTINGS)
+    assert two.starts == {"pretrained": (str(tmp_path), "b")}
+    assert two.output == tmp_path / "eval" / "knn-made-pleural-effusion-2-runs"
+    with pytest.raises(InputError, match="--run: no value"):
+        grid_of_run((), (), "knn", SETTINGS)
 
 
 def test_equal_names_are_refused() -> None:
     with pytest.raises(InputError, match="--against b/x: another start has the name 'x'"):
-        grid_of_run(Path("runs/a"), ("a/x", "b/x"), "linear", SETTINGS)
+        grid_of_run((Path("runs/a"),), ("a/x", "b/x"), "linear", SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +91,15 @@ def test_the_grid_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "first.yaml"
     path.write_text(FILE)
     made = read_grid(path)
-    assert made.starts == {"plain": "random", "mine": "runs/a"}
+    assert made.starts == {"plain": ("random",), "mine": ("runs/a",)}
     assert (made.baseline, made.readout, made.fraction) == ("plain", ("linear", "few-shot"), (0.01, 1.0))
     assert (made.settings.data, made.settings.label, made.shots) == ((Path("data/made"),), ("Finding",), (2,))
     assert (made.settings.draws, made.finetune.max_steps, made.output) == (3, 20, tmp_path / "first")
     assert read_grid(path, output=tmp_path / "o", jobs=4).settings.jobs == 4
     path.write_text(FILE.replace("{plain: random, mine: runs/a}", "[random, runs/a]") + "baseline: a\n")
-    assert (read_grid(path).starts, read_grid(path).baseline) == ({"random": "random", "a": "runs/a"}, "a")
+    assert (read_grid(path).starts, read_grid(path).baseline) == ({"random": ("random",), "a": ("runs/a",)}, "a")
+    path.write_text(FILE.replace("runs/a", "[runs/a, runs/b]"))
+    assert read_grid(path).starts["mine"] == ("runs/a", "runs/b")
 
 
 @pytest.mark.parametrize(

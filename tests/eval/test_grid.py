@@ -23,7 +23,7 @@ def config(run: Path, data: Path, output: Path, **fields) -> GridConfig:
     shared = {"draws": 2, "replicates": 200, "device": "cpu", "random_starts": 1, "label": ("sick",)}
     shared |= fields.pop("settings", {})
     fields = {
-        "starts": {"random": "random", "pretrained": str(run)},
+        "starts": {"random": ("random",), "pretrained": (str(run),)},
         "baseline": "random",
         "readout": ("linear",),
         "fraction": (0.2, 1.0),
@@ -88,6 +88,22 @@ def test_the_same_encoder_as_the_random_start_differs_by_nothing(packed: Path, t
     assert row.difference.verdict(0.95) == "unclear"
 
 
+def test_a_start_of_several_runs_is_their_mean(packed: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / name / "encoder.safetensors" for name in ("a", "b")]
+    for seed, path in enumerate(runs):
+        path.parent.mkdir()
+        save_encoder(path, build_encoder("resnet18", seed=seed), name="resnet18", views=ViewSpec(size=32))
+    starts = {"random": ("random",), "pretrained": tuple(map(str, runs))}
+    grid = config(runs[0], packed, tmp_path / "out", starts=starts, fraction=(0.2,), settings={"random_starts": 2})
+    result = run_grid(grid)
+    random, pretrained = result.rows
+    assert pretrained.auroc == random.auroc  # of the same two encoders
+    assert [draw.auroc for draw in pretrained.draws] == [draw.auroc for draw in random.draws]
+    assert len(pretrained.draws[0].auroc) == 2
+    assert result.starts["pretrained"].sources == [str(path) for path in runs]
+    assert result.starts["pretrained"].hashes == result.starts["random"].hashes
+
+
 def test_a_cell_that_another_computes_is_waited_for(
     packed: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,10 +156,10 @@ def test_two_processes_fine_tune_and_give_the_figures_of_one(packed: Path, run_f
         ({"settings": {"view": "lateral"}}, "view 'lateral'"),
         ({"settings": {"data": (Path("nowhere"),)}}, "nowhere"),
         ({"settings": {"draws": 100}}, "--draws 100.*fewer than draws"),
-        ({"starts": {"random": "nowhere/encoder.safetensors"}}, "start random nowhere.*no such file or run folder"),
-        ({"starts": {"random": "random"}}, "architecture: not given"),
-        ({"starts": {"random": "random"}, "architecture": "resnet18"}, "size: not given"),
-        ({"starts": {"random": "random"}, "architecture": "nonsense", "size": 32}, "nonsense"),
+        ({"starts": {"random": ("nowhere/encoder.safetensors",)}}, "start random nowhere.*no such file or run folder"),
+        ({"starts": {"random": ("random",)}}, "architecture: not given"),
+        ({"starts": {"random": ("random",)}, "architecture": "resnet18"}, "size: not given"),
+        ({"starts": {"random": ("random",)}, "architecture": "nonsense", "size": 32}, "nonsense"),
         ({"readout": ("few-shot",), "shots": (500,)}, "--shots 500"),
         ({"finetune": FinetuneConfig(lr=-1)}, "finetune.lr"),
     ],

@@ -44,7 +44,7 @@ def test_a_grid_file(packed: Path, run_folder: Path, tmp_path: Path, monkeypatch
         f"data: {packed}\nlabel: sick\nstarts: {{a: {run_folder}}}\nreadout: knn\nfraction: 1\nreplicates: 100\n"
     )
     call(monkeypatch, "grid", file)
-    assert load_comparison(tmp_path / "grid").starts["a"].source == str(run_folder)
+    assert load_comparison(tmp_path / "grid").starts["a"].sources == [str(run_folder)]
 
 
 def test_draws(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def evaluated(tmp_path: Path, packed: Path, run_folder: Path, comparison: Compar
     starts = {
         name: StartResult(
             encoder="resnet18",
-            source=source,
+            sources=[source],
             hashes=[encoder_hash(encoders[key])],
             num_features=512,
             seeds=[0] if name == "random" else None,

@@ -77,6 +77,24 @@ def test_sources_of_one_name_are_told_apart_by_the_folder_above(tmp_path: Path) 
         build_starts([str(paths[0]), str(paths[0])])
 
 
+def test_several_runs_make_one_start(run_folder: Path, tmp_path: Path, weights_file: Path) -> None:
+    second = tmp_path / "second" / "encoder.safetensors"
+    second.parent.mkdir()
+    save_encoder(second, build_encoder("resnet18", seed=8), name="resnet18", views=VIEWS)
+    start = build_starts({"mine": [str(run_folder), str(second)]})["mine"]
+    assert [encoder.id for encoder in start.encoders] == ["mine-0", "mine-1"]
+    assert [encoder.hash for encoder in start.encoders] == [
+        encoder_hash(build_encoder("resnet18", seed=seed)) for seed in (7, 8)
+    ]
+    with pytest.raises(InputError, match="start mine: .*given twice"):
+        build_starts({"mine": [str(run_folder), str(run_folder)]})
+    with pytest.raises(InputError, match="start mine: random stands alone"):
+        build_starts({"mine": [str(run_folder), "random"]})
+    save_encoder(second, build_encoder("densenet121"), name="densenet121", views=VIEWS)
+    with pytest.raises(InputError, match=r"start mine: .*is a densenet121 at 32 px, .* a resnet18 at 32 px"):
+        build_starts({"mine": [str(run_folder), str(second)]})
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
