@@ -135,17 +135,23 @@ def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: int
     _measure(read_grid(file, output=output, jobs=jobs))
 
 
-def table(files: tyro.conf.Positional[tuple[Path, ...]], format: Format = "text", metric: Metric = "auroc") -> None:
+def table(
+    files: tyro.conf.Positional[tuple[Path, ...]],
+    format: Format = "text",
+    metric: Metric = "auroc",
+    subgroups: bool = False,
+) -> None:
     """Print the tables of results.
 
     Args:
         files: Folders of results, or their results.json.
         format: Aligned text for terminals, Markdown, LaTeX, or CSV with every number.
         metric: What the tables show.
+        subgroups: Also those by sex, age and projection; CSV has none.
     """
     if not files:
         raise InputError("table: no file given; give results that `python -m eval` wrote")
-    print(render([load_comparison(path) for path in files], format, metric=metric))
+    print(render([load_comparison(path) for path in files], format, metric=metric, subgroups=subgroups))
 
 
 def report(

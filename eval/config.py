@@ -189,6 +189,11 @@ def check_grid(config: GridConfig) -> None:
         raise InputError(f"--temperature {config.knn.temperature:g}: must be above 0")
     if config.baseline not in config.starts:
         raise InputError(f"baseline {config.baseline!r}: is none of the starts {', '.join(config.starts)}")
+    if settings.jobs > 1 and config.finetune.num_processes > 1 and "finetune" in config.readout:
+        raise InputError(
+            f"--jobs {settings.jobs}: each fine-tuning takes {config.finetune.num_processes} processes already "
+            "(finetune.num_processes); give one of the two"
+        )
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")
 

@@ -29,6 +29,7 @@ from eval.plan import CellTask, Plan, make_plan
 from eval.results import Comparison, StartResult, save_comparison
 from eval.tables import csv_table, latex_tables
 from shards.aside import written_aside
+from train.exposure import num_seen
 from train.plain import to_mapping
 
 
@@ -71,8 +72,12 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
     missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.encoder.id]) if first else plan.tasks)
     with tqdm(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
         while missing:
-            left = [task for task in missing if not _settle(plan, task, worker)]
-            progress.update(len(missing) - len(left))
+            left = []
+            for task in missing:
+                if _settle(plan, task, worker):
+                    progress.update()
+                else:
+                    left.append(task)
             if left and len(left) == len(missing):
                 wait_for_any()
             missing = left
@@ -143,6 +148,7 @@ def _compared(plan: Plan) -> Comparison:
                 sources=list(config.starts[name]),
                 hashes=[encoder.hash for encoder in start.encoders],
                 num_features=start.encoders[0].num_features,
+                num_seen=max(num_seen(encoder.trained_on, study.parts.test) for encoder in start.encoders),
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start in plan.starts.items()

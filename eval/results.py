@@ -31,7 +31,8 @@ class StartResult:
     """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
 
     ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``. ``hashes`` has one entry an
-    encoder, ``seeds`` too where the start is random.
+    encoder, ``seeds`` too where the start is random. ``num_seen`` are the test images of datasets and splits that its
+    pretraining took images of.
     """
 
     encoder: str
@@ -39,6 +40,7 @@ class StartResult:
     hashes: list[str]
     num_features: int
     seeds: list[int] | None = None
+    num_seen: int = 0
 
     @property
     def is_run(self) -> bool:

@@ -11,7 +11,7 @@ Several runs (of other seeds, say) can make one start together, whose figures ar
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -32,7 +32,8 @@ class StartEncoder:
 
     ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
     architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
-    :func:`eval.features.encoder_hash`; ``origin`` says in one line what was loaded.
+    :func:`eval.features.encoder_hash`; ``origin`` says in one line what was loaded,
+    ``trained_on`` is what pretraining saw (:mod:`train.exposure`), as far as it is known.
     """
 
     id: str
@@ -45,6 +46,7 @@ class StartEncoder:
     hash: str
     num_features: int
     origin: str
+    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,7 @@ def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
         hash=encoder_hash(loaded.encoder),
         num_features=int(loaded.metadata["num_features"]),
         origin=f"encoder of the run {source}",
+        trained_on=loaded.metadata.get("trained_on", {}),
     )
 
 

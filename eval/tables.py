@@ -1,6 +1,7 @@
 """A comparison as tables: aligned text for terminals, Markdown, LaTeX (booktabs), and CSV with every number.
 
-There is one table for each readout, with a line for each label, fraction and start.
+There is one table for each readout, with a line for each label, fraction and start, and on request one of the
+subgroups.
 """
 
 import csv
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eval.interval import Interval
-from eval.results import FEW_SHOT, MACRO, Comparison, Row
+from eval.results import FEW_SHOT, MACRO, Comparison, Row, SubgroupRow
 
 Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]
 Format = Literal["text", "markdown", "latex", "csv"]
@@ -27,44 +28,46 @@ class _Table:
     lines: list[list[str]]
 
 
-def render(comparisons: Sequence[Comparison], format: Format, *, metric: Metric = "auroc") -> str:
-    """All tables of the comparisons in one of the formats; CSV always holds all metrics."""
+def render(
+    comparisons: Sequence[Comparison], format: Format, *, metric: Metric = "auroc", subgroups: bool = False
+) -> str:
+    """All tables of the comparisons in one of the formats; CSV always holds all metrics, and no subgroups."""
     match format:
         case "text":
-            return text_tables(comparisons, metric=metric)
+            return text_tables(comparisons, metric=metric, subgroups=subgroups)
         case "markdown":
-            return markdown_tables(comparisons, metric=metric)
+            return markdown_tables(comparisons, metric=metric, subgroups=subgroups)
         case "latex":
-            return latex_tables(comparisons, metric=metric)
+            return latex_tables(comparisons, metric=metric, subgroups=subgroups)
         case "csv":
             return csv_table(comparisons)
 
 
-def text_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc") -> str:
+def text_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
     """Aligned tables, each under a line that says what was tested, and a note on how to read them."""
     blocks = []
-    for table in _tables(comparisons, metric):
+    for table in _tables(comparisons, metric, subgroups):
         rows = [table.header, *table.lines]
         widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         lines.insert(1, "-" * len(lines[0]))
         blocks.append("\n".join([table.title, *(line.rstrip() for line in lines)]))
-    return "\n\n".join([*blocks, *(_subgroup_text(one) for one in comparisons if one.subgroups), note(comparisons)])
+    return "\n\n".join([*blocks, note(comparisons)])
 
 
-def markdown_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc") -> str:
+def markdown_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
     """The same tables in Markdown."""
     blocks = []
-    for table in _tables(comparisons, metric):
+    for table in _tables(comparisons, metric, subgroups):
         lines = [f"| {' | '.join(row)} |" for row in (table.header, ["---"] * len(table.header), *table.lines)]
         blocks.append("\n".join([f"**{table.title}**", "", *lines]))
     return "\n\n".join([*blocks, note(comparisons)])
 
 
-def latex_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc") -> str:
+def latex_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
     """The same tables for LaTeX with the package booktabs; the title and the note are the caption."""
     blocks = []
-    for table in _tables(comparisons, metric):
+    for table in _tables(comparisons, metric, subgroups):
         columns = "l" * len(table.header)
         body = [f"{' & '.join(map(_latex, row))} \\\\" for row in table.lines]
         caption = _latex(f"{table.title}. {note(comparisons)}".replace("\n", " "))
@@ -115,7 +118,7 @@ def csv_table(comparisons: Sequence[Comparison]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def share(row: Row) -> str:
+def share(row: Row | SubgroupRow) -> str:
     """How much was labelled, in words: ``1 %``, or ``5 a class``."""
     return f"{row.fraction:g} a class" if row.readout == FEW_SHOT else f"{100 * row.fraction:g} %"
 
@@ -128,9 +131,10 @@ def note(comparisons: Sequence[Comparison]) -> str:
     unit = "studies" if any(one.protocol["name"] == "published" for one in comparisons) else "patients"
     level = comparisons[0].level
     lines = [
-        f"Mean over up to {draws} draws of training labels{_over_encoders(comparisons)}. Intervals: {replicates:,} "
-        f"resamples of test {unit}, the same for all columns.",
+        f"{_draws_words(draws)}{_over_encoders(comparisons)}. Intervals: {replicates:,} resamples of test {unit}, the "
+        "same for all columns.",
         "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
+        *_spreads(comparisons),
         f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences of "
         "the comparison; unclear: it does not.",
     ]
@@ -138,6 +142,13 @@ def note(comparisons: Sequence[Comparison]) -> str:
         lines.append("* a draw held under two images of one class and was extended by further patients.")
     if any(row.label == MACRO for row in rows):
         lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")
+    for one in comparisons:
+        for name, start in one.starts.items():
+            if start.num_seen:
+                lines.append(
+                    f"Caution: pretraining of {name} took images of the splits that {start.num_seen:,} test images of "
+                    f"{one.dataset} are in; its figures are not those of new patients."
+                )
     return "\n".join(lines)
 
 
@@ -147,15 +158,17 @@ def interval_text(interval: Interval, *, sign: str = "") -> str:
     return f"{estimate} [{low}, {high}]"
 
 
-def _tables(comparisons: Sequence[Comparison], metric: Metric) -> Iterator[_Table]:
+def _tables(comparisons: Sequence[Comparison], metric: Metric, subgroups: bool) -> Iterator[_Table]:
     for comparison in comparisons:
         for readout in comparison.readouts:
             yield _table(comparison, readout, metric)
+        if subgroups and comparison.subgroups:
+            yield _subgroup_table(comparison)
 
 
 def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
     """One line for each label, fraction and start; what is as in the line above is left blank."""
-    level = f"[{100 * comparison.level:g} % CI]"
+    level = _level(comparison)
     header = (["label"] if comparison.has_macro else []) + ["labelled", "images (positive)", "start"]
     header.append(f"{'AUROC' if metric == 'auroc' else metric.replace('_', ' ')} {level}")
     if metric == "auroc":
@@ -223,17 +236,23 @@ def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
     return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{where}"
 
 
-def _subgroup_text(comparison: Comparison) -> str:
-    """Subgroups in lines: who, how many, AUROC or why there is none."""
-    lines = [f"{comparison.dataset}: AUROC by subgroup of the test set"]
+def _subgroup_table(comparison: Comparison) -> _Table:
+    """Who, how many, AUROC or why there is none."""
+    header = ["label", "readout", "labelled", "group", "studies (positive)", "start", f"AUROC {_level(comparison)}"]
+    header.append(f"minus {comparison.baseline} {_level(comparison)}")
+    lines = []
     for row in comparison.subgroups:
-        counts = f"{row.num_studies:,} studies ({row.num_positive_studies:,} positive)"
+        amount = share(row)
+        counts = f"{row.num_studies:,} ({row.num_positive_studies:,})"
         figure = interval_text(row.auroc) if row.auroc else f"- ({row.reason})"
-        amount = f"{row.fraction:g} a class" if row.readout == FEW_SHOT else f"{100 * row.fraction:g} %"
-        lines.append(
-            f"{row.label}, {row.readout} {amount}, {row.start}, {row.attribute} {row.group}: {figure}, {counts}"
-        )
-    return "\n".join(lines)
+        difference = interval_text(row.difference, sign="+") if row.difference else ""
+        lines.append([row.label, row.readout, amount, f"{row.attribute} {row.group}", counts, row.start, figure])
+        lines[-1].append(difference)
+    return _Table(f"{comparison.dataset}: AUROC in groups of the test set, at the largest fraction", header, lines)
+
+
+def _level(comparison: Comparison) -> str:
+    return f"[{100 * comparison.level:g} % CI]"
 
 
 def _counts(row: Row) -> str:
@@ -259,6 +278,24 @@ def _decimal(value: float, sign: str) -> str:
 def _over_encoders(comparisons: Sequence[Comparison]) -> str:
     counts = {name: len(start.hashes) for one in comparisons for name, start in one.starts.items()}
     return "".join(f" and over {count} encoders of {name}" for name, count in counts.items() if count > 1)
+
+
+def _draws_words(num_draws: int) -> str:
+    return "One draw of training labels" if num_draws == 1 else f"Mean over up to {num_draws} draws of training labels"
+
+
+def _spreads(comparisons: Sequence[Comparison]) -> list[str]:
+    """How far the encoders of one start lie apart: all that is known of another run."""
+    spreads: dict[str, float] = {}
+    for one in comparisons:
+        for row in one.rows:
+            if len(one.starts[row.start].hashes) > 1:
+                means = [sum(values) / len(values) for values in zip(*(draw.auroc for draw in row.draws), strict=True)]
+                spreads[row.start] = max(spreads.get(row.start, 0.0), max(means) - min(means))
+    if not spreads:
+        return []
+    told = ", ".join(f"{name} {_decimal(spread, '')}" for name, spread in spreads.items())
+    return [f"AUROC of one start's encoders, each averaged over the draws, lies apart by up to: {told}."]
 
 
 def _latex(text: str) -> str:

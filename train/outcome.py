@@ -6,6 +6,7 @@ from shards.index import ShardIndex
 from train.config import PretrainConfig, norm_strategy
 from train.encoder_file import FILES
 from train.export import save_encoder
+from train.exposure import trained_on
 from train.methods.contract import Method
 from train.model_card import model_card
 from train.monitor import read_metrics
@@ -26,6 +27,7 @@ def write_outcome(
         "norm": "group" if norm_strategy(config, world.size) == "group" else "batch",
         "config": to_mapping(config),
         "step": step,
+        "trained_on": trained_on(index),
     }
     encoder = method.model.get_submodule("encoder")
     save_encoder(config.output / FILES["query"], encoder, **metadata)

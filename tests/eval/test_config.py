@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.config import GridConfig, KnnConfig, Settings, check_grid, grid_of_run
+from eval.finetune_config import FinetuneConfig
 from eval.grid_file import read_grid
 from shards.errors import InputError
 
@@ -85,6 +86,14 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
 def test_fields_out_of_range(fields: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_grid(dataclasses.replace(grid(), **fields))
+
+
+def test_several_jobs_of_several_processes_are_refused() -> None:
+    two = FinetuneConfig(num_processes=2)
+    made = dataclasses.replace(grid(jobs=2), finetune=two)
+    check_grid(made)  # a linear probe takes one
+    with pytest.raises(InputError, match="--jobs 2: each fine-tuning takes 2 processes already"):
+        check_grid(dataclasses.replace(made, readout=("linear", "finetune")))
 
 
 def test_the_grid_of_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import re
 
 import pytest
 
@@ -35,9 +36,7 @@ def test_text_table(comparison: Comparison) -> None:
     assert "1 %" not in pretrained
     for cell in (".890 [.870, .910]", "-.010 [-.030, +.010]"):
         assert cell in full
-    assert "sex F: .880 [.850, .910], 90 studies (20 positive)" in blocks[1]
-    assert "age 80+: - (3 positive studies, under 10), 12 studies (3 positive)" in blocks[1]
-    note = blocks[2].splitlines()
+    note = blocks[1].splitlines()
     assert "up to 2 draws" in note[0]
     assert "2 encoders of random" in note[0]
     assert "997 resamples of test patients" in note[0]
@@ -96,6 +95,28 @@ def test_several_comparisons_share_one_note(comparison: Comparison) -> None:
     text = text_tables([comparison, dataclasses.replace(comparison, dataset="other")])
     assert text.count("AUROC of the linear probe") == 2
     assert text.count("better, worse:") == 1
+
+
+def test_encoders_of_one_start_and_images_seen_are_told(comparison: Comparison) -> None:
+    text = text_tables([comparison])
+    assert "lies apart by up to: random .020." in text
+    assert "Caution" not in text
+    starts = comparison.starts | {"pretrained": dataclasses.replace(comparison.starts["pretrained"], num_seen=1200)}
+    draws = [dataclasses.replace(draw, auroc=[0.7, 0.75]) for draw in comparison.rows[0].draws]
+    rows = [dataclasses.replace(comparison.rows[0], draws=draws), *comparison.rows[1:]]
+    text = text_tables([dataclasses.replace(comparison, starts=starts, rows=rows)])
+    assert "lies apart by up to: random .050." in text
+    assert "Caution: pretraining of pretrained took images of the splits that 1,200 test images of made are in" in text
+
+
+def test_subgroups_are_a_table_on_request(comparison: Comparison) -> None:
+    assert "sex F" not in text_tables([comparison])
+    text = text_tables([comparison], subgroups=True)
+    assert "made: AUROC in groups of the test set" in text
+    women = next(line for line in text.splitlines() if "sex F" in line)
+    assert re.search(r"Finding +linear +100 % +sex F +90 \(20\) +pretrained +\.880 .* \+\.010", women)
+    assert "- (3 positive studies, under 10)" in text
+    assert "| sex F |" in render([comparison], "markdown", subgroups=True)
 
 
 def test_published_resamples_studies(comparison: Comparison) -> None:

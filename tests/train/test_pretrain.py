@@ -53,6 +53,7 @@ def test_run_folder(runs: tuple[Path, Path]) -> None:
     loaded = load_encoder(whole)
     assert loaded.views.size == 32
     assert loaded.metadata["step"] == 8
+    assert [*loaded.metadata["trained_on"].values()] == [["train"]]
     assert "| tiny | 64 |" in (whole / "model_card.md").read_text()
     lines = read_metrics(whole / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]
