@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | format | bench | bench-peers      VENV=DIR shares one environment among clones
+# make demo | demo-grid | test | test-slow | lint | format | bench | bench-peers      VENV=DIR shares one environment among clones
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(abspath $(VENV))/bin
 # Installed once for each set of versions: the stamp is newer than what decides them.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format bench bench-peers install clean
+.PHONY: demo demo-grid test test-slow lint format bench bench-peers install clean
 
 # Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
@@ -25,6 +25,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	PATH="$(BIN):$$PATH" ./demo.sh $(DEMO)
+
+# A whole comparison grid on the demo's phantoms and run, and its report.
+demo-grid: demo
+	$(BIN)/python -m eval grid demo-grid.yaml --output $(DEMO)/grid
+	$(BIN)/python -m eval report $(DEMO)/grid
 
 test: install
 	$(BIN)/python -m pytest -m 'not slow'
