@@ -2,6 +2,7 @@
 
 python -m eval linear --run runs/first --data data/chexpert --label "Pleural Effusion" --fraction 0.001 0.01 0.1 1
 python -m eval finetune --run runs/first --data data/shenzhen --label Tuberculosis --against random imagenet
+python -m eval multimodal --run runs/first --data data/mimic --label all --fraction 0.1 1
 python -m eval grid comparison.yaml --jobs 4
 python -m eval table runs/first/eval/*/results.json
 python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
@@ -9,16 +10,18 @@ python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from eval.config import SHOTS, GridConfig, KnnConfig, Settings, grid_of_run
+from eval.config import SHOTS, GridConfig, KnnConfig, ReadoutName, Settings, grid_of_run
 from eval.draw_file import DrawsConfig, run_draws
 from eval.finetune_config import FinetuneConfig
 from eval.grid_file import read_grid
-from eval.results import load_comparison
+from eval.multimodal_config import Inputs, MultimodalConfig
+from eval.results import MULTIMODAL
+from eval.results_file import load_comparison
 from eval.tables import Format, Metric, render, text_tables
 from shards.errors import InputError, run_command
 
@@ -34,6 +37,7 @@ def main() -> None:
         "knn": knn,
         "few-shot": few_shot,
         "finetune": finetune,
+        "multimodal": multimodal,
         "grid": grid,
         "table": table,
         "report": report,
@@ -120,6 +124,32 @@ def finetune(
         output: Folder of the results; default: eval/finetune-DATASET-LABEL in the run folder.
     """
     _measure(grid_of_run(run, against, "finetune", settings, output=output, fraction=fraction, finetune=finetune))
+
+
+def multimodal(
+    run: _Runs,
+    settings: OmitArgPrefixes[Settings],
+    multimodal: OmitArgPrefixes[MultimodalConfig],
+    against: _Against = ("random",),
+    inputs: Annotated[tuple[Inputs, ...], tyro.conf.arg(metavar="INPUTS [INPUTS ...]")] = ("both", "image", "text"),
+    fraction: _Fractions = None,
+    output: Path | None = None,
+) -> None:
+    """Train a transformer that reads the image and the report's indication, at label fractions.
+
+    Args:
+        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        settings: Of all commands.
+        multimodal: Of this readout.
+        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
+        inputs: What the classifier is given; of several, both are also compared with each alone.
+        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
+        output: Folder of the results; default: eval/multimodal-DATASET-LABEL in the run folder.
+    """
+    readout = tuple(cast(ReadoutName, name) for name, each in MULTIMODAL.items() if each in inputs)
+    if not readout:
+        raise InputError("--inputs: no value given; give at least one of both, image, text")
+    _measure(grid_of_run(run, against, readout, settings, output=output, fraction=fraction, multimodal=multimodal))
 
 
 def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: int | None = None) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from eval.decimals import interval_text
 from eval.figures import amount
 from eval.results import FEW_SHOT, MACRO, Comparison, Row
-from eval.tables import interval_text
+from eval.tables import readout_words
 
 Kind = Literal["yes", "no", "mixed", "unclear", "none"]
 _WORDS: dict[Kind, str] = {
@@ -45,7 +46,7 @@ def answer(comparison: Comparison) -> Answer:
     bearing = {"yes": "better", "no": "worse", "mixed": "better"}.get(kind)
     row = next((row for row in rows if bearing and _verdict(row, comparison.level) == bearing), rows[0])
     others = [
-        f"{name}, {_readout_words(one)}: {_in_fractions(_rows(comparison, one, name), comparison.level)}."
+        f"{name}, {readout_words(one)}: {_in_fractions(_rows(comparison, one, name), comparison.level)}."
         for one in comparison.readouts
         for name in comparison.starts
         if name != comparison.baseline and (one, name) != (readout, start) and _rows(comparison, one, name)
@@ -79,7 +80,7 @@ def _kind(rows: Sequence[Row], level: float) -> Kind:
 
 def _sentence(comparison: Comparison, kind: Kind, rows: Sequence[Row], row: Row) -> str:
     what = f"the mean over {len(comparison.labels)} labels" if row.label == MACRO else row.label
-    readout = _readout_words(row.readout)
+    readout = readout_words(row.readout)
     found = row.difference
     if found is None:
         return f"There is one start, {row.start}: for {what}, the AUROC of {readout} is {interval_text(row.auroc)}."
@@ -118,8 +119,3 @@ def _at(row: Row) -> str:
         if row.readout == FEW_SHOT
         else f"with {100 * row.fraction:g} % of the labels"
     )
-
-
-def _readout_words(readout: str) -> str:
-    words = {"linear": "a linear probe", "finetune": "fine-tuning", "knn": "nearest neighbours"}
-    return words.get(readout, "few-shot probes" if readout == FEW_SHOT else readout)

@@ -1,9 +1,10 @@
-"""The work of one cell: features and a readout on them, or fine-tuning of the encoder.
+"""The work of one cell: features and a readout on them, fine-tuning of the encoder, or a multimodal classifier.
 
 Features of an encoder are computed once for all cells, whoever computes them: other processes wait for their file.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from eval.cells import Cell
 from eval.claims import claimed_in_turn
 from eval.features import Features, cached_features
 from eval.finetune import run_finetune
-from eval.finetune_task import FinetuneTask
-from eval.plan import CellTask, Plan, finetune_settings
+from eval.finetune_task import Finetuned, FinetuneTask
+from eval.multimodal_train import run_multimodal
+from eval.plan import CellTask, Plan, finetune_settings, multimodal_settings
 from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
+from eval.results import MULTIMODAL
 from eval.starts import StartEncoder
 from shards.index import ShardIndex
 from train.export import LoadedEncoder
@@ -36,9 +39,11 @@ class CellWorker:
         Raises:
             InputError: features or a loss that are not finite, an absent device.
         """
-        return self._finetune(task) if task.key.readout == "finetune" else self._read_out(task)
+        if task.encoder is None or task.key.readout in MULTIMODAL:
+            return self._classify(task)
+        return self._train(task, task.encoder) if task.key.readout == "finetune" else self._read_out(task, task.encoder)
 
-    def _read_out(self, task: CellTask) -> Cell:
+    def _read_out(self, task: CellTask, encoder: StartEncoder) -> Cell:
         config, study = self._plan.config, self._plan.study
         return frozen_cell(
             task.key,
@@ -49,37 +54,60 @@ class CellWorker:
                 seed=config.settings.seed,
             ),
             draw=task.draw,
-            features=self._features_of(task.encoder),
+            features=self._features_of(encoder),
             parts=study.parts,
             labels=study.labels,
             protocol=study.protocol,
             fingerprint=task.fingerprint,
-            encoder_hash=task.encoder.hash,
+            encoder_hash=encoder.hash,
         )
 
-    def _finetune(self, task: CellTask) -> Cell:
+    def _train(self, task: CellTask, encoder: StartEncoder) -> Cell:
         begin = time.perf_counter()
-        plan, draw, encoder = self._plan, task.draw, task.encoder
-        is_labelled = np.isfinite(draw.labels).any(axis=1)
         done = run_finetune(
-            LoadedEncoder(
-                encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata={"norm": encoder.norm}
-            ),
-            FinetuneTask(
-                index=plan.study.index,
-                labels=plan.study.labels,
-                fraction=draw.fraction,
-                train_rows=draw.rows[is_labelled],
-                train_labels=draw.labels[is_labelled],
-                valid_rows=plan.study.parts.valid.rows,
-                valid_labels=plan.study.valid_labels,
-                test_rows=plan.study.parts.test.rows,
-            ),
-            finetune_settings(plan.config),
-            plan.cells / f"{task.key.name}.run",
+            _loaded(encoder),
+            self._work(task),
+            finetune_settings(self._plan.config),
+            self._folder(task),
             device=self._device,
             title=task.key.name,
         )
+        return self._cell(task, done, seconds=time.perf_counter() - begin)
+
+    def _classify(self, task: CellTask) -> Cell:
+        begin = time.perf_counter()
+        done = run_multimodal(
+            None if task.encoder is None else _loaded(task.encoder),
+            self._work(task),
+            multimodal_settings(self._plan.config),
+            self._folder(task),
+            inputs=MULTIMODAL[task.key.readout],
+            features=self._plan.config.features,
+            device=self._device,
+            title=task.key.name,
+        )
+        return self._cell(task, done, seconds=time.perf_counter() - begin)
+
+    def _work(self, task: CellTask) -> FinetuneTask:
+        study, draw = self._plan.study, task.draw
+        is_labelled = np.isfinite(draw.labels).any(axis=1)
+        return FinetuneTask(
+            index=study.index,
+            labels=study.labels,
+            fraction=draw.fraction,
+            train_rows=draw.rows[is_labelled],
+            train_labels=draw.labels[is_labelled],
+            valid_rows=study.parts.valid.rows,
+            valid_labels=study.valid_labels,
+            test_rows=study.parts.test.rows,
+        )
+
+    def _folder(self, task: CellTask) -> Path:
+        return self._plan.cells / f"{task.key.name}.run"
+
+    def _cell(self, task: CellTask, done: Finetuned, *, seconds: float) -> Cell:
+        plan, draw = self._plan, task.draw
+        hash = "" if task.encoder is None else task.encoder.hash
         return Cell(
             key=task.key,
             fingerprint=task.fingerprint,
@@ -92,8 +120,8 @@ class CellWorker:
             num_images=draw.num_images,
             num_positives=draw.num_positives,
             is_extended=draw.is_extended,
-            details=done.details | {"encoder_hash": encoder.hash, "draw_hash": draw.hash},
-            seconds=time.perf_counter() - begin,
+            details=done.details | {"encoder_hash": hash, "draw_hash": draw.hash},
+            seconds=seconds,
         )
 
     def _features_of(self, encoder: StartEncoder) -> RowFeatures:
@@ -118,3 +146,9 @@ class CellWorker:
             engine=settings.engine,
             description=f"features, {encoder.id}, {name}",
         )
+
+
+def _loaded(encoder: StartEncoder) -> LoadedEncoder:
+    return LoadedEncoder(
+        encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata={"norm": encoder.norm}
+    )

@@ -19,9 +19,8 @@ from eval.delong import DeLong, delong
 from eval.interval import Interval, holm
 from eval.metrics import METRICS, auroc, reliability
 from eval.protocol import Protocol
-from eval.results import MACRO, Bin, Difference, DrawResult, Row, SubgroupRow, TestCounts
+from eval.results import MACRO, MICRO, MULTIMODAL, Bin, Difference, DrawResult, Row, TestCounts
 from eval.studies import StudySet, study_set
-from eval.subgroups import subgroup_results, subgroups
 from shards.index import ShardIndex
 
 Floats = npt.NDArray[np.floating]
@@ -29,7 +28,6 @@ Group = tuple[str, float]  # readout and fraction
 # The metrics by the names that rows have for them.
 _FIELDS = dict(zip(("auroc", "average_precision", "sensitivity", "ece"), METRICS, strict=True))
 _MIN_FOR_DELONG = 2  # studies of a class
-_SUBGROUP_REPLICATES = 2000  # enough for intervals; no p value is taken from them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +136,11 @@ def compare(
             specificity=statistics.specificity,
         )
         names = [MACRO, *test.names] if len(test.names) > 1 else list(test.names)
+        if len(test.names) > 1 and readout in MULTIMODAL:
+            rows += _micro_rows((readout, fraction), by_start, scores, test, baseline=baseline, statistics=statistics)
         for label in names:
             of_label = None if label == MACRO else test.names.index(label)
+            columns = range(len(test.names)) if of_label is None else [of_label]
             resampled = _of(table, label, "auroc")
             num_dropped[label] = max(num_dropped.get(label, 0), resampled.num_dropped)
             check = None if of_label is None else _delong(test, scores, of_label)
@@ -151,61 +152,54 @@ def compare(
                         label=label,
                         start=start,
                         **_intervals(table, label, start),
-                        draws=_draws(several, scores[start], test, of_label),
+                        draws=_draws(several, _aurocs(scores[start], test, columns), test, columns),
                         difference=_difference(resampled, check, start, baseline, statistics.level),
                         reliability=[] if of_label is None else _reliability(test, scores[start], of_label),
                     )
                 )
-    order = {label: number for number, label in enumerate([MACRO, *test.names])}
+    order = {label: number for number, label in enumerate([MACRO, MICRO, *test.names])}
     readouts = list(dict.fromkeys(row.readout for row in rows))
     rows.sort(key=lambda row: (readouts.index(row.readout), order[row.label], row.fraction))
     return _corrected(rows), num_dropped
 
 
-def compare_subgroups(
-    cells: Mapping[Group, Mapping[str, Sequence[Cell]]],
+def _micro_rows(
+    group: Group,
+    by_start: Mapping[str, Sequence[Cell]],
+    scores: Mapping[str, Floats],
     test: ScoredStudies,
     *,
     baseline: str,
     statistics: Statistics,
-) -> list[SubgroupRow]:
-    """AUROC by sex, age and projection at the largest fraction of each readout, label by label."""
-    groups = subgroups(test.images, test.items)
-    largest = {readout: max(share for name, share in cells if name == readout) for readout, _ in cells}
-    rows: list[SubgroupRow] = []
-    for readout, fraction in largest.items():
-        by_start = cells[readout, fraction]
-        scores = {start: np.stack([test.scores(cell) for cell in several]) for start, several in by_start.items()}
-        for number, label in enumerate(test.names):
-            found = subgroup_results(
-                test.labels[:, number],
-                {start: values[:, :, number] for start, values in scores.items()},
-                test.clusters,
-                groups,
-                baseline=baseline if baseline in scores else None,
-                num_replicates=min(statistics.num_replicates, _SUBGROUP_REPLICATES),
-                level=statistics.level,
-                seed=statistics.seed,
-            )
-            rows += [
-                SubgroupRow(
-                    readout=readout,
-                    fraction=fraction,
-                    label=label,
-                    start=start,
-                    attribute=one.attribute,
-                    group=one.name,
-                    num_studies=one.num_items,
-                    num_patients=one.num_patients,
-                    num_positive_studies=one.num_positives,
-                    auroc=one.auroc.get(start),
-                    difference=one.difference.get(start),
-                    reason=one.reason,
-                )
-                for one in found
-                for start in scores
-            ]
-    return rows
+) -> list[Row]:
+    """The rows of all labels' studies as if of one label; their patients are resampled as everywhere."""
+    known = np.isfinite(test.labels)
+    table = bootstrap_table(
+        test.labels[known][:, None],
+        {start: values[:, known][:, :, None] for start, values in scores.items()},
+        np.broadcast_to(test.clusters[:, None], known.shape)[known],
+        label_names=(MICRO,),
+        metrics=METRICS,
+        num_replicates=statistics.num_replicates,
+        level=statistics.level,
+        seed=statistics.seed,
+        specificity=statistics.specificity,
+    )
+    resampled = _of(table, MICRO, "auroc")
+    pooled = [[auroc(test.labels[known], draw[known]) for draw in values] for values in scores.values()]
+    return [
+        Row(
+            readout=group[0],
+            fraction=group[1],
+            label=MICRO,
+            start=start,
+            **_intervals(table, MICRO, start),
+            draws=_draws(several, aurocs, test, range(len(test.names))),
+            difference=_difference(resampled, None, start, baseline, statistics.level),
+            reliability=[],
+        )
+        for (start, several), aurocs in zip(by_start.items(), pooled, strict=True)
+    ]
 
 
 def _of(table: BootstrapTable, label: str, field: str) -> Bootstrap:
@@ -251,12 +245,17 @@ def _delong(test: ScoredStudies, scores: Mapping[str, Floats], label: int) -> De
     return delong(labels, {start: values[:, known, label] for start, values in scores.items()})
 
 
-def _draws(cells: Sequence[Cell], scores: Floats, test: ScoredStudies, label: int | None) -> list[DrawResult]:
-    """What each draw held; ``scores`` (D, S, L) belong to the cells. ``label`` None: the mean over all."""
-    columns = range(len(test.names)) if label is None else [label]
-    aurocs = [
+def _aurocs(scores: Floats, test: ScoredStudies, columns: Sequence[int]) -> list[float]:
+    """The mean over some labels, of each of ``scores`` (D, S, L)."""
+    return [
         float(np.mean([_auroc(test.labels[:, column], values[:, column]) for column in columns])) for values in scores
     ]
+
+
+def _draws(
+    cells: Sequence[Cell], aurocs: Sequence[float], test: ScoredStudies, columns: Sequence[int]
+) -> list[DrawResult]:
+    """What each draw held of some labels; ``aurocs`` belong to the cells."""
     found: dict[int, list[tuple[Cell, float]]] = {}
     for cell, value in zip(cells, aurocs, strict=True):
         found.setdefault(cell.key.draw, []).append((cell, value))

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from eval.finetune_config import FinetuneConfig
+from eval.multimodal_config import MultimodalConfig
 from eval.protocol import ProtocolName, SplitRule, ViewChoice
+from eval.results import MULTIMODAL
 from pipeline.options import EngineName
 from shards.errors import InputError
 from shards.index import LabelPolicy
 
-ReadoutName = Literal["linear", "knn", "few-shot", "finetune"]
+ReadoutName = Literal["linear", "knn", "few-shot", "finetune", "multimodal", "multimodal-image", "multimodal-text"]
 FRACTIONS = (0.01, 0.1, 1.0)
 DRAWS = 5
 SHOTS = (1, 5, 20)
@@ -29,7 +31,7 @@ class Settings:
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
     """Dataset folders, as `python -m shards build` wrote them; several count as one."""
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
-    """One or more labels, all learnt at once."""
+    """One or more labels, all learnt at once; all: every label of the dataset."""
     draws: int | None = None
     """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
     draw_file: Path | None = None
@@ -103,19 +105,20 @@ class GridConfig:
     size: int | None = None
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
 
 
 def grid_of_run(
     runs: tuple[Path, ...],
     against: tuple[str, ...],
-    readout: ReadoutName,
+    readout: ReadoutName | tuple[ReadoutName, ...],
     settings: Settings,
     *,
     output: Path | None = None,
     **fields: Any,
 ) -> GridConfig:
-    """The grid of one readout of one run, or of the mean of several, against other starts, of which the first is the
-    baseline.
+    """The grid of one readout (or more) of one run, or of the mean of several, against other starts, the first of which
+    is the baseline.
 
     Args:
         output: default: ``RUN/eval/READOUT-DATASET-LABEL`` of the first run.
@@ -133,13 +136,14 @@ def grid_of_run(
             raise InputError(f"--against {source}: another start has the name {name!r}; name them in a grid file")
         starts[name] = (source,)
     starts[PRETRAINED] = tuple(map(str, runs))
+    readouts = (readout,) if isinstance(readout, str) else readout
     home = (runs[0] if runs[0].is_dir() else runs[0].parent) / "eval"
     config = GridConfig(
         settings=settings,
         starts=starts,
         baseline=next(iter(starts)),
-        readout=(readout,),
-        output=output or home / _slug(readout, settings, num_runs=len(runs)),
+        readout=readouts,
+        output=output or home / _slug(readouts[0], settings, num_runs=len(runs)),
         features=home / "features",
         **fields,
     )
@@ -189,11 +193,15 @@ def check_grid(config: GridConfig) -> None:
         raise InputError(f"--temperature {config.knn.temperature:g}: must be above 0")
     if config.baseline not in config.starts:
         raise InputError(f"baseline {config.baseline!r}: is none of the starts {', '.join(config.starts)}")
-    if settings.jobs > 1 and config.finetune.num_processes > 1 and "finetune" in config.readout:
-        raise InputError(
-            f"--jobs {settings.jobs}: each fine-tuning takes {config.finetune.num_processes} processes already "
-            "(finetune.num_processes); give one of the two"
-        )
+    for name, each, is_asked in (
+        ("finetune", config.finetune.num_processes, "finetune" in config.readout),
+        ("multimodal", config.multimodal.num_processes, bool(MULTIMODAL.keys() & set(config.readout))),
+    ):
+        if settings.jobs > 1 and each > 1 and is_asked:
+            raise InputError(
+                f"--jobs {settings.jobs}: each training takes {each} processes already ({name}.num_processes); give "
+                "one of the two"
+            )
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")
 

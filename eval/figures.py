@@ -230,8 +230,16 @@ def themed(svg: str, name: str, *, description: str) -> str:
 
 def readout_words(readout: str) -> str:
     """A readout's name in words."""
-    words = {"linear": "Linear probe", "finetune": "Fine-tuning", "knn": "Nearest neighbours", FEW_SHOT: "Few-shot"}
-    return words.get(readout, readout)
+    words = {
+        "linear": "Linear probe",
+        "finetune": "Fine-tuning",
+        "knn": "Nearest neighbours",
+        FEW_SHOT: "Few-shot",
+        "multimodal": "Image and indication",
+        "multimodal-image": "Image alone",
+        "multimodal-text": "Indication alone",
+    }
+    return words[readout]
 
 
 def _style(salt: str) -> Any:

@@ -22,15 +22,20 @@ from tqdm import tqdm
 from eval.cell_work import CellWorker
 from eval.cells import Cell, cell_path, load_cell, save_cell
 from eval.claims import claimed, wait_for_any
-from eval.comparison import Group, Statistics, compare, compare_subgroups
+from eval.comparison import Group, Statistics, compare
 from eval.config import GridConfig
+from eval.input_comparison import compare_inputs
 from eval.interval import replicates_for_holm
 from eval.plan import CellTask, Plan, make_plan
-from eval.results import Comparison, StartResult, save_comparison
+from eval.results import NO_IMAGE, Comparison, StartResult
+from eval.results_file import save_comparison
+from eval.subgroup_comparison import compare_subgroups
 from eval.tables import csv_table, latex_tables
 from shards.aside import written_aside
 from train.exposure import num_seen
 from train.plain import to_mapping
+
+_NO_START = StartResult(encoder="no encoder", sources=["no image"], hashes=[""], num_features=0)
 
 
 def run_grid(config: GridConfig) -> Comparison:
@@ -67,9 +72,9 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
         first: number of the encoder to begin with, so that several processes begin with different ones.
     """
     worker = CellWorker(plan)
-    encoders = list(dict.fromkeys(task.encoder.id for task in plan.tasks))
+    encoders = list(dict.fromkeys(task.key.start for task in plan.tasks))
     turn = {name: (number - first) % len(encoders) for number, name in enumerate(encoders)}
-    missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.encoder.id]) if first else plan.tasks)
+    missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.key.start]) if first else plan.tasks)
     with tqdm(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
         while missing:
             left = []
@@ -127,7 +132,8 @@ def _compared(plan: Plan) -> Comparison:
         num_replicates=settings.replicates, level=settings.level, specificity=settings.specificity, seed=settings.seed
     )
     rows, num_dropped = compare(cells, study.scored, baseline=config.baseline, statistics=statistics)
-    num_differences = sum(row.difference is not None for row in rows)
+    inputs = compare_inputs(cells, study.scored, statistics=statistics)
+    num_differences = max(sum(row.difference is not None for row in rows), len(inputs))
     needed = replicates_for_holm(num_differences, level=settings.level) if num_differences else 0
     if settings.replicates < needed:
         print(
@@ -152,7 +158,8 @@ def _compared(plan: Plan) -> Comparison:
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start in plan.starts.items()
-        },
+        }
+        | ({NO_IMAGE: _NO_START} if any(task.encoder is None for task in plan.tasks) else {}),
         baseline=config.baseline,
         protocol=to_mapping(study.protocol),
         test=study.scored.counts(),
@@ -160,6 +167,7 @@ def _compared(plan: Plan) -> Comparison:
         subgroups=compare_subgroups(cells, study.scored, baseline=config.baseline, statistics=statistics)
         if settings.subgroups
         else [],
+        inputs=inputs,
         level=settings.level,
         specificity=settings.specificity,
         num_replicates=settings.replicates,
@@ -173,14 +181,16 @@ def _compared(plan: Plan) -> Comparison:
 
 def _by_group(plan: Plan) -> dict[Group, dict[str, list[Cell]]]:
     start_of = {encoder.id: name for name, start in plan.starts.items() for encoder in start.encoders}
+    start_of[NO_IMAGE] = NO_IMAGE
     cells: dict[Group, dict[str, list[Cell]]] = {}
     for task in sorted(plan.tasks, key=lambda task: task.draw.draw):
         cell = load_cell(plan.cells, task.key, fingerprint=task.fingerprint)
         assert cell is not None, f"{task.key.name} vanished behind its computation"
-        group = cells.setdefault((task.key.readout, task.key.fraction), {name: [] for name in plan.starts})
-        group[start_of[task.encoder.id]].append(cell)
-    order = plan.config.readout
-    return dict(sorted(cells.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+        group = cells.setdefault((task.key.readout, task.key.fraction), {})
+        group.setdefault(start_of[task.key.start], []).append(cell)
+    order, starts = plan.config.readout, [*plan.starts, NO_IMAGE]
+    ordered = sorted(cells.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    return {key: {name: group[name] for name in starts if name in group} for key, group in ordered}
 
 
 def _versions() -> dict[str, str]:

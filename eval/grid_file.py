@@ -20,6 +20,7 @@ import yaml
 
 from eval.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
 from eval.finetune_config import FinetuneConfig
+from eval.multimodal_config import MultimodalConfig
 from shards.errors import InputError
 from train.plain import from_mapping
 
@@ -40,6 +41,7 @@ class _GridFile:
     output: Path | None = None
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
 
 
 def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None) -> GridConfig:
@@ -93,6 +95,7 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         size=file.size,
         knn=file.knn,
         finetune=file.finetune,
+        multimodal=file.multimodal,
     )
     check_grid(config)
     return config

@@ -18,6 +18,7 @@ from eval.page_sections import (
     FigureFolder,
     curves_section,
     differences_section,
+    inputs_section,
     map_section,
     method_section,
     results_section,
@@ -25,7 +26,8 @@ from eval.page_sections import (
     subgroups_section,
 )
 from eval.page_tables import label_names
-from eval.results import Comparison, load_comparison
+from eval.results import Comparison
+from eval.results_file import load_comparison
 from shards.aside import written_aside
 from shards.errors import InputError
 
@@ -62,6 +64,7 @@ def write_page(
     sections = [
         ("curves", "AUROC against labels", curves_section(page, comparison)),
         ("differences", f"Differences to {comparison.baseline}", differences_section(page, comparison)),
+        *([("inputs", "What each input adds", inputs_section(comparison))] if comparison.inputs else []),
         ("roc", "ROC and calibration", roc_section(page, evidence)),
         ("table", "All results", results_section(comparison)),
         ("groups", "Subgroups", subgroups_section(evidence)),

@@ -20,10 +20,10 @@ from eval.figures import (
     themed,
 )
 from eval.page_images import Evidence, map_figures, or_reason
-from eval.page_tables import counts_table, label_names, results_table, subgroup_table
+from eval.page_tables import counts_table, input_table, label_names, results_table, subgroup_table
 from eval.results import MACRO, Comparison
 from eval.studies import study_set
-from eval.tables import note
+from eval.table_note import note
 from shards.aside import written_aside
 
 _Draw = Callable[[Comparison, str, str], str]
@@ -175,6 +175,20 @@ def subgroups_section(evidence: Evidence) -> str:
     text = (
         "Groups of the test patients. A group with too few of either class is not given, and says why. Groups differ "
         "in more than their name, and many are compared: take these as questions, not as findings."
+    )
+    return f'<p class="about">{text}</p>{"".join(parts)}'
+
+
+def inputs_section(comparison: Comparison) -> str:
+    """What the indication adds to the image, and the image to the indication."""
+    parts = [
+        f'<div data-label="{escape(name)}"{" hidden" if number else ""}>'
+        f"{input_table(comparison, name, name=_slug(f'inputs-{name}'))}</div>"
+        for number, name in enumerate(label_names(comparison))
+    ]
+    text = (
+        "The same network with one input masked away, trained and tested so: AUROC of both inputs minus that of one, "
+        "on the same resamples. Corrected by Holm over these differences."
     )
     return f'<p class="about">{text}</p>{"".join(parts)}'
 

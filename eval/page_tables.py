@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from html import escape
 
 from eval.answer import Answer
+from eval.decimals import interval_text, p_text
 from eval.figures import amount, readout_words, start_inks, start_variable
 from eval.interval import Interval
 from eval.results import MACRO, Comparison, Row, SubgroupRow
-from eval.tables import interval_text, metric_words, p_text
+from eval.tables import metric_words
 
 
 def cell(text: str, value: float | str | None = None, *, kind: str = "") -> str:
@@ -95,6 +96,27 @@ def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: s
         lines.append(line)
     caption = f"{label}, {readout_words(found.row.readout).lower()}, {amount(found.row.readout, fraction)} labelled"
     return table(header, lines, name=name, caption=caption)
+
+
+def input_table(comparison: Comparison, label: str, *, name: str) -> str:
+    """What each input of the multimodal classifier adds, for one label or the mean over all."""
+    header = ["labelled", "start", "both minus", f"AUROC [{100 * comparison.level:g} % CI]", "p (Holm)", "both are"]
+    lines = []
+    for row in comparison.inputs:
+        if row.label != label:
+            continue
+        verdict = row.verdict(comparison.level)
+        lines.append(
+            [
+                cell(amount("multimodal", row.fraction), row.fraction),
+                cell(start_chip(comparison, row.start), row.start),
+                cell(f"{row.alone} alone"),
+                _interval(row.auroc, sign="+"),
+                cell(p_text(row.p_holm), row.p_holm, kind="number"),
+                cell(verdict, verdict, kind=f"verdict {verdict}"),
+            ]
+        )
+    return table(header, lines, name=name, caption=f"{label}: image and indication against one of them alone")
 
 
 def counts_table(comparison: Comparison) -> str:

@@ -15,11 +15,13 @@ from eval.comparison import ScoredStudies, scored_studies
 from eval.config import DRAWS, FRACTIONS, WORDS, GridConfig, Settings
 from eval.draws import LabelledDraw, import_draws, label_matrix, labelled_draws
 from eval.finetune_config import PUBLISHED, FinetuneConfig, check_finetune
+from eval.multimodal_config import MultimodalConfig, check_multimodal
 from eval.partition import SHENZHEN_DRAWS, Partition, partition
 from eval.protocol import Protocol, choose_protocol
 from eval.readouts.few_shot import few_shot_draw
-from eval.results import CELLS, FEW_SHOT
+from eval.results import CELLS, FEW_SHOT, MULTIMODAL, NO_IMAGE
 from eval.starts import Start, StartEncoder, build_starts, is_run
+from eval.text import texts_of
 from pipeline.views import PRESETS
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -31,10 +33,10 @@ _FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")
 
 @dataclass(frozen=True, kw_only=True)
 class CellTask:
-    """One cell to compute; ``fingerprint`` is that of all it depends on."""
+    """One cell to compute; ``fingerprint`` is that of all it depends on. What reads texts alone has no ``encoder``."""
 
     key: CellKey
-    encoder: StartEncoder
+    encoder: StartEncoder | None
     draw: LabelledDraw
     fingerprint: str
 
@@ -85,7 +87,7 @@ class Plan:
     @cached_property
     def drawn(self) -> ShardIndex:
         """The training images that any draw of a frozen readout holds: those whose features are needed."""
-        draws = [task.draw for task in self.tasks if task.key.readout != "finetune"]
+        draws = [task.draw for task in self.tasks if task.key.readout not in ("finetune", *MULTIMODAL)]
         train = self.study.parts.train
         return train.take(np.isin(train.rows, np.unique(np.concatenate([draw.rows for draw in draws]))))
 
@@ -98,6 +100,7 @@ def make_plan(config: GridConfig) -> Plan:
             or test.
     """
     check_finetune(config.finetune)
+    check_multimodal(config.multimodal)
     _check_sources(config)
     study = make_study(
         config.settings,
@@ -105,6 +108,8 @@ def make_plan(config: GridConfig) -> Plan:
         shots=config.shots if FEW_SHOT in config.readout else (),
     )
     _ = study.scored  # says now what is wrong with the test set
+    if any(MULTIMODAL.get(readout) in ("both", "text") for readout in config.readout):
+        _check_texts(study)
     views = None if config.size is None else dataclasses.replace(PRESETS["evaluation"], size=config.size)
     starts = build_starts(
         config.starts,
@@ -114,29 +119,45 @@ def make_plan(config: GridConfig) -> Plan:
         seed=config.settings.seed,
     )
     settings = {readout: _readout_settings(readout, config) for readout in config.readout}
+    every = [encoder for start in starts.values() for encoder in start.encoders]
     tasks = [
-        CellTask(
-            key=CellKey(readout=readout, start=encoder.id, fraction=draw.fraction, draw=draw.draw),
-            encoder=encoder,
-            draw=draw,
-            fingerprint=cell_fingerprint(
-                encoder_hash=encoder.hash,
-                protocol=study.protocol,
-                datasets=study.index.fingerprints,
-                labels=study.labels,
-                settings={
-                    **settings[readout],
-                    "draw": draw.hash,
-                    "views": dataclasses.asdict(encoder.views.evaluation()),
-                },
-            ),
-        )
+        _task(study, readout, encoder, draw, settings[readout])
         for readout in config.readout
-        for start in starts.values()
-        for encoder in start.encoders
+        for encoder in (every if MULTIMODAL.get(readout) != "text" else [None])
         for draw in study.of_readout(readout)
     ]
     return Plan(config=config, study=study, starts=starts, tasks=tasks)
+
+
+def _task(
+    study: Study, readout: str, encoder: StartEncoder | None, draw: LabelledDraw, settings: dict[str, Any]
+) -> CellTask:
+    start, hash, views = (NO_IMAGE, "", None) if encoder is None else (encoder.id, encoder.hash, encoder.views)
+    return CellTask(
+        key=CellKey(readout=readout, start=start, fraction=draw.fraction, draw=draw.draw),
+        encoder=encoder,
+        draw=draw,
+        fingerprint=cell_fingerprint(
+            encoder_hash=hash,
+            protocol=study.protocol,
+            datasets=study.index.fingerprints,
+            labels=study.labels,
+            settings={
+                **settings,
+                "draw": draw.hash,
+                "views": None if views is None else dataclasses.asdict(views.evaluation()),
+            },
+        ),
+    )
+
+
+def _check_texts(study: Study) -> None:
+    for images, name in ((study.parts.train, "training"), (study.parts.test, "test")):
+        if not any(text and text.strip() for text in texts_of(images)):
+            raise InputError(
+                f"--data: none of the {len(images):,} {name} images has an indication; pack the reports with them "
+                "(mimic: --reports, table: --indication-column), or ask for --inputs image"
+            )
 
 
 def _check_sources(config: GridConfig) -> None:
@@ -161,7 +182,8 @@ def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None,
         InputError: as :func:`make_plan`.
     """
     index = ShardIndex.open(*settings.data)
-    label_matrix(index, settings.label, settings.uncertain)  # refuses an unknown label before anything else
+    labels = tuple(index.label_names) if settings.label == ("all",) else settings.label
+    label_matrix(index, labels, settings.uncertain)  # refuses an unknown label before anything else
     protocol = choose_protocol(
         index,
         settings.protocol,
@@ -177,7 +199,6 @@ def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None,
     parts = partition(index, protocol)
     imported = None if settings.draw_file is None else import_draws(settings.draw_file, parts.train)
     wanted = _num_draws(settings, fraction)
-    labels = settings.label
     return Study(
         index=index,
         protocol=protocol,
@@ -202,12 +223,20 @@ def finetune_settings(config: GridConfig) -> FinetuneConfig:
     return dataclasses.replace(asked, **changes)
 
 
+def multimodal_settings(config: GridConfig) -> MultimodalConfig:
+    """The settings of the multimodal classifier with the seed of the comparison."""
+    return dataclasses.replace(config.multimodal, seed=config.settings.seed + config.multimodal.seed)
+
+
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
     match readout:
         case "knn":
             return to_mapping(config.knn)
         case "finetune":
             settings = to_mapping(finetune_settings(config))
+            return {name: value for name, value in settings.items() if name not in _FREE}
+        case "multimodal" | "multimodal-image" | "multimodal-text":
+            settings = to_mapping(multimodal_settings(config))
             return {name: value for name, value in settings.items() if name not in _FREE}
     return {}
 

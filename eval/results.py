@@ -1,29 +1,37 @@
 """What a comparison found, with what is needed to repeat it: the folder of ``results.json``.
 
 A comparison is a table: one :class:`Row` for each readout, label, fraction and start, in that order. Where there are
-several labels, the rows of ``MACRO`` come first and hold the means over them. The cells the rows were computed from
+several labels, the rows of ``MACRO`` come first and hold the means over them, and multimodal readouts also have
+``MICRO``. The cells the rows were computed from
 lie beside the file, in ``cells/`` (:mod:`eval.cells`).
 
 Numbers that do not exist (a difference of the baseline to itself, an interval of too few resamples) are ``None``.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eval.interval import Interval
-from shards.aside import written_aside
-from shards.errors import InputError
+from eval.multimodal_config import Inputs
 
-FORMAT_VERSION = 2
 MACRO = "macro"
+MICRO = "micro"  # all labels' studies as if of one label: multimodal readouts have it, as their literature reports it
 FEW_SHOT = "few-shot"
+# Readouts of the multimodal classifier, and what each of them is given.
+MULTIMODAL: dict[str, Inputs] = {"multimodal": "both", "multimodal-image": "image", "multimodal-text": "text"}
+NO_IMAGE = "no-image"  # the start of what reads texts alone
 FILE = "results.json"
 CELLS = "cells"
 
 Verdict = Literal["better", "worse", "unclear"]
+
+
+def verdict(difference: float, p_holm: float, level: float) -> Verdict:
+    """Whether a difference is sure at ``level``, and its direction."""
+    if p_holm >= round(1 - level, 9):  # 1 - .95 is not quite .05
+        return "unclear"
+    return "better" if difference > 0 else "worse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +112,7 @@ class Difference:
 
     def verdict(self, level: float) -> Verdict:
         """Whether the difference is sure at ``level`` after Holm, and its direction."""
-        if self.p_holm >= round(1 - level, 9):  # 1 - .95 is not quite .05
-            return "unclear"
-        return "better" if self.auroc.estimate > 0 else "worse"
+        return verdict(self.auroc.estimate, self.p_holm, level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +157,29 @@ class SubgroupRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputRow:
+    """What a second input adds: AUROC of both inputs minus that of one alone, from the same start, on the same
+    resamples. ``p_holm`` is held against all such rows."""
+
+    fraction: float
+    label: str
+    start: str
+    alone: Inputs
+    auroc: Interval
+    p_value: float
+    p_holm: float
+
+    def verdict(self, level: float) -> Verdict:
+        """Whether both are better than one, sure at ``level`` after Holm."""
+        return verdict(self.auroc.estimate, self.p_holm, level)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Starts, readouts and fractions compared on labels of one dataset.
 
-    ``starts`` is ordered and holds the ``baseline``. ``protocol`` is :class:`eval.protocol.Protocol` as a mapping,
+    ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of
+    multimodal readouts only. ``protocol`` is :class:`eval.protocol.Protocol` as a mapping,
     ``config`` what was asked for. ``specificity`` is where ``Row.sensitivity`` is read. ``num_dropped`` says for each
     label how many resamples held one class only. ``data`` are the dataset folders, ``datasets`` the fingerprints of
     what was packed. ``seconds`` are wall times by phase, ``views`` those of each start.
@@ -172,6 +197,7 @@ class Comparison:
     test: dict[str, TestCounts]
     rows: list[Row]
     subgroups: list[SubgroupRow]
+    inputs: list[InputRow] = field(default_factory=list)
     level: float
     specificity: float
     num_replicates: int
@@ -212,71 +238,3 @@ class Comparison:
                 and start in ("", row.start)
             ):
                 yield row
-
-
-def save_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Writes ``results.json`` into ``folder``, which is made if need be, and returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"format_version": FORMAT_VERSION, **asdict(comparison)}
-    with written_aside(folder / FILE) as file:
-        file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    return folder / FILE
-
-
-def load_comparison(path: Path) -> Comparison:
-    """Reads what :func:`save_comparison` wrote; ``path`` is the file or the folder around it.
-
-    Raises:
-        InputError: a missing file, one that is no result, or one of another format version.
-    """
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"result {path}: no such file; write one with: python -m eval linear")
-    try:
-        stored = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"result {path}: not JSON; give a file that `python -m eval` wrote") from None
-    version = stored.pop("format_version", None) if isinstance(stored, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"result {path}: format version {version}, but this version of moco-cxr reads {FORMAT_VERSION}; "
-            "repeat the evaluation"
-        )
-    try:
-        return Comparison(
-            **stored
-            | {
-                "starts": {name: StartResult(**start) for name, start in stored["starts"].items()},
-                "test": {label: TestCounts(**counts) for label, counts in stored["test"].items()},
-                "rows": [_row(row) for row in stored["rows"]],
-                "subgroups": [_subgroup(row) for row in stored["subgroups"]],
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"result {path}: damaged ({error}); repeat the evaluation") from None
-
-
-def _row(stored: dict[str, Any]) -> Row:
-    metrics = ("auroc", "average_precision", "sensitivity", "ece")
-    difference = stored["difference"]
-    return Row(
-        **stored
-        | {name: Interval(**stored[name]) for name in metrics}
-        | {
-            "draws": [DrawResult(**draw) for draw in stored["draws"]],
-            "difference": None if difference is None else _difference(difference),
-            "reliability": [Bin(**one) for one in stored["reliability"]],
-        }
-    )
-
-
-def _difference(stored: dict[str, Any]) -> Difference:
-    return Difference(**stored | {"auroc": Interval(**stored["auroc"]), "delong": _interval(stored["delong"])})
-
-
-def _subgroup(stored: dict[str, Any]) -> SubgroupRow:
-    return SubgroupRow(**stored | {name: _interval(stored[name]) for name in ("auroc", "difference")})
-
-
-def _interval(stored: dict[str, float] | None) -> Interval | None:
-    return None if stored is None else Interval(**stored)

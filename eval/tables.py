@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from eval.decimals import interval_text, p_text
 from eval.interval import Interval
-from eval.results import FEW_SHOT, MACRO, Comparison, Row, SubgroupRow
+from eval.results import FEW_SHOT, Comparison, Row, SubgroupRow
+from eval.table_note import note
 
 Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]
 Format = Literal["text", "markdown", "latex", "csv"]
@@ -123,45 +125,12 @@ def share(row: Row | SubgroupRow) -> str:
     return f"{row.fraction:g} a class" if row.readout == FEW_SHOT else f"{100 * row.fraction:g} %"
 
 
-def note(comparisons: Sequence[Comparison]) -> str:
-    """How to read the tables."""
-    rows = [row for one in comparisons for row in one.rows]
-    draws = max(len(row.draws) for row in rows)
-    replicates = min(one.num_replicates - max(one.num_dropped.values(), default=0) for one in comparisons)
-    unit = "studies" if any(one.protocol["name"] == "published" for one in comparisons) else "patients"
-    level = comparisons[0].level
-    lines = [
-        f"{_draws_words(draws)}{_over_encoders(comparisons)}. Intervals: {replicates:,} resamples of test {unit}, the "
-        "same for all columns.",
-        "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
-        *_spreads(comparisons),
-        f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences of "
-        "the comparison; unclear: it does not.",
-    ]
-    if any(draw.is_extended for row in rows for draw in row.draws):
-        lines.append("* a draw held under two images of one class and was extended by further patients.")
-    if any(row.label == MACRO for row in rows):
-        lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")
-    for one in comparisons:
-        for name, start in one.starts.items():
-            if start.num_seen:
-                lines.append(
-                    f"Caution: pretraining of {name} took images of the splits that {start.num_seen:,} test images of "
-                    f"{one.dataset} are in; its figures are not those of new patients."
-                )
-    return "\n".join(lines)
-
-
-def interval_text(interval: Interval, *, sign: str = "") -> str:
-    """``.800 [.760, .840]``."""
-    estimate, low, high = (_decimal(value, sign) for value in (interval.estimate, interval.low, interval.high))
-    return f"{estimate} [{low}, {high}]"
-
-
 def _tables(comparisons: Sequence[Comparison], metric: Metric, subgroups: bool) -> Iterator[_Table]:
     for comparison in comparisons:
         for readout in comparison.readouts:
             yield _table(comparison, readout, metric)
+        if comparison.inputs:
+            yield _input_table(comparison)
         if subgroups and comparison.subgroups:
             yield _subgroup_table(comparison)
 
@@ -196,11 +165,6 @@ def _difference_cells(row: Row, level: float) -> list[str]:
     return [interval_text(found.auroc, sign="+"), p_text(found.p_holm), found.verdict(level)]
 
 
-def p_text(value: float) -> str:
-    """A p-value as printed: three decimals, and no zero."""
-    return "<.001" if value < 0.001 else _decimal(value, "")
-
-
 def metric_words(comparison: Comparison, metric: Metric) -> str:
     """The metric's name in a sentence."""
     return {
@@ -229,8 +193,7 @@ def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
             f"{test.num_studies:,} {protocol['test_split']} studies ({test.num_positive_studies:,} positive) "
             f"of {test.num_patients:,} patients"
         )
-    words = {"linear": "the linear probe", "knn": "nearest neighbours", FEW_SHOT: "few-shot probes"}
-    name = words.get(readout, "fine-tuning" if readout == "finetune" else readout)
+    name = readout_words(readout, article="the")
     published = ", published protocol" if protocol["name"] == "published" else ""
     figure = f"{metric_words(comparison, metric)} of {name}"
     return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{where}"
@@ -249,6 +212,19 @@ def _subgroup_table(comparison: Comparison) -> _Table:
         lines.append([row.label, row.readout, amount, f"{row.attribute} {row.group}", counts, row.start, figure])
         lines[-1].append(difference)
     return _Table(f"{comparison.dataset}: AUROC in groups of the test set, at the largest fraction", header, lines)
+
+
+def _input_table(comparison: Comparison) -> _Table:
+    """What the image adds to the text, and the text to the image."""
+    header = (["label"] if comparison.has_macro else []) + ["labelled", "start", "both minus"]
+    header += [f"AUROC {_level(comparison)}", "p (Holm)", "both are"]
+    lines = []
+    for row in comparison.inputs:
+        line = [row.label] if comparison.has_macro else []
+        line += [f"{100 * row.fraction:g} %", row.start, f"{row.alone} alone", interval_text(row.auroc, sign="+")]
+        lines.append([*line, p_text(row.p_holm), row.verdict(comparison.level)])
+    title = f"{comparison.dataset}: AUROC of the multimodal classifier minus that of one input alone"
+    return _Table(title, header, lines)
 
 
 def _level(comparison: Comparison) -> str:
@@ -271,31 +247,18 @@ def _mean_of(row: Row, field: str) -> float:
     return sum(getattr(draw, field) for draw in row.draws) / len(row.draws)
 
 
-def _decimal(value: float, sign: str) -> str:
-    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:{sign}.3f}"
-
-
-def _over_encoders(comparisons: Sequence[Comparison]) -> str:
-    counts = {name: len(start.hashes) for one in comparisons for name, start in one.starts.items()}
-    return "".join(f" and over {count} encoders of {name}" for name, count in counts.items() if count > 1)
-
-
-def _draws_words(num_draws: int) -> str:
-    return "One draw of training labels" if num_draws == 1 else f"Mean over up to {num_draws} draws of training labels"
-
-
-def _spreads(comparisons: Sequence[Comparison]) -> list[str]:
-    """How far the encoders of one start lie apart: all that is known of another run."""
-    spreads: dict[str, float] = {}
-    for one in comparisons:
-        for row in one.rows:
-            if len(one.starts[row.start].hashes) > 1:
-                means = [sum(values) / len(values) for values in zip(*(draw.auroc for draw in row.draws), strict=True)]
-                spreads[row.start] = max(spreads.get(row.start, 0.0), max(means) - min(means))
-    if not spreads:
-        return []
-    told = ", ".join(f"{name} {_decimal(spread, '')}" for name, spread in spreads.items())
-    return [f"AUROC of one start's encoders, each averaged over the draws, lies apart by up to: {told}."]
+def readout_words(readout: str, *, article: str = "a") -> str:
+    """A readout in a sentence, such as ``a linear probe``."""
+    words = {
+        "linear": f"{article} linear probe",
+        "finetune": "fine-tuning",
+        "knn": "nearest neighbours",
+        FEW_SHOT: "few-shot probes",
+        "multimodal": f"{article} classifier of image and indication",
+        "multimodal-image": f"{article} classifier of the image alone",
+        "multimodal-text": f"{article} classifier of the indication alone",
+    }
+    return words[readout]
 
 
 def _latex(text: str) -> str:

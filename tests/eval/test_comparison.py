@@ -7,10 +7,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from eval.cells import Cell, CellKey
-from eval.comparison import Statistics, compare, compare_subgroups, scored_studies
+from eval.comparison import Statistics, compare, scored_studies
 from eval.interval import holm
 from eval.protocol import choose_protocol
 from eval.results import MACRO
+from eval.subgroup_comparison import compare_subgroups
 from shards.errors import InputError
 from shards.index import ShardIndex
 

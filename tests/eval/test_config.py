@@ -92,7 +92,7 @@ def test_several_jobs_of_several_processes_are_refused() -> None:
     two = FinetuneConfig(num_processes=2)
     made = dataclasses.replace(grid(jobs=2), finetune=two)
     check_grid(made)  # a linear probe takes one
-    with pytest.raises(InputError, match="--jobs 2: each fine-tuning takes 2 processes already"):
+    with pytest.raises(InputError, match="--jobs 2: each training takes 2 processes already .finetune.num"):
         check_grid(dataclasses.replace(made, readout=("linear", "finetune")))
 
 
@@ -121,7 +121,10 @@ def test_the_grid_of_a_file(tmp_path: Path) -> None:
         (FILE.replace("label: Finding", ""), "label: missing"),
         (FILE.replace("draws: 3", "draws: many"), "draws 'many': give int"),
         (FILE.replace("max_steps", "max_step"), "finetune.max_step: no such field; did you mean finetune.max_steps"),
-        (FILE.replace("few-shot", "fewshot"), "readout 'fewshot': give linear or knn or few-shot or finetune"),
+        (
+            FILE.replace("few-shot", "fewshot"),
+            "readout 'fewshot': give linear or knn or few-shot or finetune",
+        ),
         (FILE.replace("{plain: random, mine: runs/a}", "{a: 1}"), "starts: give name: source lines"),
         (FILE.replace("{plain: random, mine: runs/a}", "{}"), "starts: no value"),
         (FILE + "baseline: other", "baseline 'other'"),

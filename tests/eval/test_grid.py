@@ -12,7 +12,8 @@ from eval.config import GridConfig, Settings
 from eval.finetune_config import PUBLISHED, FinetuneConfig
 from eval.grid import compute_cells, run_grid
 from eval.plan import finetune_settings, make_plan
-from eval.results import MACRO, load_comparison
+from eval.results import MACRO
+from eval.results_file import load_comparison
 from pipeline.views import ViewSpec
 from shards.errors import InputError
 from train.encoders import build_encoder

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.__main__ import main
-from eval.results import Comparison, load_comparison, save_comparison
+from eval.results import Comparison
+from eval.results_file import load_comparison, save_comparison
 from shards.errors import InputError
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 from eval.cells import Cell, CellKey, save_cell
 from eval.features import encoder_hash, extract_features
 from eval.page import write_page
-from eval.results import CELLS, Comparison, StartResult, save_comparison
+from eval.results import CELLS, Comparison, StartResult
+from eval.results_file import save_comparison
 from pipeline.views import ViewSpec
 from shards.errors import InputError
 from shards.index import ShardIndex

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.interval import Interval
-from eval.results import FILE, Comparison, Difference, load_comparison, save_comparison
+from eval.results import FILE, Comparison, Difference
+from eval.results_file import load_comparison, save_comparison
 from shards.errors import InputError
 
 

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
+from eval.decimals import interval_text, p_text
 from eval.interval import Interval
 from eval.results import MACRO, Comparison
-from eval.tables import csv_table, interval_text, latex_tables, markdown_tables, p_text, render, text_tables
+from eval.tables import csv_table, latex_tables, markdown_tables, render, text_tables
 
 
 @pytest.fixture

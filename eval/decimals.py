@@ -1,0 +1,19 @@
+"""Numbers as they are printed: three decimals and no leading zero, as the field has it."""
+
+from eval.interval import Interval
+
+
+def interval_text(interval: Interval, *, sign: str = "") -> str:
+    """``.800 [.760, .840]``."""
+    estimate, low, high = (decimal(value, sign) for value in (interval.estimate, interval.low, interval.high))
+    return f"{estimate} [{low}, {high}]"
+
+
+def p_text(value: float) -> str:
+    """A p-value as printed: three decimals, and no zero."""
+    return "<.001" if value < 0.001 else decimal(value, "")
+
+
+def decimal(value: float, sign: str = "") -> str:
+    """``.800``, ``1.000``."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:{sign}.3f}"
