@@ -7,6 +7,7 @@ python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
 python -m benchmarks peers
 python -m benchmarks scaling --ranks 1 2 4
+python -m benchmarks multimodal
 python -m benchmarks all --quick
 python -m benchmarks report
 python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
@@ -28,13 +29,14 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader, packing, peers, scaling, step
+from benchmarks import hotpath, loader, multimodal, packing, peers, scaling, step
 from benchmarks.compare import compare
 from benchmarks.guard import guard
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.hotpath_share import measure_share
 from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
 from benchmarks.loader import LoaderConfig
+from benchmarks.multimodal import MultimodalBenchConfig
 from benchmarks.packing import PackingConfig
 from benchmarks.peers import PeersConfig
 from benchmarks.report import write_report
@@ -71,6 +73,7 @@ def main() -> int | None:
         "index": run_index,
         "peers": run_peers,
         "scaling": run_scaling,
+        "multimodal": run_multimodal,
         "all": run_all,
         "compare": run_compare,
         "report": run_report,
@@ -171,6 +174,14 @@ def run_scaling(config: Annotated[ScalingConfig, tyro.conf.OmitArgPrefixes], out
     _report("scaling", config.device, scaling.run(config), output, quick=config.quick)
 
 
+def run_multimodal(
+    config: Annotated[MultimodalBenchConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None
+) -> None:
+    """Training of the multimodal classifier on image tokens that are there already."""
+    _check_device(config.device)
+    _report("multimodal", config.device, multimodal.run(config), output, quick=config.quick)
+
+
 def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> int:
     """All of them, each in a fresh process; exit code 1 where one failed."""
     _check_device(config.device)
@@ -192,6 +203,7 @@ def _all_commands(config: AllConfig) -> list[list[str]]:
         ["index", *quick],
         ["peers", *device, *data, *quick],
         ["scaling", *device, *quick],
+        ["multimodal", *device, *quick],
     ]
 
 

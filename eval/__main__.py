@@ -129,7 +129,7 @@ def finetune(
 def multimodal(
     run: _Runs,
     settings: OmitArgPrefixes[Settings],
-    multimodal: OmitArgPrefixes[MultimodalConfig],
+    multimodal: MultimodalConfig,
     against: _Against = ("random",),
     inputs: Annotated[tuple[Inputs, ...], tyro.conf.arg(metavar="INPUTS [INPUTS ...]")] = ("both", "image", "text"),
     fraction: _Fractions = None,

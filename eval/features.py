@@ -35,7 +35,8 @@ def extract_features(
     num_threads: int | None = None,
     description: str = "features",
 ) -> Features:
-    """Features (N, F) float32 in the order of ``index.rows``, computed in full precision.
+    """Features (N, F) float32 in the order of ``index.rows``, computed in full precision;
+    (N, ..., F) of an encoder that gives several an image.
 
     The encoder is put into evaluation mode, so batch norm uses its running statistics and a feature does not depend on
     its batch.
@@ -60,11 +61,11 @@ def extract_features(
         for batch in loader:
             output = encoder(batch.views[0]).float().cpu().numpy()  # (B, F)
             if features is None:
-                features = np.empty((len(index), output.shape[1]), dtype=np.float32)
+                features = np.empty((len(index), *output.shape[1:]), dtype=np.float32)
             features[index.positions(batch.rows)] = output
             progress.update(len(output))
     assert features is not None, "the loader refuses an empty selection"
-    num_bad = int((~np.isfinite(features).all(axis=1)).sum())
+    num_bad = int((~np.isfinite(features.reshape(len(index), -1)).all(axis=1)).sum())
     if num_bad:
         raise InputError(
             f"encoder: the features of {num_bad} of {len(index)} images are not finite; "
@@ -86,7 +87,7 @@ def cached_features(
     description: str = "features",
 ) -> Features:
     """:func:`extract_features`, read from ``folder`` if this encoder saw these images in this view before."""
-    path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{_views_hash(views, engine)}.npy"
+    path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{views_hash(views, engine)}.npy"
     if path.is_file():
         features: Features = np.load(path, allow_pickle=False)
         if features.shape[0] == len(index):
@@ -127,6 +128,7 @@ def images_fingerprint(index: ShardIndex) -> str:
     return digest.hexdigest()[:16]
 
 
-def _views_hash(views: ViewSpec, engine: str) -> str:
+def views_hash(views: ViewSpec, engine: str) -> str:
+    """8 hexadecimal digits of what a view's pixels depend on."""
     described = json.dumps([asdict(views.evaluation()), engine], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:8]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from eval.finetune_config import check_finetune
-from eval.finetune_task import fingerprint, read_task, write_result
-from eval.finetune_train import finetune
+from eval.finetune_config import FinetuneConfig, check_finetune
+from eval.finetune_images import finetune
+from eval.finetune_task import Finetuned, Work, fingerprint, read_work, write_result
+from eval.multimodal_train import classify_work
 from shards.errors import InputError, run_command
 from train.failure import Fellows, run_together
 from train.world import World, describe_world, share_cores, start_processes
@@ -30,18 +31,26 @@ def main() -> None:
 
 
 def _finetune(folder: Path, world: World) -> None:
-    task, start, config = read_task(folder)
-    check_finetune(config)
+    work = read_work(folder)
     share_cores(world)
     start_processes(world)
     fellows = Fellows(world)
     with contextlib.suppress(KeyboardInterrupt):  # a checkpoint has been written
-        result = finetune(start, task, config, folder, world=world, title=folder.name)
+        result, mark = _result(work, folder, world)
         if world.leads:
-            write_result(folder, result, fingerprint(task, start, config))
+            write_result(folder, result, mark)
     fellows.close()
     world.barrier()
     torch.distributed.destroy_process_group()
+
+
+def _result(work: Work, folder: Path, world: World) -> tuple[Finetuned, str]:
+    if not isinstance(work.config, FinetuneConfig):
+        return classify_work(work, folder, world=world, title=folder.name)
+    assert work.start is not None, "images are fine-tuned from some encoder"
+    check_finetune(work.config)
+    mark = fingerprint(work.task, work.start, work.config)
+    return finetune(work.start, work.task, work.config, folder, world=world, title=folder.name), mark
 
 
 if __name__ == "__main__":

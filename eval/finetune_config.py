@@ -1,8 +1,9 @@
 """Settings of end-to-end fine-tuning, and how long it lasts. Free of torch, so that command lines start at once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -84,20 +85,35 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
+class LengthConfig(Protocol):
+    """The settings that decide how long a training lasts, and how often it is looked at."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def epochs(self) -> float | None: ...
+    @property
+    def min_steps(self) -> int: ...
+    @property
+    def max_steps(self) -> int | None: ...
+    @property
+    def validations(self) -> int: ...
+
+
 def default_epochs(fraction: float) -> float:
     """Epochs at a share of the labels: the paper's four, straight lines between them in the logarithms of both."""
     shares, epochs = zip(*sorted(_PAPER_EPOCHS.items()), strict=True)
     return float(np.exp(np.interp(math.log(fraction), np.log(shares), np.log(epochs))))
 
 
-def num_steps(config: FinetuneConfig, *, fraction: float, num_images: int) -> int:
+def num_steps(config: LengthConfig, *, fraction: float, num_images: int) -> int:
     """Optimiser steps for ``num_images`` labelled images, which are ``fraction`` of what there is."""
     epochs = default_epochs(fraction) if config.epochs is None else config.epochs
     steps = max(math.ceil(epochs * num_images / min(config.batch_size, num_images)), config.min_steps, 1)
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
-def validation_steps(config: FinetuneConfig, steps: int) -> set[int]:
+def validation_steps(config: LengthConfig, steps: int) -> set[int]:
     """Steps behind which the validation images are scored; the last one is always among them."""
     return {math.ceil(steps * number / config.validations) for number in range(1, config.validations + 1)}
 
@@ -128,6 +144,18 @@ def check_finetune(config: FinetuneConfig) -> None:
             f"1 or more, a multiple of the {config.num_processes} process(es)",
         ),
     }
+    refuse("finetune", config, checks)
+
+
+def refuse(section: str, config: object, checks: Mapping[str, tuple[bool, str]]) -> None:
+    """Raises for the first field that is not right.
+
+    Args:
+        checks: by field, whether it is right, and what is.
+
+    Raises:
+        InputError: naming the field.
+    """
     for name, (is_right, wanted) in checks.items():
         if not is_right:
-            raise InputError(f"finetune.{name} {getattr(config, name)}: out of range; give {wanted}")
+            raise InputError(f"{section}.{name} {getattr(config, name)}: out of range; give {wanted}")

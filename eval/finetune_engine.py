@@ -26,9 +26,9 @@ class PlainEngine:
         self.model, self.optimizer, self.clipping = model, optimizer, clipping
         self._autocast = partial(autocast, precision, world.device)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any) -> Tensor:
         with self._autocast():
-            output: Tensor = self.model(images)
+            output: Tensor = self.model(*inputs)
         return output
 
     def backward(self, loss: Tensor) -> None:

@@ -3,16 +3,18 @@
 Legend: K images, L labels.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import expit, logit
-from torch import nn
+from torch import Tensor, nn
 
+from eval.finetune_feed import Examples, ImageFeed
 from eval.stats import auroc
-from pipeline.loader import Loader, build_loader
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.errors import InputError
@@ -23,7 +25,7 @@ from train.world import World
 Floats = npt.NDArray[np.float32]
 _PIXEL_BYTES = 2 * 10**9  # decoded validation images that are kept between their scorings: 20,000 at 320 px
 _BATCH = 64
-DIVERGED = "lower it, set finetune.gradient_clipping 1, or use finetune.precision fp32"
+DIVERGED = "lower it, set {field}.gradient_clipping 1, or use {field}.precision fp32"
 _TINIEST = 1e-12  # probability
 
 
@@ -72,6 +74,8 @@ class Scorer:
 
     Args:
         repeats: decoded images are kept from one scoring to the next, if they are few enough.
+        beside: the model's further inputs, as :class:`eval.finetune_feed.ImageFeed` takes it.
+        field: section of the settings, which errors name.
     """
 
     def __init__(
@@ -83,47 +87,66 @@ class Scorer:
         repeats: bool,
         precision: Precision,
         world: World,
+        beside: Callable[[Tensor, int], tuple[Any, ...]] | None = None,
+        field: str = "finetune",
     ) -> None:
-        self.index, self.precision, self.world = index, precision, world
-        self._loader: Loader | None = None
+        self.index, self.precision, self.world, self.field = index, precision, world, field
+        self._feed: ImageFeed | None = None
         if len(index):
-            self._loader = build_loader(
+            self._feed = ImageFeed(
                 index,
                 views.evaluation(),
                 batch_size=_BATCH,
-                num_views=1,
                 engine=engine,
-                device=world.device,
-                rank=world.rank,
-                world_size=world.size,
-                shuffle="global" if repeats else "none",
-                last="short",
+                world=world,
+                is_training=False,
+                order="global" if repeats else "none",
                 resident_bytes=_PIXEL_BYTES,
+                beside=beside,
             )
 
-    @torch.inference_mode()
     def __call__(self, model: nn.Module, num_labels: int) -> Floats:
-        """Logits (K, L) in the order of the index; all ranks call it together and get the same.
-
-        Running statistics have to be the same on all ranks. Leaves the model in evaluation mode.
-
-        Raises:
-            InputError: they are not finite.
-        """
-        model.eval()
-        scores = torch.zeros(len(self.index), num_labels, device=self.world.device)
-        if self._loader is not None:
-            self._loader.load_state_dict({"seed": 0, "epoch": 0, "position": 0})  # the same batches each time
-            for batch in self._loader:
-                with autocast(self.precision, self.world.device):
-                    logits = model(batch.views[0].contiguous(memory_format=torch.channels_last))
-                places = torch.from_numpy(self.index.positions(batch.rows)).to(logits.device)
-                scores[places] = logits
-        found: Floats = self.world.total(scores).cpu().numpy()
-        if not np.isfinite(found).all():
-            raise InputError(f"finetune.lr: the scores are not finite; {DIVERGED}")
-        return found
+        """Logits (K, L) in the order of the index; see :func:`scores_of`."""
+        if self._feed is not None:
+            self._feed.load_state_dict({"seed": 0, "epoch": 0, "position": 0})  # the same batches each time
+        return scores_of(
+            model,
+            self._feed or (),
+            shape=(len(self.index), num_labels),
+            precision=self.precision,
+            world=self.world,
+            field=self.field,
+        )
 
     def close(self) -> None:
-        if self._loader is not None:
-            self._loader.close()
+        if self._feed is not None:
+            self._feed.close()
+
+
+@torch.inference_mode()
+def scores_of(
+    model: nn.Module,
+    batches: Iterable[Examples],
+    *,
+    shape: tuple[int, int],
+    precision: Precision,
+    world: World,
+    field: str,
+) -> Floats:
+    """Logits of shape (K, L), of batches that the ranks share; all ranks call it together and get the same.
+
+    Running statistics have to be the same on all ranks. Leaves the model in evaluation mode.
+
+    Raises:
+        InputError: they are not finite.
+    """
+    model.eval()
+    scores = torch.zeros(shape, device=world.device)
+    for examples in batches:
+        with autocast(precision, world.device):
+            logits = model(*examples.inputs)
+        scores[examples.positions.to(logits.device)] = logits
+    found: Floats = world.total(scores).cpu().numpy()
+    if not np.isfinite(found).all():
+        raise InputError(f"{field}.lr: the scores are not finite; {DIVERGED.format(field=field)}")
+    return found

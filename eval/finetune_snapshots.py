@@ -2,8 +2,9 @@
 
     FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.snapshot)
 
-Orders and views are addressed by seed, epoch and row, and nothing else is random, so weights, optimiser, position and
-what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves none.
+Orders and views are addressed by seed, epoch and row, dropout by the step, and nothing else is random, so weights,
+optimiser, position and what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves
+none.
 """
 
 import shutil
@@ -14,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eval.finetune_feed import Feed
 from eval.finetune_kept import Kept
-from pipeline.loader import Loader
 from train.optimizer_state import load_optimizer_state, optimizer_state
 from train.snapshot import BrokenSnapshot, partial_of, read_mark, read_tensors, remove, seal, write_tensors
 from train.world import World
@@ -31,7 +32,7 @@ class Snapshots:
     def __init__(self, folder: Path, *, mark: str, world: World) -> None:
         self.folder, self.mark, self.world = folder / "checkpoints", mark, world
 
-    def save(self, step: int, *, engine: Any, model: nn.Module, loader: Loader, kept: Kept, seconds: float) -> None:
+    def save(self, step: int, *, engine: Any, model: nn.Module, feed: Feed, kept: Kept, seconds: float) -> None:
         """Writes a checkpoint, then drops the one before. Where it cannot, as on a full disk, a warning says so."""
         state = {
             "model": model.state_dict(),
@@ -40,7 +41,7 @@ class Snapshots:
             "kept": kept.state_dict(),
         }
         if self.world.leads:
-            about = {"step": step, "fingerprint": self.mark, "loader": loader.state_dict(), "seconds": seconds}
+            about = {"step": step, "fingerprint": self.mark, "feed": feed.state_dict(), "seconds": seconds}
             try:
                 self._write(self.folder / f"step-{step:08d}", state, about)
             except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
@@ -48,7 +49,7 @@ class Snapshots:
                 warnings.warn(f"no checkpoint of step {step} in {self.folder}: {reason}; it goes on", stacklevel=2)
         self.world.barrier()
 
-    def restore(self, *, engine: Any, model: nn.Module, loader: Loader, kept: Kept) -> tuple[int, float]:
+    def restore(self, *, engine: Any, model: nn.Module, feed: Feed, kept: Kept) -> tuple[int, float]:
         """Loads the newest checkpoint that is whole and of this task; the steps and seconds done, 0 without one."""
         for folder in self._folders():
             try:
@@ -62,7 +63,7 @@ class Snapshots:
             for name, buffer in model.named_buffers():
                 buffer.copy_(_own(state["buffers"][name], self.world))
             load_optimizer_state(engine, model, state["optimizer"])
-            loader.load_state_dict(mark["loader"])
+            feed.load_state_dict(mark["feed"])
             kept.load_state_dict(state["kept"])
             return mark["step"], mark["seconds"]
         return 0, 0.0

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from eval.features import encoder_hash, images_fingerprint
 from eval.finetune_config import FinetuneConfig
+from eval.multimodal_config import MultimodalConfig
 from pipeline.views import PRESETS, ViewSpec
 from shards.aside import written_aside
 from shards.errors import InputError
@@ -25,6 +26,10 @@ from train.plain import from_mapping, to_mapping
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _TASK, _ENCODER, _RESULT = "task.npz", "start.safetensors", "result.npz"
+_KINDS: dict[str, type[FinetuneConfig | MultimodalConfig]] = {
+    "FinetuneConfig": FinetuneConfig,
+    "MultimodalConfig": MultimodalConfig,
+}
 # What changes how something is computed and not what comes out.
 _FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")
 
@@ -79,11 +84,25 @@ class Finetuned:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(task: FinetuneTask, start: LoadedEncoder, config: FinetuneConfig) -> str:
-    """16 hexadecimal digits of all that decides the outcome: the encoder, the images and labels, and the settings."""
-    digest = hashlib.sha256(encoder_hash(start.encoder).encode())
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the launcher's processes are told: ``start`` is None where no encoder is asked for; ``options`` are plain
+    values beside the settings, as a multimodal training has them."""
+
+    task: FinetuneTask
+    start: LoadedEncoder | None
+    config: FinetuneConfig | MultimodalConfig
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def fingerprint(
+    task: FinetuneTask, start: LoadedEncoder | None, config: FinetuneConfig | MultimodalConfig, *more: str
+) -> str:
+    """16 hexadecimal digits of all that decides the outcome: the encoder, the images and labels, the settings, and what
+    more there is."""
+    digest = hashlib.sha256(" ".join([encoder_hash(start.encoder) if start else "", *more]).strip().encode())
     settings = {name: value for name, value in to_mapping(config).items() if name not in _FREE}
-    views = dataclasses.asdict(start.views.evaluation())
+    views = dataclasses.asdict(start.views.evaluation()) if start else {}
     digest.update(json.dumps([settings, views, task.labels, task.fraction], sort_keys=True).encode())
     for rows in (task.train_rows, task.valid_rows, task.test_rows):
         digest.update(images_fingerprint(task.select(rows)).encode())
@@ -92,23 +111,28 @@ def fingerprint(task: FinetuneTask, start: LoadedEncoder, config: FinetuneConfig
     return digest.hexdigest()[:16]
 
 
-def write_task(folder: Path, task: FinetuneTask, start: LoadedEncoder, config: FinetuneConfig) -> None:
-    """Writes what :func:`read_task` reads."""
+def write_work(folder: Path, work: Work) -> None:
+    """Writes what :func:`read_work` reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    norm = start.metadata.get("norm", "batch")
-    save_encoder(folder / _ENCODER, start.encoder, name=start.name, views=start.views, norm=norm)
+    task, start = work.task, work.start
+    if start is not None:
+        norm = start.metadata.get("norm", "batch")
+        save_encoder(folder / _ENCODER, start.encoder, name=start.name, views=start.views, norm=norm)
     about = {
         "folders": [str(each) for each in task.index.folders],
         "labels": list(task.labels),
         "fraction": task.fraction,
-        "config": to_mapping(config),
+        "has_start": start is not None,
+        "kind": type(work.config).__name__,
+        "config": to_mapping(work.config),
+        "options": work.options,
     }
     arrays = {name: getattr(task, name) for name in _arrays(task)}
     with written_aside(folder / _TASK) as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
 
-def read_task(folder: Path) -> tuple[FinetuneTask, LoadedEncoder, FinetuneConfig]:
+def read_work(folder: Path) -> Work:
     """What is to be done in a cell's folder.
 
     Raises:
@@ -125,7 +149,12 @@ def read_task(folder: Path) -> tuple[FinetuneTask, LoadedEncoder, FinetuneConfig
         fraction=about["fraction"],
         **arrays,
     )
-    return task, load_encoder(folder / _ENCODER), from_mapping(FinetuneConfig, about["config"], "finetune.")
+    return Work(
+        task=task,
+        start=load_encoder(folder / _ENCODER) if about["has_start"] else None,
+        config=from_mapping(_KINDS[about["kind"]], about["config"]),
+        options=about["options"],
+    )
 
 
 def write_result(folder: Path, result: Finetuned, mark: str) -> None:
@@ -156,7 +185,7 @@ def remove_exchange(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def training_views(config: FinetuneConfig, views: ViewSpec) -> ViewSpec:
+def training_views(config: FinetuneConfig | MultimodalConfig, views: ViewSpec) -> ViewSpec:
     """The preset's augmentation in the size, normalisation and fill that the encoder knows."""
     return dataclasses.replace(
         PRESETS[config.augmentation], size=views.size, mean=views.mean, std=views.std, fill=views.fill

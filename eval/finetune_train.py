@@ -1,110 +1,113 @@
-"""The loop of fine-tuning: an encoder and a linear head, trained on one draw, early stopping on validation AUROC.
+"""The loop of fine-tuning: a model, trained on the examples of one draw, early stopping on validation AUROC.
 
-Legend: B images a step and process, L labels.
+What the model takes is the feed's business: images for :mod:`eval.finetune_images`, images and text for
+:mod:`eval.multimodal_train`.
+
+Legend: B examples a step and process, L labels.
 """
 
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from eval.finetune_config import FinetuneConfig, num_steps, validation_steps
+from eval.finetune_config import LengthConfig, validation_steps
 from eval.finetune_engine import build_engine
+from eval.finetune_feed import Examples, Feed
 from eval.finetune_kept import Kept
-from eval.finetune_model import (
-    FinetuneModel,
-    masked_loss,
-    parameter_groups,
-    positive_weights,
-    resolve_norm,
-    save_finetuned,
-    train_mode,
-)
-from eval.finetune_scores import DIVERGED, Scorer, validate
+from eval.finetune_model import masked_loss, positive_weights
+from eval.finetune_scores import DIVERGED, Floats, validate
 from eval.finetune_snapshots import Snapshots, average_statistics
-from eval.finetune_task import Finetuned, FinetuneTask, fingerprint, training_views
-from pipeline.loader import Batch, Loader, build_loader
+from eval.finetune_task import Finetuned, FinetuneTask
 from shards.errors import InputError
-from train.export import LoadedEncoder
 from train.plain import to_mapping
-from train.precision import resolve_precision
+from train.precision import Precision
 from train.schedule import learning_rate
 from train.sections import ScheduleConfig
 from train.stop import Stop
 from train.world import World
 
 
-def finetune(
-    start: LoadedEncoder, task: FinetuneTask, config: FinetuneConfig, folder: Path, *, world: World, title: str = ""
+class LoopConfig(LengthConfig, Protocol):
+    """The settings that the loop reads; :class:`eval.finetune_config.FinetuneConfig` says what they mean."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def gradient_clipping(self) -> float: ...
+    @property
+    def schedule(self) -> Literal["constant", "cosine", "linear"]: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def average(self) -> int: ...
+    @property
+    def class_weights(self) -> Literal["none", "balanced"]: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained, and on what. ``groups`` are AdamW's, each with its ``factor``, the share of the rate it learns
+    at; ``feed`` gives the training examples, position by position of the task's ``train_rows``; ``valid`` and ``test``
+    score those images; ``to_train_mode`` puts the model into training mode; ``field`` is the section of the settings,
+    which errors name; ``mark`` the fingerprint of all this."""
+
+    model: nn.Module
+    groups: list[dict[str, Any]]
+    feed: Feed
+    valid: Callable[[nn.Module, int], Floats]
+    test: Callable[[nn.Module, int], Floats]
+    to_train_mode: Callable[[nn.Module], object]
+    batch_size: int
+    steps: int
+    precision: Precision
+    field: str
+    mark: str
+
+
+def train(
+    work: Training, task: FinetuneTask, config: LoopConfig, folder: Path, *, world: World, title: str = ""
 ) -> Finetuned:
-    """Fine-tunes a copy of ``start``, from the folder's checkpoint if it was interrupted.
+    """Trains the model in place, from the folder's checkpoint if it was interrupted, and leaves the best weights in it.
 
     Raises:
-        InputError: nothing can be learnt from the task, or the loss is not finite.
+        InputError: the loss or a score is not finite.
         KeyboardInterrupt: it was asked to stop, by SIGINT or SIGTERM, and has written a checkpoint.
     """
-    # ---- check at the door
-    task.check()
-    begin = time.perf_counter()
-    num_labels = len(task.labels)
-    precision = "fp32" if config.precision == "fp32" else resolve_precision(config.precision, world.device)
-    precision = "fp32" if precision == "fp16" else precision  # would need its loss scaled
-    norm = resolve_norm(start.encoder, config.norm)
-    train = task.select(task.train_rows)
-    batch_size = math.ceil(min(config.batch_size, len(train)) / world.size)
-    steps = num_steps(config, fraction=task.fraction, num_images=len(train))
-    mark = fingerprint(task, start, config)
-
     # ---- build
-    model = FinetuneModel(deepcopy(start.encoder), num_labels, seed=config.seed).to(world.device)
-    groups = parameter_groups(model, config)
-    factors = [group["factor"] for group in groups]
+    begin = time.perf_counter()
+    model, steps, num_labels, num_train = work.model, work.steps, len(task.labels), len(task.train_rows)
+    factors = [group["factor"] for group in work.groups]
     engine = build_engine(
         model,
-        groups,
-        precision=precision,
+        work.groups,
+        precision=work.precision,
         clipping=config.gradient_clipping,
-        batch_size=batch_size,
+        batch_size=work.batch_size,
         world=world,
     )
     labels = torch.from_numpy(task.train_labels).float()
     weights = None
     if config.class_weights == "balanced":
         weights = torch.from_numpy(positive_weights(task.train_labels)).to(world.device)
-    schedule = ScheduleConfig(name=config.schedule, warmup_epochs=config.warmup)  # an epoch being the whole run
     kept = Kept(average=config.average, num_labels=num_labels)
-    snapshots = Snapshots(folder, mark=mark, world=world)
+    snapshots = Snapshots(folder, mark=work.mark, world=world)
     with ExitStack() as stack:
-        loader = build_loader(
-            train,
-            training_views(config, start.views),
-            batch_size=batch_size,
-            num_views=1,
-            engine=config.engine,
-            device=world.device,
-            seed=config.seed,
-            rank=world.rank,
-            world_size=world.size,
-            last="pad",
-        )
-        stack.callback(loader.close)
-        scorers = [
-            Scorer(
-                task.select(rows), start.views, engine=config.engine, repeats=repeats, precision=precision, world=world
-            )
-            for rows, repeats in ((task.valid_rows, True), (task.test_rows, config.average > 1))
-        ]
-        for scorer in scorers:
-            stack.callback(scorer.close)
-        valid, test = scorers
-        step, seconds = snapshots.restore(engine=engine, model=model, loader=loader, kept=kept)
+        step, seconds = snapshots.restore(engine=engine, model=model, feed=work.feed, kept=kept)
         due = validation_steps(config, steps) if len(task.valid_rows) else {steps}
         stop = Stop(world) if threading.current_thread() is threading.main_thread() else None  # else no signal comes
         if stop is not None and world.size == 1:
@@ -113,36 +116,40 @@ def finetune(
             tqdm(total=steps, initial=step, desc=title or "fine-tuning", unit="step", disable=not world.leads)
         )
 
+        stack.enter_context(torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []))
+
         # ---- train; nothing in here waits for the device, except at validations
         totals = torch.zeros(2, device=world.device)  # loss and labels since the last validation
-        images_done, is_stopping, is_done = 0, False, step >= steps or _has_enough(kept, config)
-        train_mode(model, norm)
-        for batch in () if is_done else _endless(loader):
-            rate = learning_rate(schedule, lr=config.lr, epoch=(step + 0.5) / steps, num_epochs=1)
+        num_done, is_stopping, is_done = 0, False, step >= steps or _has_enough(kept, config)
+        work.to_train_mode(model)
+        for examples in () if is_done else _endless(work.feed):
+            rate = _rate(config, progress=(step + 0.5) / steps)
             for group, factor in zip(engine.optimizer.param_groups, factors, strict=True):
                 group["lr"] = rate * factor
-            targets = labels[train.positions(batch.rows)].to(world.device, non_blocking=True)  # (B, L)
-            logits = engine(batch.views[0].contiguous(memory_format=torch.channels_last))
+            targets = labels[examples.positions].to(world.device, non_blocking=True)  # (B, L)
+            # Of dropout: addressed by the step, so that an interrupted training goes on without a saved state.
+            torch.manual_seed(((config.seed << 40) + step * world.size + world.rank) % 2**63)
+            logits = engine(*examples.inputs)
             loss, count = masked_loss(logits, targets, weights)
             totals += torch.stack([loss.detach(), count])
             engine.backward(loss / world.mean(count.clone()).clamp(min=1))
             engine.step()
-            step, images_done = step + 1, images_done + batch_size * world.size
+            step, num_done = step + 1, num_done + work.batch_size * world.size
             progress.update()
             if step in due:
-                train_loss = _mean_loss(totals, world, step=step)
+                train_loss = _mean_loss(totals, world, step=step, field=work.field)
                 average_statistics(model, world)
                 if len(task.valid_rows):
-                    validation = validate(step, task.valid_labels, valid_scores := valid(model, num_labels))
+                    validation = validate(step, task.valid_labels, valid_scores := work.valid(model, num_labels))
                     if kept.note(validation, model):
-                        kept.add_scores(step, valid_scores, test(model, num_labels))
+                        kept.add_scores(step, valid_scores, work.test(model, num_labels))
                     progress.set_postfix(auroc=f"{validation.mean:.3f}", loss=f"{train_loss:.3f}")
-                    train_mode(model, norm)
+                    work.to_train_mode(model)
             is_done = step >= steps or _has_enough(kept, config)
             is_stopping = stop is not None and stop.agreed()
             if is_stopping or (step % config.checkpoint_every == 0 and not is_done):
                 done = seconds + time.perf_counter() - begin
-                snapshots.save(step, engine=engine, model=model, loader=loader, kept=kept, seconds=done)
+                snapshots.save(step, engine=engine, model=model, feed=work.feed, kept=kept, seconds=done)
             if is_done or is_stopping:
                 break
         if stop is not None and world.size > 1:
@@ -157,40 +164,46 @@ def finetune(
         if config.average > 1 and kept.history:
             valid_scores, test_scores = kept.averaged()
         else:
-            valid_scores, test_scores = valid(model, num_labels), test(model, num_labels)
-    if world.leads and config.keep_model:
-        save_finetuned(folder, model, start, labels=task.labels)
+            valid_scores, test_scores = work.valid(model, num_labels), work.test(model, num_labels)
     snapshots.clear()
     details = {
         "steps": step,
         "planned_steps": steps,
-        "epochs": step * batch_size * world.size / len(train),
+        "epochs": step * work.batch_size * world.size / num_train,
         "best_step": kept.best.step if kept.best else step,
         "validations": [
             {"step": each.step, "auroc": each.mean if each.mean == each.mean else None, "loss": each.loss}
             for each in kept.history
         ],
-        "precision": precision,
-        "norm": norm,
-        "batch_size": batch_size * world.size,
+        "precision": work.precision,
+        "batch_size": work.batch_size * world.size,
         "device": world.device.type,
         "settings": to_mapping(config),
-        "images_per_second": images_done / train_seconds,
+        "images_per_second": num_done / train_seconds,
         "seconds": seconds + time.perf_counter() - begin,
     }
     return Finetuned(valid_scores=valid_scores, test_scores=test_scores, details=details)
 
 
-def _endless(loader: Loader) -> Iterator[Batch]:
+def _endless(feed: Feed) -> Iterator[Examples]:
     while True:
-        yield from loader
+        yield from feed
 
 
-def _has_enough(kept: Kept, config: FinetuneConfig) -> bool:
+def _rate(config: LoopConfig, *, progress: float) -> float:
+    """The learning rate at a share of the steps, 0 <= progress < 1."""
+    if config.schedule == "linear" and progress >= config.warmup:
+        return config.lr * (1 - progress) / (1 - config.warmup)
+    name = "constant" if config.schedule == "linear" else config.schedule
+    schedule = ScheduleConfig(name=name, warmup_epochs=config.warmup)  # an epoch being the whole run
+    return learning_rate(schedule, lr=config.lr, epoch=progress, num_epochs=1)
+
+
+def _has_enough(kept: Kept, config: LoopConfig) -> bool:
     return bool(config.patience) and kept.num_since_best >= config.patience
 
 
-def _mean_loss(totals: Tensor, world: World, *, step: int) -> float:
+def _mean_loss(totals: Tensor, world: World, *, step: int, field: str) -> float:
     """The mean loss since the last call, over all ranks; waits for the device.
 
     Raises:
@@ -199,5 +212,5 @@ def _mean_loss(totals: Tensor, world: World, *, step: int) -> float:
     total, count = world.total(totals.clone()).tolist()
     totals.zero_()
     if not math.isfinite(total):
-        raise InputError(f"finetune.lr: the loss is not finite by step {step}; {DIVERGED}")
+        raise InputError(f"{field}.lr: the loss is not finite by step {step}; {DIVERGED.format(field=field)}")
     return float(total / max(count, 1.0))

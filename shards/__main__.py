@@ -204,13 +204,15 @@ def merge(datasets: Datasets, output: Path) -> None:
 
 
 def phantom(config: Annotated[PhantomConfig, tyro.conf.OmitArgPrefixes]) -> None:
-    """Write phantom CheXpert and Shenzhen releases: procedural radiographs in the real releases' layout."""
+    """Write phantom CheXpert, MIMIC-CXR and Shenzhen releases: procedural radiographs in the real ones' layout."""
     totals = write_phantom(config)
     if totals["chexpert"]:
         train, valid = totals["chexpert_train_images"], totals["chexpert_valid_images"]
         print(
             f"{totals['chexpert']}: {train:,} train and {valid:,} valid images, {totals['chexpert_studies']:,} studies"
         )
+    if totals["mimic"]:
+        print(f"{totals['mimic']}: {totals['mimic_images']:,} images, {totals['mimic_studies']:,} studies")
     if totals["shenzhen"]:
         print(f"{totals['shenzhen']}: {totals['shenzhen_images']:,} images")
 

@@ -31,7 +31,7 @@ class LabelCounts:
 @dataclass(frozen=True, kw_only=True)
 class SplitStats:
     """One split. ``columns``: the number of images by value of each of :data:`COLUMNS`. ``age``: 5 %, median and 95 %
-    quantile in years, None where no age is known."""
+    quantile in years, None where no age is known. ``num_indications``: images whose indication is known."""
 
     name: str
     num_images: int
@@ -39,6 +39,7 @@ class SplitStats:
     num_studies: int
     labels: dict[str, LabelCounts]
     columns: dict[str, dict[str, int]]
+    num_indications: int
     age: tuple[float, float, float] | None
 
 
@@ -116,8 +117,14 @@ def _split_stats(name: str, index: ShardIndex, label_names: tuple[str, ...]) -> 
         num_studies=len(studies),
         labels={label: _label_counts(index.column(label)) for label in label_names},
         columns={column: _value_counts(table[column]) for column in COLUMNS},
+        num_indications=_num_known(table, "indication"),
         age=quantiles,  # type: ignore[arg-type]
     )
+
+
+def _num_known(table: pa.Table, column: str) -> int:
+    """Rows that have a text; a dataset without any lacks the column."""
+    return len(table) - table[column].null_count if column in table.column_names else 0
 
 
 def _label_counts(values: npt.NDArray[np.float64]) -> LabelCounts:

@@ -20,6 +20,7 @@ def stats_text(stats: DatasetStats) -> str:
         ),
         _labels(stats.splits),
         *(_columns(stats.splits, column) for column in stats.splits[0].columns),
+        _indications(stats.splits),
         _table(
             ["pixels", "width min / median / max", "height min / median / max", "sizes", "commonest"],
             [_sizes("stored", stats.stored), _sizes("source", stats.source)],
@@ -49,6 +50,15 @@ def _columns(splits: Sequence[SplitStats], column: str) -> str:
         return ""
     return _table(
         [column, *values], [[one.name, *(f"{one.columns[column].get(v, 0):,}" for v in values)] for one in splits]
+    )
+
+
+def _indications(splits: Sequence[SplitStats]) -> str:
+    if not any(one.num_indications for one in splits):
+        return ""
+    return _table(
+        ["indication", "known", "(blank)"],
+        [[one.name, f"{one.num_indications:,}", f"{one.num_images - one.num_indications:,}"] for one in splits],
     )
 
 

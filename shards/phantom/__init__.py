@@ -1,4 +1,4 @@
-"""Phantom chest X-rays, written exactly as CheXpert-small and the Shenzhen set are released.
+"""Phantom chest X-rays, written exactly as CheXpert-small, MIMIC-CXR-JPG and the Shenzhen set are released.
 
     python -m shards phantom --output DIR
 
@@ -16,27 +16,32 @@ import joblib
 from tqdm import tqdm
 
 from shards.errors import InputError
-from shards.phantom import chexpert_release, shenzhen_release
+from shards.phantom import chexpert_release, mimic_release, shenzhen_release
 
 __all__ = ["PhantomConfig", "write_phantom"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomConfig:
-    """Draws phantom CheXpert and Shenzhen folders."""
+    """Draws phantom CheXpert, MIMIC-CXR and Shenzhen folders."""
 
     output: Path
-    """Folder to write CheXpert-v1.0-small/ and Shenzhen/ into; made if absent."""
+    """Folder to write CheXpert-v1.0-small/, MIMIC-CXR-JPG/ and Shenzhen/ into; made if absent."""
     seed: int = 0
     """The same seed gives the same bytes, whatever the number of workers."""
     chexpert_patients: int = 1000
     """Training patients of the CheXpert-like folder; each has 2.9 studies and 3.5 images on average, as released."""
     chexpert_valid_patients: int = 200
     """Validation patients, one study each; 0 writes an empty valid.csv."""
+    mimic_patients: int = 0
+    """Patients of the MIMIC-CXR-like folder, with reports whose indications tell part of the labels; each has 3.5
+    studies and 5 images on average. 0 leaves the folder out."""
     shenzhen_images: int = 662
     """Images of the Shenzhen-like folder, 51 % of them with tuberculosis; 0 leaves the folder out."""
     size: int = 320
     """Shorter side of the CheXpert-like images in pixels; most are then 390 x 320."""
+    mimic_size: int = 320
+    """Shorter side of the MIMIC-like images in pixels; real ones have some 2500."""
     shenzhen_size: int = 512
     """Shorter side of the Shenzhen-like images in pixels, give or take a few per cent; real ones have up to 3000."""
     workers: int = -1
@@ -46,8 +51,9 @@ class PhantomConfig:
 def write_phantom(config: PhantomConfig) -> dict[str, Any]:
     """Writes the phantom releases and returns what was written.
 
-    Returns counts: ``chexpert_train_images``, ``chexpert_valid_images``, ``chexpert_studies``, ``shenzhen_images``,
-    and the two folders as ``chexpert`` and ``shenzhen`` (``None`` where nothing was asked for).
+    Returns counts: ``chexpert_train_images``, ``chexpert_valid_images``, ``chexpert_studies``, ``mimic_images``,
+    ``mimic_studies``, ``shenzhen_images``, and the folders as ``chexpert``, ``mimic`` and ``shenzhen`` (``None`` where
+    nothing was asked for).
 
     Raises:
         InputError: A setting is out of range, or the output folder already holds a phantom or a release.
@@ -58,6 +64,9 @@ def write_phantom(config: PhantomConfig) -> dict[str, Any]:
         "chexpert_train_images": 0,
         "chexpert_valid_images": 0,
         "chexpert_studies": 0,
+        "mimic": None,
+        "mimic_images": 0,
+        "mimic_studies": 0,
         "shenzhen": None,
         "shenzhen_images": 0,
     }
@@ -76,6 +85,15 @@ def write_phantom(config: PhantomConfig) -> dict[str, Any]:
             totals[f"chexpert_{split}_images"] = len(rows)
             totals["chexpert_studies"] += len({row["Path"].rsplit("/", 1)[0] for row in rows})
         totals["chexpert"] = _finish(root, chexpert_release.RELEASE)
+    if config.mimic_patients:
+        root = _begin(config.output, mimic_release.RELEASE)
+        tasks = [
+            joblib.delayed(mimic_release.write_patient)(patient, root=root, seed=config.seed, size=config.mimic_size)
+            for patient in mimic_release.patients(config.mimic_patients)
+        ]
+        counts = mimic_release.write_lists(root, _run(tasks, workers=config.workers, title="MIMIC-CXR", unit="patient"))
+        totals["mimic_images"], totals["mimic_studies"] = counts["split"], counts["chexpert"]
+        totals["mimic"] = _finish(root, mimic_release.RELEASE)
     if config.shenzhen_images:
         root = _begin(config.output, shenzhen_release.RELEASE)
         (root / "CXR_png").mkdir()
@@ -108,20 +126,21 @@ def _run(tasks: list[Callable[..., Any]], *, workers: int, title: str, unit: str
 
 
 def _check(config: PhantomConfig) -> None:
-    for name in ("seed", "chexpert_patients", "chexpert_valid_patients", "shenzhen_images"):
+    for name in ("seed", "chexpert_patients", "chexpert_valid_patients", "mimic_patients", "shenzhen_images"):
         value = getattr(config, name)
         if value < 0:
             raise InputError(f"{name} {value}: must not be negative; give 0 or more")
-    for name in ("size", "shenzhen_size"):
+    for name in ("size", "mimic_size", "shenzhen_size"):
         value = getattr(config, name)
         if not 32 <= value <= 4096:
             raise InputError(f"{name} {value}: images are drawn from 32 to 4096 pixels; choose a size in that range")
     if config.workers == 0:
         raise InputError("workers 0: give the number of processes, or -1 for one a core")
-    if not (config.chexpert_patients or config.chexpert_valid_patients or config.shenzhen_images):
-        raise InputError("chexpert_patients, chexpert_valid_patients and shenzhen_images are all 0: nothing to write")
+    asked = ("chexpert_patients", "chexpert_valid_patients", "mimic_patients", "shenzhen_images")
+    if not any(getattr(config, name) for name in asked):
+        raise InputError(f"{', '.join(asked[:-1])} and {asked[-1]} are all 0: nothing to write")
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"output {config.output}: is a file; choose a folder")
-    for release in (chexpert_release.RELEASE, shenzhen_release.RELEASE):
+    for release in (chexpert_release.RELEASE, mimic_release.RELEASE, shenzhen_release.RELEASE):
         if (config.output / release).exists():
             raise InputError(f"output {config.output}: {release} is already there; remove it or choose another folder")

@@ -31,6 +31,7 @@ _COUNTS = {
     "Fracture": (9_040, 2_512, 642, 0),
     "Support Devices": (116_001, 6_137, 1_079, 107),
 }
+FINDINGS = tuple(_COUNTS)
 # How strongly each finding follows heart failure, infection, general illness, trauma or surgery.
 _LOADINGS = {
     "Enlarged Cardiomediastinum": (0.45, 0.0, 0.2, 0.1),

@@ -10,11 +10,12 @@ from collections import Counter
 
 from shards.errors import InputError
 from shards.files import SourceFiles, open_files
+from shards.indication import decode_report, find_indication
 from shards.record import Record, Rejected, make_key
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_view
-from shards.sources.release import Release, around, read_text
+from shards.sources.release import Release, around
 
 LABELS = (
     "Atelectasis",
@@ -37,18 +38,6 @@ _SPLITS = {"train": "train", "validate": "valid", "test": "test"}
 _VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _NUMBER = re.compile(r"\d+")
 _DICOM_ID = re.compile(r"[\w-]+")
-_HEADING = re.compile(r"^[ \t]*([A-Z][A-Z /,()&_-]*[A-Z)])[ \t]*:", re.MULTILINE)
-# In order of preference; a report has one of them, rarely two.
-_INDICATIONS = (
-    "INDICATION",
-    "CLINICAL INDICATION",
-    "REASON FOR EXAM",
-    "REASON FOR EXAMINATION",
-    "REASON FOR THE EXAM",
-    "CLINICAL INFORMATION",
-    "CLINICAL HISTORY",
-    "HISTORY",
-)
 
 
 def read(files: SourceFiles, options: SourceOptions) -> Release:
@@ -168,17 +157,13 @@ class _Reports:
     def indication(self, subject: str, study: str) -> str | None:
         if study != self._study:  # the list has the images of a study one after the other
             name = f"{self._prefix}files/p{subject[:2]}/p{subject}/s{study}.txt"
-            self._study, self._text = study, find_indication(read_text(self._files, name))
+            self._study, self._text = study, self._read(name)
             self.num_asked += 1
             self.num_found += self._text is not None
         return self._text
 
-
-def find_indication(report: str) -> str | None:
-    """The text under a report's heading INDICATION, or under the headings that other reports have in its place."""
-    headings = list(_HEADING.finditer(report))
-    ends = [heading.start() for heading in headings[1:]] + [len(report)]
-    sections: dict[str, str] = {}
-    for heading, end in zip(headings, ends, strict=False):
-        sections.setdefault(heading[1], " ".join(report[heading.end() : end].split()))
-    return next((sections[name] for name in _INDICATIONS if sections.get(name)), None)
+    def _read(self, name: str) -> str | None:
+        try:
+            return find_indication(decode_report(self._files.read(name)))
+        except OSError:  # a study without a report is like one whose report asks nothing
+            return None

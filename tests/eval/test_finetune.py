@@ -18,7 +18,7 @@ from eval.finetune_config import FinetuneConfig
 from eval.finetune_engine import PlainEngine
 from eval.finetune_model import FinetuneModel, load_finetuned
 from eval.finetune_scores import Scorer
-from eval.finetune_task import Finetuned, FinetuneTask, fingerprint, read_task, write_task
+from eval.finetune_task import Finetuned, FinetuneTask, Work, fingerprint, read_work, write_work
 from eval.stats import auroc
 from pipeline.views import ViewSpec
 from shards.errors import InputError
@@ -249,17 +249,17 @@ def test_plain_steps_are_those_of_a_plain_loop(start: LoadedEncoder) -> None:
 
 
 def test_a_task_comes_back_from_its_folder(resnet: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
-    write_task(tmp_path, task, resnet, SHORT)
-    read, encoder, config = read_task(tmp_path)
-    assert config == SHORT
-    assert fingerprint(read, encoder, config) == fingerprint(task, resnet, SHORT)
+    write_work(tmp_path, Work(task=task, start=resnet, config=SHORT))
+    read = read_work(tmp_path)
+    assert read.config == SHORT
+    assert fingerprint(read.task, read.start, read.config) == fingerprint(task, resnet, SHORT)
     changed = task.train_labels.copy()
     changed[0] = 1 - changed[0]
     assert fingerprint(dataclasses.replace(task, train_labels=changed), resnet, SHORT) != fingerprint(
         task, resnet, SHORT
     )
     with pytest.raises(InputError, match="no fine-tuning to be done"):
-        read_task(tmp_path / "nowhere")
+        read_work(tmp_path / "nowhere")
 
 
 @pytest.mark.slow

@@ -19,6 +19,9 @@ def change(folder, **columns):
     table = pq.read_table(folder / "index.parquet")
     for name, values in columns.items():
         place = table.schema.get_field_index(name)
+        if place < 0:
+            table = table.append_column(name, pa.array(values))
+            continue
         table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
     pq.write_table(table, folder / "index.parquet")
     return ShardIndex.open(folder)
@@ -62,6 +65,20 @@ def test_views_ages_and_uncertain_labels(tiny_dataset, tmp_path):
     assert one.labels["blob"] == LabelCounts(present=6, absent=6, uncertain=6, blank=6)
     assert one.age is not None
     assert one.age[1] == 12.0
+
+
+def test_images_with_an_indication(tiny_dataset, tmp_path):
+    folder = shutil.copytree(tiny_dataset, tmp_path / "data")
+    stats = dataset_stats(change(folder, indication=["cough" if i < 70 else None for i in range(96)]))
+    splits = dataset_stats(ShardIndex.open(tiny_dataset)).splits
+    assert [one.num_indications for one in splits] == [0, 0]
+    assert "indication" not in stats_text(dataset_stats(ShardIndex.open(tiny_dataset)))
+    assert sum(one.num_indications for one in stats.splits) == 70
+    page = [line.split() for line in stats_text(stats).splitlines()]
+    start = page.index(["indication", "known", "(blank)"])
+    assert [int(cell) for line in page[start + 1 : start + 3] for cell in line[1:]] == [
+        count for one in stats.splits for count in (one.num_indications, one.num_images - one.num_indications)
+    ]
 
 
 def test_identical_images_and_contradicting_labels(copied):

@@ -6,7 +6,7 @@ import pytest
 from shards.errors import InputError
 from shards.files import open_files
 from shards.sources import read_release
-from shards.sources.mimic import LABELS, find_indication
+from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
 
 SPLIT = [
@@ -140,17 +140,8 @@ def test_an_unknown_label_value_rejects_the_study(release):
     assert "Atelectasis is 'maybe'; expected 1.0, 0.0, -1.0 or nothing" in found.rejected[0].message
 
 
-@pytest.mark.parametrize(
-    ("report", "indication"),
-    [
-        (" INDICATION: Cough.\n\n COMPARISON: None.", "Cough."),
-        ("HISTORY:  Fever.\nFINDINGS: Clear.", "Fever."),
-        ("REASON FOR EXAM: ___ year old man with CHF\nINDICATION: CHF\n", "CHF"),
-        (" CLINICAL HISTORY:\n Fall: from height.\n FINDINGS: x", "Fall: from height."),
-        ("FINDINGS: Clear.", None),
-        ("INDICATION:\nFINDINGS: Clear.", None),
-        ("", None),
-    ],
-)
-def test_headings_of_reports(report, indication):
-    assert find_indication(report) == indication
+def test_a_report_in_another_encoding_is_read(release, reports):
+    (report,) = reports.rglob("*.txt")
+    report.write_bytes("INDICATION: Sjögren, fever of 38.5°\r\nFINDINGS: x".encode("latin-1"))
+    found = read_release("mimic", open_files(release), SourceOptions(reports=reports))
+    assert found.records[0].indication == "Sjögren, fever of 38.5°"

@@ -1,0 +1,125 @@
+"""Words to numbers: the tokenizer of a text model, or a vocabulary made from the training texts.
+
+De-identified places, runs of underscores in MIMIC-CXR's reports, are one sign: of a vocabulary of our own ``___``, and
+in a pretrained one its mask, which is what it knows of words that are not told.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from eval.multimodal_config import SMALL
+from eval.word_pieces import word_pieces
+from shards.errors import InputError
+
+_BLANK = "___"
+_BLANKS = re.compile(r"_{2,}")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", _BLANK)
+
+
+class _Encode(Protocol):
+    def __call__(self, texts: list[str]) -> list[list[int]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTokenizer:
+    """``encode`` gives the numbers of texts without the first and last signs, ``first`` and ``last``; ``unknown`` is
+    the number of what is in no vocabulary, -1 where there is no such thing; ``size`` how many numbers there are;
+    ``key`` tells tokenizers apart; ``backend`` is the library's own, which can be saved."""
+
+    encode: _Encode
+    blank: str
+    first: int
+    last: int
+    padding: int
+    unknown: int
+    size: int
+    key: str
+    backend: Any
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.encode([_BLANKS.sub(f" {self.blank} ", text) for text in texts])
+
+
+def build_tokenizer(text_model: str, texts: Iterable[str], *, vocabulary: int) -> TextTokenizer:
+    """The tokenizer of a checkpoint; for ``small`` one with a vocabulary of ``texts``, case folded.
+
+    Raises:
+        InputError: a checkpoint that is not there, or has no tokenizer.
+    """
+    return _own(texts, vocabulary) if text_model == SMALL else _pretrained(text_model)
+
+
+def _own(texts: Iterable[str], vocabulary: int) -> TextTokenizer:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        plain = normalizer.normalize_str(_BLANKS.sub(" ", text))
+        words.update(word for word, _ in splitter.pre_tokenize_str(plain))
+    pieces = [*_SPECIAL, *word_pieces(words, size=vocabulary - len(_SPECIAL))]
+    numbers = {piece: number for number, piece in enumerate(pieces)}
+    backend = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
+    backend.add_special_tokens(list(_SPECIAL))
+    return TextTokenizer(
+        encode=lambda texts: [each.ids for each in backend.encode_batch_fast(texts, add_special_tokens=False)],
+        blank=_BLANK,
+        padding=0,
+        unknown=1,
+        first=2,
+        last=3,
+        size=len(pieces),
+        key=_key("\n".join(pieces)),
+        backend=backend,
+    )
+
+
+def _pretrained(name: str) -> TextTokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        backend = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise not_there(name, error) from None
+    first = backend.bos_token_id if backend.cls_token_id is None else backend.cls_token_id
+    last = backend.eos_token_id if backend.sep_token_id is None else backend.sep_token_id
+    if first is None or last is None or backend.pad_token_id is None:
+        raise InputError(f"multimodal.text_model {name}: its tokenizer has no first, last or padding sign; {REMEDY}")
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        found: list[list[int]] = backend(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        return found
+
+    return TextTokenizer(
+        encode=encode,
+        blank=backend.mask_token or _BLANK,
+        first=first,
+        last=last,
+        padding=backend.pad_token_id,
+        unknown=-1 if backend.unk_token_id is None else backend.unk_token_id,
+        size=len(backend),
+        key=_key(repr(sorted(backend.get_vocab().items())) + str(backend.init_kwargs.get("do_lower_case"))),
+        backend=backend,
+    )
+
+
+REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"
+
+
+def not_there(name: str, error: Exception) -> InputError:
+    """The error of a checkpoint that cannot be loaded, in one line."""
+    if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        return InputError(f"multimodal.text_model {name}: no such folder; {REMEDY}")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InputError(f"multimodal.text_model {name}: cannot be loaded ({reason}); {REMEDY}")
+
+
+def _key(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
