@@ -7,6 +7,7 @@ python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
 python -m benchmarks peers
 python -m benchmarks scaling --ranks 1 2 4
+python -m benchmarks evaluation
 python -m benchmarks all --quick
 python -m benchmarks report
 python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
@@ -28,8 +29,9 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader, packing, peers, scaling, step
+from benchmarks import evaluation, hotpath, loader, packing, peers, scaling, step
 from benchmarks.compare import compare
+from benchmarks.evaluation import EvaluationConfig
 from benchmarks.guard import guard
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.hotpath_share import measure_share
@@ -71,6 +73,7 @@ def main() -> int | None:
         "index": run_index,
         "peers": run_peers,
         "scaling": run_scaling,
+        "evaluation": run_evaluation,
         "all": run_all,
         "compare": run_compare,
         "report": run_report,
@@ -171,6 +174,12 @@ def run_scaling(config: Annotated[ScalingConfig, tyro.conf.OmitArgPrefixes], out
     _report("scaling", config.device, scaling.run(config), output, quick=config.quick)
 
 
+def run_evaluation(config: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """Linear probes at label fractions and the bootstrap of patients, at CheXpert's size."""
+    comparisons, remarks = evaluation.run(config)
+    _report("evaluation", "cpu", comparisons, output, remarks=remarks, quick=config.quick)
+
+
 def run_all(config: Annotated[AllConfig, tyro.conf.OmitArgPrefixes]) -> int:
     """All of them, each in a fresh process; exit code 1 where one failed."""
     _check_device(config.device)
@@ -192,6 +201,7 @@ def _all_commands(config: AllConfig) -> list[list[str]]:
         ["index", *quick],
         ["peers", *device, *data, *quick],
         ["scaling", *device, *quick],
+        ["evaluation", *quick],
     ]
 
 
