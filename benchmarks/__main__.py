@@ -7,6 +7,7 @@ python -m benchmarks packing --nih NIH_FOLDER
 python -m benchmarks index
 python -m benchmarks peers
 python -m benchmarks scaling --ranks 1 2 4
+python -m benchmarks evaluation
 python -m benchmarks multimodal
 python -m benchmarks all --quick
 python -m benchmarks report
@@ -29,8 +30,9 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import hotpath, loader, multimodal, packing, peers, scaling, step
+from benchmarks import evaluation, hotpath, loader, multimodal, packing, peers, scaling, step
 from benchmarks.compare import compare
+from benchmarks.evaluation import EvaluationConfig
 from benchmarks.guard import guard
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.hotpath_share import measure_share
@@ -73,6 +75,7 @@ def main() -> int | None:
         "index": run_index,
         "peers": run_peers,
         "scaling": run_scaling,
+        "evaluation": run_evaluation,
         "multimodal": run_multimodal,
         "all": run_all,
         "compare": run_compare,
@@ -174,6 +177,12 @@ def run_scaling(config: Annotated[ScalingConfig, tyro.conf.OmitArgPrefixes], out
     _report("scaling", config.device, scaling.run(config), output, quick=config.quick)
 
 
+def run_evaluation(config: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None) -> None:
+    """Linear probes at label fractions and the bootstrap of patients, at CheXpert's size."""
+    comparisons, remarks = evaluation.run(config)
+    _report("evaluation", "cpu", comparisons, output, remarks=remarks, quick=config.quick)
+
+
 def run_multimodal(
     config: Annotated[MultimodalBenchConfig, tyro.conf.OmitArgPrefixes], output: Path | None = None
 ) -> None:
@@ -203,6 +212,7 @@ def _all_commands(config: AllConfig) -> list[list[str]]:
         ["index", *quick],
         ["peers", *device, *data, *quick],
         ["scaling", *device, *quick],
+        ["evaluation", *quick],
         ["multimodal", *device, *quick],
     ]
 

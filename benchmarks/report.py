@@ -16,7 +16,7 @@ from benchmarks.report_words import Group, describe, find_step, group_comparison
 from benchmarks.result import Comparison, Result, read_result
 from shards.errors import InputError
 
-_ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling")
+_ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal")
 _ABOUT = {
     "hotpath": "The hot path: momentum update, queue and loss",
     "step": "The pretraining step",
@@ -25,6 +25,8 @@ _ABOUT = {
     "index": "The index",
     "peers": "What others have",
     "scaling": "Ranks and nodes",
+    "evaluation": "Probes and statistics",
+    "multimodal": "The multimodal classifier",
 }
 _AGAIN = "again"
 _GRID = 3  # comparisons from which they share a plot

@@ -21,7 +21,7 @@ def _run(monkeypatch, *words):
 def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch, quick):
     """Each command line is parsed by the command that it is for, which here only takes note of its settings."""
     taken = []
-    for name in ("hotpath", "step", "loader", "packing", "peers", "scaling", "multimodal"):
+    for name in ("hotpath", "step", "loader", "packing", "peers", "scaling", "evaluation", "multimodal"):
         module = getattr(command, name)
         monkeypatch.setattr(module, "run", lambda config, name=name: taken.append((name, config)) or ([], []))
     monkeypatch.setattr(command, "_report", lambda name, *_, **options: taken.append((name, options.get("quick"))))
@@ -31,7 +31,7 @@ def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch
     for words in commands:
         assert _run(monkeypatch, *words) == 0
     names = {name for name, _ in taken}
-    assert names == {"hotpath", "step", "loader", "packing", "index", "peers", "scaling", "multimodal"}
+    assert names == {"hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal"}
     assert all(one is quick for _, one in taken if isinstance(one, bool))
     assert {name for name, config in taken if getattr(config, "data", None) == tmp_path} == {"step", "loader", "peers"}
 
@@ -51,7 +51,7 @@ def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
     monkeypatch.setattr(command.subprocess, "run", run)
     assert command.run_all(AllConfig(quick=True)) == 1
     assert started[:2] == ["hotpath", "step"]
-    assert len(started) == 8
+    assert len(started) == 9
     assert "failed: step;" in capfd.readouterr().err
 
 
