@@ -49,7 +49,7 @@ def answer(comparison: Comparison) -> Answer:
         f"{name}, {readout_words(one)}: {_in_fractions(_rows(comparison, one, name), comparison.level)}."
         for one in comparison.readouts
         for name in comparison.starts
-        if name != comparison.baseline and (one, name) != (readout, start) and _rows(comparison, one, name)
+        if (one, name) != (readout, start) and any(row.difference for row in _rows(comparison, one, name))
     ]
     return Answer(kind=kind, start=start, sentence=_sentence(comparison, kind, rows, row), others=others, row=row)
 

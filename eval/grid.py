@@ -35,7 +35,7 @@ from shards.aside import written_aside
 from train.exposure import num_seen
 from train.plain import to_mapping
 
-_NO_START = StartResult(encoder="no encoder", sources=["no image"], hashes=[""], num_features=0)
+_NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
 
 
 def run_grid(config: GridConfig) -> Comparison:

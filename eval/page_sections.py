@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -63,8 +63,8 @@ def _slug(name: str) -> str:
 def curves_section(page: FigureFolder, comparison: Comparison) -> str:
     """AUROC against the share of labels, a figure for each readout."""
     text = (
-        f"The line is the mean over the draws of labels, the band the {100 * comparison.level:g} % interval over the "
-        "test patients. Bands that overlap say little: differences are measured in pairs, below."
+        f"The line is the mean over draws of labels and encoders, the band the {100 * comparison.level:g} % interval "
+        "over the test patients. Bands that overlap say little: differences are measured in pairs, below."
     )
     made = partial(_by_readout, page, comparison, "auroc", fraction_figure)
     return f'<p class="about">{text}</p>{_by_label(comparison, made)}'
@@ -78,18 +78,27 @@ def differences_section(page: FigureFolder, comparison: Comparison) -> str:
         f"AUROC minus that of {comparison.baseline}, on the same resamples of the test set. Filled: sure after Holm's "
         "correction for all differences of the comparison; hollow: not sure."
     )
-    made = partial(_by_readout, page, comparison, "difference", difference_figure)
+    readouts = [one for one in comparison.readouts if any(row.difference for row in comparison.select(readout=one))]
+    made = partial(_by_readout, page, comparison, "difference", difference_figure, readouts=readouts)
     return f'<p class="about">{escape(text)}</p>{_by_label(comparison, made)}'
 
 
-def _by_readout(page: FigureFolder, comparison: Comparison, name: str, draw: _Draw, label: str) -> str:
+def _by_readout(
+    page: FigureFolder,
+    comparison: Comparison,
+    name: str,
+    draw: _Draw,
+    label: str,
+    *,
+    readouts: Sequence[str] | None = None,
+) -> str:
     return "".join(
         page.figure(
             f"{name}-{readout}-{label}",
             draw(comparison, readout, label),
             description=f"{name} of {label} by share of labels, {readout_words(readout)}; the numbers are in the table",
         )
-        for readout in comparison.readouts
+        for readout in (comparison.readouts if readouts is None else readouts)
     )
 
 
@@ -225,6 +234,7 @@ def method_section(comparison: Comparison) -> str:
         f"<dt>{escape(name)}</dt><dd>{escape(start.encoder)} from {escape(', '.join(start.sources))}, "
         f"{start.num_features} features, {len(start.hashes)} encoder{'s' if len(start.hashes) > 1 else ''}</dd>"
         for name, start in comparison.starts.items()
+        if start.sources
     )
     facts: dict[str, Mapping[str, Any]] = {
         "Protocol": comparison.protocol,

@@ -38,9 +38,9 @@ def verdict(difference: float, p_holm: float, level: float) -> Verdict:
 class StartResult:
     """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
 
-    ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``. ``hashes`` has one entry an
-    encoder, ``seeds`` too where the start is random. ``num_seen`` are the test images of datasets and splits that its
-    pretraining took images of.
+    ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``; none of ``NO_IMAGE``.
+    ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``num_seen`` are the test images of
+    datasets and splits that its pretraining took images of.
     """
 
     encoder: str
@@ -53,7 +53,7 @@ class StartResult:
     @property
     def is_run(self) -> bool:
         """Whether it is weights of the user's own, not a random or supervised start."""
-        return not {"random", "imagenet"} & set(self.sources)
+        return bool(self.sources) and not {"random", "imagenet"} & set(self.sources)
 
 
 @dataclass(frozen=True, kw_only=True)

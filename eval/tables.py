@@ -177,7 +177,7 @@ def metric_words(comparison: Comparison, metric: Metric) -> str:
 
 def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
     protocol = comparison.protocol
-    encoders = " and ".join(dict.fromkeys(start.encoder for start in comparison.starts.values()))
+    encoders = " and ".join(dict.fromkeys(start.encoder for start in comparison.starts.values() if start.sources))
     runs = [source for start in comparison.starts.values() if start.is_run for source in start.sources]
     where = f"; {encoders}" + (f" of {', '.join(dict.fromkeys(runs))}" if runs else "")
     views = "" if protocol["view"] == "all" else f", {protocol['view']} views"
