@@ -22,7 +22,7 @@ from eval.multimodal_config import Inputs, MultimodalConfig, check_multimodal
 from eval.multimodal_feed import Texts
 from eval.multimodal_file import save_multimodal
 from eval.text import TEXT_COLUMN, cached_tokens, texts_fingerprint, texts_of
-from eval.tokenizing import build_tokenizer
+from eval.tokenizing import build_tokenizer, model_fingerprint
 from shards.errors import InputError
 from train.export import LoadedEncoder
 from train.precision import Precision, resolve_precision
@@ -166,7 +166,8 @@ def _mark(work: Work) -> str:
     """The fingerprint of the work."""
     inputs = _inputs(work)
     texts = [texts_fingerprint(texts) for texts in _texts(work.task, inputs).values()]
-    return fingerprint(work.task, None if inputs == "text" else work.start, work.config, inputs, *texts)
+    model = model_fingerprint(cast(MultimodalConfig, work.config).text_model)
+    return fingerprint(work.task, None if inputs == "text" else work.start, work.config, inputs, model, *texts)
 
 
 def _precision(config: MultimodalConfig, text_model: Any, world: World) -> Precision:

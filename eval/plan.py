@@ -22,6 +22,7 @@ from eval.readouts.few_shot import few_shot_draw
 from eval.results import CELLS, FEW_SHOT, MULTIMODAL, NO_IMAGE
 from eval.starts import Start, StartEncoder, build_starts, is_run
 from eval.text import texts_of
+from eval.tokenizing import model_fingerprint
 from pipeline.views import PRESETS
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -237,6 +238,7 @@ def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
             return {name: value for name, value in settings.items() if name not in _FREE}
         case "multimodal" | "multimodal-image" | "multimodal-text":
             settings = to_mapping(multimodal_settings(config))
+            settings |= {"text_model": model_fingerprint(config.multimodal.text_model)}
             return {name: value for name, value in settings.items() if name not in _FREE}
     return {}
 

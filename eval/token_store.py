@@ -2,8 +2,8 @@
 
     FOLDER/tokens-ENCODER-VIEWS-GRID/    NAME.images.npy (n,) uint64, NAME.tokens.npy (n, N, F) float16
 
-Every call adds the images that were missing as more such pairs. Half precision is off by 0.02 % of a feature's spread;
-where it would overflow, single precision is kept.
+Every call adds the images that were missing as more such pairs. Half precision is off by less than 0.05 % of the
+spread (RMS); where it would overflow, single precision is kept.
 
 Legend: K images of the selection, N tokens, F features.
 """

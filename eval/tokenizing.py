@@ -18,6 +18,7 @@ from shards.errors import InputError
 
 _BLANK = "___"
 _BLANKS = re.compile(r"_{2,}")
+_MODEL_FILES = (".json", ".txt", ".safetensors", ".bin")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", _BLANK)
 
 
@@ -108,6 +109,20 @@ def _pretrained(name: str) -> TextTokenizer:
         key=_key(repr(sorted(backend.get_vocab().items())) + str(backend.init_kwargs.get("do_lower_case"))),
         backend=backend,
     )
+
+
+def model_fingerprint(text_model: str) -> str:
+    """16 hexadecimal digits of a local folder's files, so that another model of the same name is another one; the name
+    itself of any other."""
+    folder = Path(text_model)
+    if not folder.is_dir():
+        return text_model
+    digest = hashlib.sha256()
+    for path in sorted(each for each in folder.iterdir() if each.suffix in _MODEL_FILES):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"

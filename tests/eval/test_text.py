@@ -10,7 +10,7 @@ import pytest
 
 import eval.text
 from eval.text import cached_tokens, tokenize
-from eval.tokenizing import TextTokenizer, build_tokenizer
+from eval.tokenizing import TextTokenizer, build_tokenizer, model_fingerprint
 from eval.word_pieces import word_pieces
 from shards.errors import InputError
 
@@ -106,3 +106,15 @@ def test_a_model_that_is_not_there_is_one_clear_line(name: str, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"multimodal\.text_model .*; give a BERT-like model.* or small$"):
         build_tokenizer(name, [], vocabulary=200)
+
+
+def test_a_folder_is_told_by_its_files(tmp_path: Path) -> None:
+    assert model_fingerprint("small") == "small"
+    assert model_fingerprint("bert-base-uncased") == "bert-base-uncased"
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    first = model_fingerprint(str(tmp_path))
+    (tmp_path / "README.md").write_text("does not count")
+    assert model_fingerprint(str(tmp_path)) == first
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert model_fingerprint(str(tmp_path)) != first
