@@ -124,10 +124,22 @@ def check_finetune(config: FinetuneConfig) -> None:
     Raises:
         InputError: naming the field.
     """
+    check_training("finetune", config, {"layer_decay": (0 < config.layer_decay <= 1, "above 0 and at most 1")})
+
+
+def check_training(section: str, config: Any, own: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuses the first field that is out of range, of those that every training has, and of its own.
+
+    Args:
+        own: by field, whether it is right, and what is.
+
+    Raises:
+        InputError: naming the field.
+    """
     checks = {
+        **own,
         "lr": (config.lr > 0, "a number above 0"),
         "encoder_factor": (0 < config.encoder_factor <= 1, "above 0 and at most 1"),
-        "layer_decay": (0 < config.layer_decay <= 1, "above 0 and at most 1"),
         "weight_decay": (config.weight_decay >= 0, "0 or more"),
         "gradient_clipping": (config.gradient_clipping >= 0, "0 or more"),
         "warmup": (0 <= config.warmup < 1, "0 to below 1"),
@@ -144,18 +156,6 @@ def check_finetune(config: FinetuneConfig) -> None:
             f"1 or more, a multiple of the {config.num_processes} process(es)",
         ),
     }
-    refuse("finetune", config, checks)
-
-
-def refuse(section: str, config: object, checks: Mapping[str, tuple[bool, str]]) -> None:
-    """Raises for the first field that is not right.
-
-    Args:
-        checks: by field, whether it is right, and what is.
-
-    Raises:
-        InputError: naming the field.
-    """
     for name, (is_right, wanted) in checks.items():
         if not is_right:
             raise InputError(f"{section}.{name} {getattr(config, name)}: out of range; give {wanted}")

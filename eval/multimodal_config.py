@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.finetune_config import refuse
+from eval.finetune_config import check_training
 from pipeline.options import EngineName
 
 Inputs = Literal["both", "image", "text"]
@@ -98,7 +98,7 @@ def check_multimodal(config: MultimodalConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    checks = {
+    own = {
         "image_tokens": (
             config.image_tokens >= 1 and config.grid**2 == config.image_tokens,
             "a square number, as 1, 4, 9, 16 or 49",
@@ -113,23 +113,6 @@ def check_multimodal(config: MultimodalConfig) -> None:
         ),
         "vocabulary": (config.vocabulary >= 100, "100 or more"),
         "dropout": (0 <= config.dropout < 1, "0 to below 1"),
-        "lr": (config.lr > 0, "a number above 0"),
         "text_factor": (0 < config.text_factor <= 1, "above 0 and at most 1"),
-        "encoder_factor": (0 < config.encoder_factor <= 1, "above 0 and at most 1"),
-        "weight_decay": (config.weight_decay >= 0, "0 or more"),
-        "gradient_clipping": (config.gradient_clipping >= 0, "0 or more"),
-        "warmup": (0 <= config.warmup < 1, "0 to below 1"),
-        "epochs": (config.epochs is None or config.epochs > 0, "a number above 0"),
-        "min_steps": (config.min_steps >= 0, "0 or more"),
-        "max_steps": (config.max_steps is None or config.max_steps >= 1, "1 or more"),
-        "validations": (config.validations >= 1, "1 or more"),
-        "patience": (config.patience >= 0, "0 or more"),
-        "average": (config.average >= 1, "1 or more"),
-        "num_processes": (config.num_processes >= 1, "1 or more"),
-        "checkpoint_every": (config.checkpoint_every >= 1, "1 or more"),
-        "batch_size": (
-            config.batch_size >= 1 and config.batch_size % max(1, config.num_processes) == 0,
-            f"1 or more, a multiple of the {config.num_processes} process(es)",
-        ),
     }
-    refuse("multimodal", config, checks)
+    check_training("multimodal", config, own)
