@@ -6,8 +6,8 @@
 Steps as :mod:`eval.multimodal_train` takes them, batches, loss and optimiser included, on random tokens: texts all of
 one length, or of 4 words up to it, as indications are, of which a batch is cut to its longest. Variants take turns.
 
-Expect some 280 pairs for each second of one thread's processor time at the default width and 32 text tokens, 80 at
-width 256; bf16 gives 0.7 of that at width 128, where casting takes longer than it saves, and 1.4 times it at 256.
+Expect some 360 pairs a second on two cores at the default width and 32 text tokens, 150 at
+width 256; bf16 gives 0.8 of that at width 128, where casting takes longer than it saves, and 1.1 times it at 256.
 """
 
 from collections.abc import Callable, Iterator
