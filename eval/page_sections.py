@@ -199,7 +199,17 @@ def inputs_section(comparison: Comparison) -> str:
         "The same network with one input masked away, trained and tested so: AUROC of both inputs minus that of one, "
         "on the same resamples. Corrected by Holm over these differences."
     )
-    return f'<p class="about">{text}</p>{"".join(parts)}'
+    return f'<p class="about">{text} {escape(_texts_words(comparison))}</p>{"".join(parts)}'
+
+
+def _texts_words(comparison: Comparison) -> str:
+    """What became of the test images' texts; they and their vocabulary are those of the first draw's."""
+    row = next(comparison.select(readout="multimodal"))
+    counts = row.draws[0].details["cells"][0]["texts"]["test"]
+    return (
+        f"Of {counts['num_texts']:,} test texts {counts['num_empty']:,} are empty or missing, {counts['num_truncated']:,} "
+        f"were cut, {counts['num_foreign']:,} are mostly of unknown words."
+    )
 
 
 def map_section(page: FigureFolder, evidence: Evidence) -> str:

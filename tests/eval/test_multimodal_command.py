@@ -58,6 +58,8 @@ def test_results_of_all_inputs(
     assert "minus that of one input alone" in printed
     page = write_page(folder, with_images=False).read_text()
     assert "What each input adds" in page
+    num_empty = cell["texts"]["test"]["num_empty"]
+    assert f"Of 60 test texts {num_empty} are empty or missing, 0 were cut, 0 are mostly of unknown words." in page
     assert "none from" not in page
 
 
