@@ -207,8 +207,8 @@ def _texts_words(comparison: Comparison) -> str:
     row = next(comparison.select(readout="multimodal"))
     counts = row.draws[0].details["cells"][0]["texts"]["test"]
     return (
-        f"Of {counts['num_texts']:,} test texts {counts['num_empty']:,} are empty or missing, {counts['num_truncated']:,} "
-        f"were cut, {counts['num_foreign']:,} are mostly of unknown words."
+        f"Of {counts['num_texts']:,} test texts {counts['num_empty']:,} are empty or missing, "
+        f"{counts['num_truncated']:,} were cut, {counts['num_foreign']:,} are mostly of unknown words."
     )
 
 
