@@ -83,8 +83,10 @@ def _own(texts: Iterable[str], vocabulary: int) -> TextTokenizer:
 
 
 def _pretrained(name: str) -> TextTokenizer:
+    from huggingface_hub.utils import logging
     from transformers import AutoTokenizer
 
+    logging.set_verbosity_error()  # it tells of each attempt to reach a name, and the error below says it once
     try:
         backend = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError) as error:
