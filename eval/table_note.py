@@ -18,9 +18,12 @@ def note(comparisons: Sequence[Comparison]) -> str:
         "same for all columns.",
         "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
         *_spreads(comparisons),
-        f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences of "
-        "the comparison; unclear: it does not.",
     ]
+    if any(row.difference for row in rows) or any(one.inputs for one in comparisons):
+        lines.append(
+            f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences "
+            "of the comparison; unclear: it does not."
+        )
     if any(draw.is_extended for row in rows for draw in row.draws):
         lines.append("* a draw held under two images of one class and was extended by further patients.")
     if any(row.label == MACRO for row in rows):

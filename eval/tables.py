@@ -140,7 +140,8 @@ def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
     level = _level(comparison)
     header = (["label"] if comparison.has_macro else []) + ["labelled", "images (positive)", "start"]
     header.append(f"{'AUROC' if metric == 'auroc' else metric.replace('_', ' ')} {level}")
-    if metric == "auroc":
+    has_differences = metric == "auroc" and any(row.difference for row in comparison.select(readout=readout))
+    if has_differences:
         header += [f"minus {comparison.baseline} {level}", "p (Holm)", "it is"]
     lines = []
     above: tuple[str, float] | None = None
@@ -152,7 +153,7 @@ def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
             of_row = [""] * len(of_row)
         above = (row.label, row.fraction)
         line = [*of_row, row.start, interval_text(getattr(row, metric))]
-        if metric == "auroc":
+        if has_differences:
             line += _difference_cells(row, comparison.level)
         lines.append(line)
     return _Table(_title(comparison, readout, metric), header, lines)

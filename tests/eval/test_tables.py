@@ -110,6 +110,14 @@ def test_encoders_of_one_start_and_images_seen_are_told(comparison: Comparison) 
     assert "Caution: pretraining of pretrained took images of the splits that 1,200 test images of made are in" in text
 
 
+def test_one_start_has_no_columns_of_differences(comparison: Comparison) -> None:
+    alone = dataclasses.replace(comparison, rows=[row for row in comparison.rows if row.difference is None])
+    text = text_tables([alone])
+    assert "minus" not in text
+    assert "better" not in text
+    assert ".700 [.650, .750]" in text
+
+
 def test_subgroups_are_a_table_on_request(comparison: Comparison) -> None:
     assert "sex F" not in text_tables([comparison])
     text = text_tables([comparison], subgroups=True)
