@@ -9,8 +9,9 @@ python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -25,9 +26,23 @@ from eval.results_file import load_comparison
 from eval.tables import Format, Metric, render, text_tables
 from shards.errors import InputError, run_command
 
-_Against = Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")]
-_Runs = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
 _Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What is compared, and where the answer goes."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")] = ("random",)
+    """Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline."""
+    output: Path | None = None
+    """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
+
+    def measure(self, readout: ReadoutName | tuple[ReadoutName, ...], settings: Settings, **fields: Any) -> None:
+        """Measures one or more readouts; ``fields`` are others of :class:`eval.config.GridConfig`."""
+        _measure(grid_of_run(self.run, self.against, readout, settings, output=self.output, **fields))
 
 
 def main() -> None:
@@ -47,109 +62,89 @@ def main() -> None:
 
 
 def linear(
-    run: _Runs,
+    compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
-    against: _Against = ("random",),
     fraction: _Fractions = None,
-    output: Path | None = None,
 ) -> None:
     """Probe frozen features with logistic regression at label fractions.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        compared: Of all readouts.
         settings: Of all commands.
-        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-        output: Folder of the results; default: eval/linear-DATASET-LABEL in the run folder.
     """
-    _measure(grid_of_run(run, against, "linear", settings, output=output, fraction=fraction))
+    compared.measure("linear", settings, fraction=fraction)
 
 
 def knn(
-    run: _Runs,
+    compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     neighbours: OmitArgPrefixes[KnnConfig],
-    against: _Against = ("random",),
     fraction: _Fractions = None,
-    output: Path | None = None,
 ) -> None:
     """Score images by their nearest labelled neighbours in the features.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        compared: Of all readouts.
         settings: Of all commands.
         neighbours: Of this readout.
-        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-        output: Folder of the results; default: eval/knn-DATASET-LABEL in the run folder.
     """
-    _measure(grid_of_run(run, against, "knn", settings, output=output, fraction=fraction, knn=neighbours))
+    compared.measure("knn", settings, fraction=fraction, knn=neighbours)
 
 
 def few_shot(
-    run: _Runs,
+    compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
-    against: _Against = ("random",),
     shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
-    output: Path | None = None,
 ) -> None:
     """Probe frozen features with a few labelled images of each class.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        compared: Of all readouts.
         settings: Of all commands.
-        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         shots: Images of each class whose labels are used.
-        output: Folder of the results; default: eval/few-shot-DATASET-LABEL in the run folder.
     """
-    _measure(grid_of_run(run, against, "few-shot", settings, output=output, shots=shots))
+    compared.measure("few-shot", settings, shots=shots)
 
 
 def finetune(
-    run: _Runs,
+    compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     finetune: FinetuneConfig,
-    against: _Against = ("random",),
     fraction: _Fractions = None,
-    output: Path | None = None,
 ) -> None:
     """Fine-tune encoders end to end at label fractions.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        compared: Of all readouts.
         settings: Of all commands.
         finetune: Of this readout.
-        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-        output: Folder of the results; default: eval/finetune-DATASET-LABEL in the run folder.
     """
-    _measure(grid_of_run(run, against, "finetune", settings, output=output, fraction=fraction, finetune=finetune))
+    compared.measure("finetune", settings, fraction=fraction, finetune=finetune)
 
 
 def multimodal(
-    run: _Runs,
+    compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     multimodal: MultimodalConfig,
-    against: _Against = ("random",),
     inputs: Annotated[tuple[Inputs, ...], tyro.conf.arg(metavar="INPUTS [INPUTS ...]")] = ("both", "image", "text"),
     fraction: _Fractions = None,
-    output: Path | None = None,
 ) -> None:
     """Train a transformer that reads the image and the report's indication, at label fractions.
 
     Args:
-        run: Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared.
+        compared: Of all readouts.
         settings: Of all commands.
         multimodal: Of this readout.
-        against: Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline.
         inputs: What the classifier is given; of several, both are also compared with each alone.
         fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-        output: Folder of the results; default: eval/multimodal-DATASET-LABEL in the run folder.
     """
     readout = tuple(cast(ReadoutName, name) for name, each in MULTIMODAL.items() if each in inputs)
     if not readout:
         raise InputError("--inputs: no value given; give at least one of both, image, text")
-    _measure(grid_of_run(run, against, readout, settings, output=output, fraction=fraction, multimodal=multimodal))
+    compared.measure(readout, settings, fraction=fraction, multimodal=multimodal)
 
 
 def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: int | None = None) -> None:
