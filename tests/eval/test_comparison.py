@@ -10,7 +10,7 @@ from eval.cells import Cell, CellKey
 from eval.comparison import Statistics, compare, scored_studies
 from eval.interval import holm
 from eval.protocol import choose_protocol
-from eval.results import MACRO
+from eval.results import MACRO, MICRO
 from eval.subgroup_comparison import compare_subgroups
 from shards.errors import InputError
 from shards.index import ShardIndex
@@ -131,29 +131,33 @@ def test_subgroups_at_the_largest_fraction(index: ShardIndex, cells: dict) -> No
     assert not any(row.attribute == "projection" for row in rows)
 
 
+def two_labels(images: ShardIndex, start: str, *, seed: int, readout: str = "linear") -> Cell:
+    scores = np.random.default_rng(seed).normal(size=(len(images), 2)).astype(np.float32)
+    return Cell(
+        key=CellKey(readout=readout, start=start, fraction=1.0, draw=0),
+        fingerprint="f",
+        labels=("well", "sick"),  # in another order
+        test_rows=images.rows,
+        scores=scores,
+        valid_rows=images.rows[:0],
+        valid_scores=scores[:0],
+        num_patients=10,
+        num_images=[7, 9],
+        num_positives=[2, 3],
+        is_extended=False,
+    )
+
+
 def test_macro_is_the_mean_over_labels(packed, tmp_path) -> None:
     index = ShardIndex.open(packed)
     labels = ["sick", "well"]
     test = scored_studies(index.where(split="test"), labels, choose_protocol(index))
     images = index.where(split="test")
-
-    def two(start: str, seed: int) -> Cell:
-        scores = np.random.default_rng(seed).normal(size=(len(images), 2)).astype(np.float32)
-        return Cell(
-            key=CellKey(readout="linear", start=start, fraction=1.0, draw=0),
-            fingerprint="f",
-            labels=("well", "sick"),  # in another order
-            test_rows=images.rows,
-            scores=scores,
-            valid_rows=images.rows[:0],
-            valid_scores=scores[:0],
-            num_patients=10,
-            num_images=[7, 9],
-            num_positives=[2, 3],
-            is_extended=False,
-        )
-
-    cells = {("linear", 1.0): {"random": [two("random", 0)], "pretrained": [two("pretrained", 1)]}}
+    by_start = {
+        "random": [two_labels(images, "random", seed=0)],
+        "pretrained": [two_labels(images, "pretrained", seed=1)],
+    }
+    cells = {("linear", 1.0): by_start}
     rows, num_dropped = compare(cells, test, baseline="random", statistics=STATISTICS)
     assert [row.label for row in rows] == [MACRO, MACRO, "sick", "sick", "well", "well"]
     assert rows[0].auroc.estimate == pytest.approx(np.mean([rows[2].auroc.estimate, rows[4].auroc.estimate]))
@@ -164,6 +168,22 @@ def test_macro_is_the_mean_over_labels(packed, tmp_path) -> None:
     assert rows[1].difference is not None
     assert rows[1].difference.p_delong is None
     assert num_dropped.keys() == {MACRO, "sick", "well"}
+
+
+def test_micro_pools_all_labels_of_multimodal_readouts(packed) -> None:
+    index = ShardIndex.open(packed)
+    labels = ["sick", "well"]
+    images = index.where(split="test")
+    test = scored_studies(images, labels, choose_protocol(index))
+    cell = two_labels(images, "random", seed=0, readout="multimodal")
+    rows, _ = compare({("multimodal", 1.0): {"random": [cell]}}, test, baseline="random", statistics=STATISTICS)
+    assert [row.label for row in rows] == [MACRO, MICRO, "sick", "well"]
+    truth = np.stack([images.labels(label) for label in labels], axis=1)
+    assert rows[1].auroc.estimate == pytest.approx(roc_auc_score(truth.ravel(), cell.scores[:, ::-1].ravel()))
+    assert rows[1].draws[0].auroc == [pytest.approx(rows[1].auroc.estimate)]
+    assert rows[1].draws[0].num_images == 16
+    linear, _ = compare({("linear", 1.0): {"random": [cell]}}, test, baseline="random", statistics=STATISTICS)
+    assert [row.label for row in linear] == [MACRO, "sick", "well"]
 
 
 def test_one_class_in_the_test_set_is_refused(make_index: Callable[[Sequence[dict]], ShardIndex]) -> None:

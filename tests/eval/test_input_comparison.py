@@ -11,7 +11,7 @@ from eval.comparison import ScoredStudies, Statistics, compare, scored_studies
 from eval.input_comparison import compare_inputs
 from eval.interval import holm
 from eval.protocol import choose_protocol
-from eval.results import MACRO, MICRO, NO_IMAGE
+from eval.results import NO_IMAGE
 from shards.index import ShardIndex
 
 NUM = 160
@@ -99,32 +99,3 @@ def test_text_alone_has_no_difference_to_the_baseline(test_set: ScoredStudies, c
     rows, _ = compare(cells, test_set, baseline="random", statistics=STATISTICS)
     (text,) = [row for row in rows if row.readout == "multimodal-text"]
     assert (text.start, text.difference) == (NO_IMAGE, None)
-
-
-def test_micro_pools_all_labels(packed, tmp_path) -> None:
-    index = ShardIndex.open(packed)
-    labels = ["sick", "well"]
-    images = index.where(split="test")
-    scored = scored_studies(images, labels, choose_protocol(index))
-    scores = np.random.default_rng(0).normal(size=(len(images), 2)).astype(np.float32)
-    one = Cell(
-        key=CellKey(readout="multimodal", start="random", fraction=1.0, draw=0),
-        fingerprint="f",
-        labels=("sick", "well"),
-        test_rows=images.rows,
-        scores=scores,
-        valid_rows=images.rows[:0],
-        valid_scores=scores[:0],
-        num_patients=10,
-        num_images=[7, 9],
-        num_positives=[2, 3],
-        is_extended=False,
-    )
-    rows, _ = compare({("multimodal", 1.0): {"random": [one]}}, scored, baseline="random", statistics=STATISTICS)
-    assert [row.label for row in rows] == [MACRO, MICRO, "sick", "well"]
-    truth = np.stack([images.labels(label) for label in labels], axis=1)
-    assert rows[1].auroc.estimate == pytest.approx(roc_auc_score(truth.ravel(), scores.ravel()))
-    assert rows[1].draws[0].auroc == [pytest.approx(rows[1].auroc.estimate)]
-    assert rows[1].draws[0].num_images == 16
-    linear, _ = compare({("linear", 1.0): {"random": [one]}}, scored, baseline="random", statistics=STATISTICS)
-    assert [row.label for row in linear] == [MACRO, "sick", "well"]
