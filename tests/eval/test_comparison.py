@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from eval.bootstrap import bootstrap
 from eval.cells import Cell, CellKey
 from eval.comparison import Statistics, compare, scored_studies
 from eval.interval import holm
@@ -182,6 +183,10 @@ def test_micro_pools_all_labels_of_multimodal_readouts(packed) -> None:
     assert rows[1].auroc.estimate == pytest.approx(roc_auc_score(truth.ravel(), cell.scores[:, ::-1].ravel()))
     assert rows[1].draws[0].auroc == [pytest.approx(rows[1].auroc.estimate)]
     assert rows[1].draws[0].num_images == 16
+    # A study's labels are drawn together, as they are of one patient.
+    patients = np.repeat(test.clusters, 2)
+    alike = bootstrap(test.labels.ravel(), {"random": test.scores(cell).reshape(1, -1)}, patients, num_replicates=300)
+    assert rows[1].auroc == alike.interval("random")
     linear, _ = compare({("linear", 1.0): {"random": [cell]}}, test, baseline="random", statistics=STATISTICS)
     assert [row.label for row in linear] == [MACRO, "sick", "well"]
 
