@@ -46,7 +46,7 @@ from benchmarks.result import Comparison, write_result
 from benchmarks.scaling import ScalingConfig
 from benchmarks.step import StepConfig
 from benchmarks.trace import profiled
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = RESULTS / "quick"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.measure import Timing
 from benchmarks.result import Comparison, Result, read_result
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 _SAME_MACHINE = ("cpu", "gpu", "cores", "torch_threads", "environment")
 

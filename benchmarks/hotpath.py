@@ -18,7 +18,7 @@ from benchmarks.hotpath_momentum import measure_momentum
 from benchmarks.hotpath_queue import measure_enqueue
 from benchmarks.hotpath_share import measure_share
 from benchmarks.result import Comparison
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

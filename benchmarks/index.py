@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.manifest import write_manifest
-from shards.schema import FORMAT_VERSION, index_schema
+from shards.format.manifest import write_manifest
+from shards.format.schema import FORMAT_VERSION, index_schema
 from shards.sources.chexpert import LABELS
 
 CHEXPERT_ROWS, CHEXPERT_PATIENTS, CHEXPERT_STUDIES, CHEXPERT_FRONTAL = 223_414, 64_540, 187_641, 191_027

@@ -21,7 +21,7 @@ from pipeline.engine import Rows
 from pipeline.loader import build_loader
 from pipeline.options import EngineName
 from pipeline.views import PRESETS, ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 

@@ -25,15 +25,15 @@ from PIL import Image
 
 from benchmarks.measure import Timing, time_variants
 from benchmarks.result import Comparison
-from shards import jpeg
-from shards.build import BuildConfig, build_dataset
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.images import jpeg
+from shards.packing.build import BuildConfig, build_dataset
 
 FULL_SIZE = (2828, 2320)  # of CheXpert; its 223,414 full-size images take 439 GB, so 2 MB each
 _MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
-from shards.build import BuildConfig, build_dataset
+from shards.packing.build import BuildConfig, build_dataset
 
 source, output, workers = sys.argv[1:]
 config = BuildConfig(source="folder", input=Path(source), output=Path(output), workers=int(workers))

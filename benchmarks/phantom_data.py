@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from shards.phantom import PhantomConfig, write_phantom
 
 _IMAGES_A_PATIENT = 3.0  # 3.46 on average; the draw decides

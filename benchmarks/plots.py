@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.compare import spread
 from benchmarks.result import Comparison
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 _GROUND, _INK, _GRAY = "#fbfbf8", "#222222", "#777777"
 _FASTER, _SLOWER = "#0072b2", "#d55e00"

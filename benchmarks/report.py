@@ -14,7 +14,7 @@ from benchmarks.compare import changes
 from benchmarks.plots import MAX_SERIES, format_rate, format_speed, plot_grid, plot_variants
 from benchmarks.report_words import Group, describe, find_step, group_comparisons, limits_reached, summary
 from benchmarks.result import Comparison, Result, read_result
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 _ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal")
 _ABOUT = {

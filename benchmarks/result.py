@@ -12,7 +12,7 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.measure import Timing
 from benchmarks.resources import Resources
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from benchmarks.result import Comparison
 from benchmarks.scaling_child import EXCHANGES, WAIT
 from benchmarks.scaling_model import FREE, Link, Prediction, Sizes, fit_link, predict
 from benchmarks.scaling_ranks import Ranks, start_ranks
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 from train.sections import MethodConfig
 

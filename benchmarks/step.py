@@ -30,7 +30,7 @@ from benchmarks.result import Comparison
 from benchmarks.step_plain import PlainStep
 from benchmarks.trace import check_trace_path, named_range, profiled
 from pipeline.loader import build_loader
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.config import PretrainConfig
 from train.deepspeed_config import deepspeed_config

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @contextmanager

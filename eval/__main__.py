@@ -24,7 +24,7 @@ from eval.multimodal_config import Inputs, MultimodalConfig
 from eval.results import MULTIMODAL
 from eval.results_file import load_comparison
 from eval.tables import Format, Metric, render, text_tables
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
 

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from eval.interval import Interval, percentile_interval, percentile_p_value, pivotal_interval
 from eval.metrics import NUM_BINS, SPECIFICITY, Metric
 from eval.weighted import Counts, Ordered, ordered, weighted_metrics
-from shards.errors import InputError
-from shards.randomness import generator
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 Floats = npt.NDArray[np.float64]
 _BLOCK = 64  # resamples drawn from one generator

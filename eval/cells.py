@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.protocol import Protocol
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 
 FORMAT_VERSION = 1
 _ARRAYS = ("test_rows", "scores", "valid_rows", "valid_scores")

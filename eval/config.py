@@ -12,7 +12,7 @@ from eval.multimodal_config import MultimodalConfig
 from eval.protocol import ProtocolName, SplitRule, ViewChoice
 from eval.results import MULTIMODAL
 from pipeline.options import EngineName
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import LabelPolicy
 
 ReadoutName = Literal["linear", "knn", "few-shot", "finetune", "multimodal", "multimodal-image", "multimodal-text"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from eval.interval import Interval
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 

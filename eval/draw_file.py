@@ -15,7 +15,7 @@ import pyarrow.csv
 import tyro
 
 from eval.config import Settings
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _PATH_COLUMNS = ("path", "Path", "source_path", "key")

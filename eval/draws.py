@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eval.protocol import Protocol
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 from shards.index import LabelPolicy, ShardIndex
 
 MIN_PER_CLASS = 2

@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 from shards.index import ShardIndex
-from shards.randomness import generator
 
 Floats = npt.NDArray[np.floating]
 _NUM_COMPONENTS = 50

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.loader import build_loader
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 Features = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from eval.finetune_config import FinetuneConfig, check_finetune
 from eval.finetune_images import finetune
 from eval.finetune_task import Finetuned, Work, fingerprint, read_work, write_result
 from eval.multimodal_train import classify_work
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 from train.failure import Fellows, run_together
 from train.world import World, describe_world, share_cores, start_processes
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from pipeline.options import EngineName
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 # MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
 _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from eval.finetune_task import Finetuned, Work, read_result, remove_exchange, write_work
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.world import World
 
 _ROOT = Path(__file__).parents[1]

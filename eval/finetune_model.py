@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from eval.finetune_config import FinetuneConfig
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoder_file import FILES, read_tensors
 from train.export import LoadedEncoder, load_encoder, save_encoder
 

@@ -17,7 +17,7 @@ from eval.finetune_feed import Examples, ImageFeed
 from eval.stats import auroc
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.precision import Precision, autocast
 from train.world import World

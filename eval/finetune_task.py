@@ -17,8 +17,8 @@ from eval.features import encoder_hash, images_fingerprint
 from eval.finetune_config import FinetuneConfig
 from eval.multimodal_config import MultimodalConfig
 from pipeline.views import PRESETS, ViewSpec
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.export import LoadedEncoder, load_encoder, save_encoder
 from train.plain import from_mapping, to_mapping

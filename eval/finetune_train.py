@@ -27,7 +27,7 @@ from eval.finetune_model import masked_loss, positive_weights
 from eval.finetune_scores import DIVERGED, Floats, validate
 from eval.finetune_snapshots import Snapshots, average_statistics
 from eval.finetune_task import Finetuned, FinetuneTask
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.plain import to_mapping
 from train.precision import Precision
 from train.schedule import learning_rate

@@ -31,7 +31,7 @@ from eval.results import NO_IMAGE, Comparison, StartResult
 from eval.results_file import save_comparison
 from eval.subgroup_comparison import compare_subgroups
 from eval.tables import csv_table, latex_tables
-from shards.aside import written_aside
+from shards.base.atomic import written_aside
 from train.exposure import num_seen
 from train.plain import to_mapping
 

@@ -21,7 +21,7 @@ import yaml
 from eval.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
 from eval.finetune_config import FinetuneConfig
 from eval.multimodal_config import MultimodalConfig
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.plain import from_mapping
 
 _STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"

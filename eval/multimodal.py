@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from eval.image_tokens import TokenEncoder
 from eval.multimodal_config import SMALL, MultimodalConfig
 from eval.tokenizing import REMEDY, TextTokenizer, not_there
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 class MultimodalModel(nn.Module):

@@ -16,7 +16,7 @@ from eval.multimodal_config import Inputs
 from eval.text import Tokens
 from eval.token_store import ImageTokens
 from pipeline.order import Order
-from shards.randomness import generator
+from shards.base.randomness import generator
 from train.precision import Precision
 from train.world import World
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from eval.multimodal import MultimodalModel
 from eval.multimodal_config import MultimodalConfig
 from eval.tokenizing import TextTokenizer
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoder_file import FILES, read_tensors
 from train.export import LoadedEncoder, save_encoder
 from train.plain import from_mapping, to_mapping

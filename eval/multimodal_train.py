@@ -23,7 +23,7 @@ from eval.multimodal_feed import Texts
 from eval.multimodal_file import save_multimodal
 from eval.text import TEXT_COLUMN, cached_tokens, texts_fingerprint, texts_of
 from eval.tokenizing import build_tokenizer, model_fingerprint
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.export import LoadedEncoder
 from train.precision import Precision, resolve_precision
 from train.world import World

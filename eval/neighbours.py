@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import InputError
-from shards.randomness import generator
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 Floats = npt.NDArray[np.floating]
 Positions = npt.NDArray[np.int64]

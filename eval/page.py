@@ -28,8 +28,8 @@ from eval.page_sections import (
 from eval.page_tables import label_names
 from eval.results import Comparison
 from eval.results_file import load_comparison
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 
 FILE = "report.html"
 FIGURES = "figures"

@@ -27,7 +27,7 @@ from eval.results import FEW_SHOT, Comparison
 from eval.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
 from eval.starts import is_run, rebuild
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.export import load_encoder
 from train.plain import from_mapping

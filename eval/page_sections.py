@@ -24,7 +24,7 @@ from eval.page_tables import counts_table, input_table, label_names, results_tab
 from eval.results import MACRO, Comparison
 from eval.studies import study_set
 from eval.table_note import note
-from shards.aside import written_aside
+from shards.base.atomic import written_aside
 
 _Draw = Callable[[Comparison, str, str], str]
 

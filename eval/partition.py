@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.protocol import Protocol, ViewChoice
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 from shards.index import ShardIndex
-from shards.randomness import generator
 
 _VALID_SHARE = 0.1
 

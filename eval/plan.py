@@ -24,7 +24,7 @@ from eval.starts import Start, StartEncoder, build_starts, is_run
 from eval.text import texts_of
 from eval.tokenizing import model_fingerprint
 from pipeline.views import PRESETS
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.plain import to_mapping
 

@@ -11,7 +11,7 @@ In both, the fraction is one of training labels alone: the validation set is the
 from dataclasses import dataclass
 from typing import Literal
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import LabelPolicy, ShardIndex
 
 ProtocolName = Literal["clean", "published"]

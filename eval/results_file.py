@@ -18,8 +18,8 @@ from eval.results import (
     SubgroupRow,
     TestCounts,
 )
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 
 FORMAT_VERSION = 2
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shards.errors import InputError
-from shards.randomness import generator
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 Floats = npt.NDArray[np.floating]
 Positions = npt.NDArray[np.int64]

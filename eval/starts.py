@@ -18,7 +18,7 @@ from torch import nn
 
 from eval.features import encoder_hash
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.architectures import ENCODERS
 from train.encoder_file import find_encoder, has_our_header, read_tensors
 from train.encoders import build_encoder, check_name, check_view_size

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.protocol import Unit
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import LabelPolicy, ShardIndex
 
 Floats = npt.NDArray[np.floating]

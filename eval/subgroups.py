@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eval.bootstrap import bootstrap
 from eval.interval import Interval
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 AGE_LIMITS = (40, 60, 80)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.tokenizing import TextTokenizer
-from shards.aside import written_aside
-from shards.errors import InputError
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 TEXT_COLUMN = "indication"

@@ -22,7 +22,7 @@ from eval.features import encoder_hash, extract_features, views_hash
 from eval.image_tokens import TokenEncoder
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
-from shards.aside import written_aside
+from shards.base.atomic import written_aside
 from shards.index import ShardIndex
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]

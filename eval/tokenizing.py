@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from eval.multimodal_config import SMALL
 from eval.word_pieces import word_pieces
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 _BLANK = "___"
 _BLANKS = re.compile(r"_{2,}")

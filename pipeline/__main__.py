@@ -12,7 +12,7 @@ import tyro
 
 from pipeline.preview import PreviewConfig, run_preview
 from pipeline.views import PRESETS, ViewSpec
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 
 DESCRIPTION = """The input pipeline, looked at.
 

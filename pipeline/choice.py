@@ -12,7 +12,7 @@ from pipeline.ranks import gather, have_met
 from pipeline.resident import DeviceStore, PixelStore, decoded_bytes
 from pipeline.samples import Samples
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _SHARE = 0.5  # of what is free, for pixels: the rest is for training

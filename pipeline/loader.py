@@ -29,7 +29,7 @@ from pipeline.ranks import num_local_ranks
 from pipeline.samples import Samples
 from pipeline.stream import ReadAhead
 from pipeline.views import ViewSpec, affines, sigmas, tones
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 Shuffle = Literal["auto", "global", "shards", "none"]

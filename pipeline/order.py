@@ -11,8 +11,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import InputError
-from shards.randomness import generator
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 Integers = npt.NDArray[np.int64]
 Shuffle = Literal["global", "shards", "none"]

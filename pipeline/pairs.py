@@ -17,7 +17,7 @@ from pipeline.engine import Request, Rows, Views
 from pipeline.philox import uniforms
 from pipeline.samples import DamagedSample, Samples
 from pipeline.views import ViewSpec, affines, sigmas, tones
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _PARTNER = 0xFFFF  # where the address of a draw has its view: the last number there is, that of no view

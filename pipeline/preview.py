@@ -16,10 +16,10 @@ from pipeline.decode import Pixels
 from pipeline.samples import DamagedSample, Samples
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
 from pipeline.warps import make_views, to_pixels
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.base.randomness import generator
+from shards.checks.preview import fit_text, save_sheet
 from shards.index import ShardIndex
-from shards.preview import fit_text, save_sheet
-from shards.randomness import generator
 
 _MARGIN, _LINE = 6, 15
 _PAPER, _INK, _FAINT = 255, 0, 96

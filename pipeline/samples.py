@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.decode import Pixels, decode_gray
 from pipeline.engine import Rows
 from pipeline.options import DamagePolicy
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 

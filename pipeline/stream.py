@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from shards.cache import in_words
+from shards.base.errors import InputError
 from shards.datasets import Datasets
-from shards.errors import InputError
 from shards.index import ShardIndex
-from shards.remote import fetching_bar
-from shards.transfer import Stopped
+from shards.remote.cache import in_words
+from shards.remote.folder import fetching_bar
+from shards.remote.transfer import Stopped
 
 Rows = npt.NDArray[np.int64]
 

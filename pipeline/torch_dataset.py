@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from pipeline.loader import Loader
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 class RowBatch(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.philox import Epochs, uniforms
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

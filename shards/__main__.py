@@ -18,17 +18,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from shards.build import run_build
-from shards.errors import InputError, run_command
-from shards.filter import filter_rows
+from shards.base.errors import InputError, run_command
+from shards.checks.preview import contact_sheet, save_sheet
+from shards.checks.stats import dataset_stats, stats_text
+from shards.checks.verify import verify_dataset
+from shards.derived import filter_rows, merge_datasets, write_subset
+from shards.format.tar import write_text
 from shards.index import ShardIndex
+from shards.packing.build import run_build
 from shards.phantom import PhantomConfig, write_phantom
-from shards.preview import contact_sheet, save_sheet
-from shards.stats import dataset_stats
-from shards.stats_text import stats_text
-from shards.tar import write_text
-from shards.verify import verify_dataset
-from shards.view import merge_datasets, write_subset
 
 DESCRIPTION = """Chest X-ray releases to tar shards with a Parquet index: pack once, then select; no image is copied.
 

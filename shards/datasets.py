@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.address import Address
-from shards.cache import Cache, share
-from shards.errors import InputError
-from shards.manifest import read_manifest
-from shards.remote import OnBytes, RemoteFolder
+from shards.base.errors import InputError
+from shards.format.manifest import read_manifest
+from shards.remote.address import Address
+from shards.remote.cache import Cache, share
+from shards.remote.folder import OnBytes, RemoteFolder
 
 Rows = npt.NDArray[np.int64]
 MEMBER = "member"

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.address import Address
-from shards.cache import Cache
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
-from shards.errors import InputError
-from shards.randomness import generator
-from shards.tar import TarEntry, dali_index, write_text
+from shards.format.tar import TarEntry, dali_index, write_text
+from shards.remote.address import Address
+from shards.remote.cache import Cache
 
 LabelPolicy = Literal["ignore", "ones", "zeros"]
 

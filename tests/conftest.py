@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import BuildConfig, build_dataset
+from shards.packing.build import BuildConfig, build_dataset
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pipeline.loader import Loader
 from pipeline.ranks import gather
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.engine import loss_scaler
 from train.methods.contract import Method
 from train.optimizer_state import load_optimizer_state, optimizer_state

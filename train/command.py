@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig
 from train.recipes import RECIPES, recipe
 

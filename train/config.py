@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tyro
 
 from pipeline.views import PRESETS, ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.methods import METHODS
 from train.schedule import images_per_step, top_rate
 from train.sections import (

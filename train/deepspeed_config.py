@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.precision import DTYPES
 from train.sections import RunConfig
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 FORMAT_VERSION = 1
 FILES: dict[Literal["query", "key"], str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.architectures import ENCODERS, Architecture
 from train.batchnorm import group_norm
 from train.positions import sincos_positions

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoder_file import FORMAT_VERSION, read_encoder_file
 from train.encoders import build_encoder
 from train.plain import from_mapping

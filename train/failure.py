@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import torch.distributed as dist
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.world import World
 
 _KEY = "failed ranks"

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.architectures import ENCODERS
 from train.export import LoadedEncoder
 

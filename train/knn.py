@@ -19,9 +19,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from pipeline.loader import build_loader
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 from shards.index import ShardIndex
-from shards.randomness import generator
 from train.config import PretrainConfig
 from train.precision import autocast
 from train.world import World

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.ranks import gather
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.checkpoint import Progress
 from train.world import World

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 Config = TypeVar("Config")
 

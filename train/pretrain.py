@@ -15,7 +15,7 @@ import warnings
 
 import torch
 
-from shards.errors import run_command
+from shards.base.errors import run_command
 from train.checkpoint import Checkpoints, Progress
 from train.command import parse_command
 from train.config import PretrainConfig, check_config, check_rows, has_queue

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.ranks import gather
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.methods.contract import Method
 from train.world import World
 

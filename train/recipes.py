@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.views import PRESETS
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig
 from train.sections import EncoderConfig, MethodConfig, OptimizerConfig, RunConfig, ScheduleConfig
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig
 from train.plain import differing_fields, from_yaml, to_yaml
 

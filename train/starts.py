@@ -22,7 +22,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.architectures import ENCODERS
 from train.encoder_file import find_encoder, has_our_header, read_encoder_file, read_tensors
 from train.positions import are_sincos

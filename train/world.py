@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

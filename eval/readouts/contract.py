@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]

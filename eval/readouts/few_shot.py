@@ -10,9 +10,9 @@ import numpy as np
 from eval.draws import LabelledDraw, label_matrix
 from eval.protocol import Protocol
 from eval.readouts import linear
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 from shards.index import ShardIndex
-from shards.randomness import generator
 
 fit = linear.fit
 """The readout; what makes it few-shot is the draw."""

@@ -17,7 +17,7 @@ from eval.partition import Partition
 from eval.protocol import Protocol
 from eval.readouts import few_shot, knn, linear
 from eval.readouts.contract import Floats, Readout
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eval.readouts.contract import Floats, Integers, Scores, check_features
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 NUM_NEIGHBOURS = 20
 TEMPERATURE = 0.07

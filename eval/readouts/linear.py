@@ -16,7 +16,7 @@ from torch import Tensor
 from eval.readouts.contract import Floats, Integers, Scores, check_features
 from eval.readouts.logistic import fit_logistic, principal_axes
 from eval.stats import auroc
-from shards.randomness import generator
+from shards.base.randomness import generator
 
 # Inverse strengths of the L2 penalty (scikit-learn's C) on standardised features, strongest penalty first.
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)

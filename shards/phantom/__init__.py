@@ -15,7 +15,7 @@ from typing import Any
 import joblib
 from tqdm import tqdm
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.phantom import chexpert_release, mimic_release, shenzhen_release
 
 __all__ = ["PhantomConfig", "write_phantom"]

@@ -7,11 +7,11 @@ never pixels, so it is fast; missing or broken images are found by the build, wh
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from shards.errors import InputError
-from shards.files import SourceFiles, is_inside
-from shards.record import Record, Rejected
+from shards.base.errors import InputError
 from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
+from shards.sources.files import SourceFiles, is_inside
 from shards.sources.options import SourceOptions
+from shards.sources.record import Record, Rejected
 from shards.sources.release import Release
 
 

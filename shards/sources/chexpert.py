@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import PurePosixPath
 from sys import intern
 
-from shards.errors import InputError
-from shards.files import SourceFiles, is_inside
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles, is_inside
 from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names
 
 LABELS = (

@@ -11,11 +11,11 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.record import Record, Rejected
 from shards.sources.release import DICOM_SUFFIXES, Release
 
 # Computed, digital and scanned radiography; what other devices make is not a chest X-ray.

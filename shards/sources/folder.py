@@ -6,10 +6,10 @@ use ``--source table`` where a list knows the patients.
 
 from pathlib import PurePosixPath
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected, make_key, printable
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
+from shards.sources.record import Record, Rejected, make_key, printable
 from shards.sources.release import Release, image_names
 
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "validation": "valid", "test": "test"}

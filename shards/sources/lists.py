@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from shards.errors import InputError
-from shards.files import SourceFiles
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from the report: the question that was asked, known before the image is read, so
 import re
 from collections import Counter
 
-from shards.errors import InputError
-from shards.files import SourceFiles, open_files
-from shards.indication import decode_report, find_indication
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles, open_files
+from shards.sources.indication import decode_report, find_indication
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_view
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around
 
 LABELS = (

@@ -7,13 +7,12 @@ same file names in other folders and are not images to pack. The release has no 
 import re
 from pathlib import PurePosixPath
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex
+from shards.sources.patient import draw_splits, parse_age, parse_sex
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names, read_text
-from shards.sources.split import draw_splits
 
 LABELS = ("Tuberculosis",)
 _NAME = re.compile(r"MCUCXR_(\d{4})_([01])")

@@ -9,12 +9,12 @@ the input and joined with the list, because most copies of this release are part
 import re
 from pathlib import PurePosixPath
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names
 
 LABELS = (

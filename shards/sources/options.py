@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

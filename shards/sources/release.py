@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from shards.files import SourceFiles
-from shards.record import Record, Rejected
+from shards.sources.files import SourceFiles
+from shards.sources.record import Record, Rejected
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm"}

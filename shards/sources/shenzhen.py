@@ -7,12 +7,12 @@ is drawn here once, by class, with a fixed seed.
 import re
 from pathlib import PurePosixPath
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
+from shards.sources.patient import draw_splits
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names, read_text
-from shards.sources.split import draw_splits
 
 LABELS = ("Tuberculosis",)
 _NAME = re.compile(r"CHNCXR_(\d{4})_([01])")

@@ -9,12 +9,12 @@ Images may be DICOM. Rows that name the same image with the same values count on
 from functools import cache
 from pathlib import PurePosixPath
 
-from shards.errors import InputError
-from shards.files import FolderFiles, SourceFiles
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import FolderFiles, SourceFiles
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, image_names
 
 OPTIONS = frozenset(

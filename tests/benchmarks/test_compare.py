@@ -8,7 +8,7 @@ from benchmarks import __main__ as command
 from benchmarks.compare import changes, compare
 from benchmarks.measure import Timing
 from benchmarks.result import Comparison, read_result, write_result
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 
 
 def _write(path, ratios, *, title="momentum", scale=1.0, spread=0.01):

@@ -9,7 +9,7 @@ import torch
 from benchmarks import hotpath
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.result import write_result
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 SMALL = HotpathConfig(encoder=("resnet18",), queue=(256,), batch=(16,), turns=2, compile=False, share=False)

@@ -12,7 +12,7 @@ from benchmarks.loader import LoaderConfig
 from benchmarks.loader_feeds import Setting, check, consume
 from benchmarks.loader_gpu import compare_beside_step
 from pipeline.loader import build_loader
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 FEEDS = [*loader_peers.PEERS, *loader._ENGINES]

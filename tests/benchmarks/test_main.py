@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.__main__ import AllConfig
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 from tests.conftest import ROOT
 
 

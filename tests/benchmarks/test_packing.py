@@ -6,7 +6,7 @@ import pytest
 from benchmarks import packing
 from benchmarks.__main__ import main
 from benchmarks.packing import PackingConfig
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def test_every_kind_is_packed_beside_its_peers(tmp_path, monkeypatch, capsys):

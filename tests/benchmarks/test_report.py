@@ -11,7 +11,7 @@ from benchmarks.measure import Timing
 from benchmarks.report import write_report
 from benchmarks.report_words import describe, find_step, group_comparisons, limits_reached, summary
 from benchmarks.result import Comparison, write_result
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def _comparison(title, ratios, *, first=1.0, spread=0.02, **more):

@@ -14,7 +14,7 @@ from benchmarks.scaling import Measured, ScalingConfig
 from benchmarks.scaling_child import EXCHANGES, WAIT, ClockedWorld, ExchangeClock
 from benchmarks.scaling_ranks import Ranks, start_ranks
 from benchmarks.step import PARTS
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.world import World
 
 CPU = torch.device("cpu")

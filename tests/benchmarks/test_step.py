@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.step import PARTS, Clock, StepConfig, run
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.step import Clock
 from benchmarks.trace import named_range, profiled
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 CPU = torch.device("cpu")
 

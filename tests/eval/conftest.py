@@ -13,9 +13,9 @@ from PIL import Image
 from eval.interval import Interval
 from eval.results import Bin, Comparison, Difference, DrawResult, Row, StartResult, SubgroupRow, TestCounts
 from pipeline.views import ViewSpec
-from shards.build import BuildConfig, build_dataset
+from shards.format.schema import FORMAT_VERSION, index_schema, table_from_rows
 from shards.index import ShardIndex
-from shards.schema import FORMAT_VERSION, index_schema, table_from_rows
+from shards.packing.build import BuildConfig, build_dataset
 from train.encoders import build_encoder
 from train.export import save_encoder
 

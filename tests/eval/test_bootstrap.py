@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from eval.bootstrap import bootstrap, bootstrap_table, resample_block
 from eval.metrics import METRICS, auroc, average_precision, calibration_error, sensitivity_at_specificity
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def example(num_items: int = 200, *, num_patients: int = 70, seed: int = 0):

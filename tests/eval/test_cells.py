@@ -8,7 +8,7 @@ import pytest
 
 from eval.cells import Cell, CellKey, cell_fingerprint, cell_path, load_cell, save_cell, stored_cells
 from eval.protocol import Protocol
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 KEY = CellKey(readout="linear", start="pretrained", fraction=0.01, draw=2)
 PROTOCOL = Protocol(

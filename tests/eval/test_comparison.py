@@ -13,7 +13,7 @@ from eval.interval import holm
 from eval.protocol import choose_protocol
 from eval.results import MACRO, MICRO
 from eval.subgroup_comparison import compare_subgroups
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 NUM = 120

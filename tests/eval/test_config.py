@@ -8,7 +8,7 @@ import pytest
 from eval.config import GridConfig, KnnConfig, Settings, check_grid, grid_of_run
 from eval.finetune_config import FinetuneConfig
 from eval.grid_file import read_grid
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 SETTINGS = Settings(data=(Path("data/made"),), label=("Pleural Effusion",))
 FILE = """

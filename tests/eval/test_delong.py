@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from eval.bootstrap import bootstrap
 from eval.delong import delong
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def example(*, decimals: int = 1, shift: float = 0.5) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ import pytest
 from eval.config import Settings
 from eval.draw_file import DrawsConfig, run_draws
 from eval.plan import make_study
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def settings(packed: Path, **fields) -> Settings:

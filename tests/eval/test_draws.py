@@ -11,9 +11,9 @@ import pytest
 
 from eval.draws import LabelledDraw, export_draws, import_draws, label_matrix, labelled_draw, labelled_draws
 from eval.protocol import Protocol
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.format.schema import FORMAT_VERSION, index_schema, table_from_rows
 from shards.index import ShardIndex
-from shards.schema import FORMAT_VERSION, index_schema, table_from_rows
 
 LABELS = ("Finding", "Rare")
 

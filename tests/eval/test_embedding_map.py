@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.embedding_map import embed
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def test_groups_stay_groups_and_a_constant_feature_does_no_harm() -> None:

@@ -11,7 +11,7 @@ import eval.features
 from eval.features import cached_features, encoder_hash, extract_features, images_fingerprint
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders import build_encoder
 

@@ -21,7 +21,7 @@ from eval.finetune_scores import Scorer
 from eval.finetune_task import Finetuned, FinetuneTask, Work, fingerprint, read_work, write_work
 from eval.stats import auroc
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders import build_encoder
 from train.export import LoadedEncoder

@@ -12,7 +12,7 @@ from eval.finetune_config import (
     num_steps,
     validation_steps,
 )
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @pytest.mark.parametrize(("fraction", "epochs"), [(1.0, 5), (0.1, 23), (0.01, 107), (0.001, 500)])

@@ -18,7 +18,7 @@ from eval.finetune_model import (
     train_mode,
 )
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 from train.export import LoadedEncoder
 

@@ -15,7 +15,7 @@ from eval.plan import finetune_settings, make_plan
 from eval.results import MACRO
 from eval.results_file import load_comparison
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 from train.export import save_encoder
 

@@ -9,7 +9,7 @@ import pytest
 from eval.__main__ import main
 from eval.results import Comparison
 from eval.results_file import load_comparison, save_comparison
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

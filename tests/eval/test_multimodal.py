@@ -14,7 +14,7 @@ from eval.image_tokens import TokenEncoder
 from eval.multimodal import MultimodalModel, build_text_model, parameter_groups
 from eval.multimodal_config import MultimodalConfig, check_multimodal
 from eval.tokenizing import TextTokenizer, build_tokenizer
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cough", "fever", "and"]

@@ -13,7 +13,7 @@ from eval.__main__ import main
 from eval.page import write_page
 from eval.results import MACRO, MICRO, NO_IMAGE
 from eval.results_file import load_comparison
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 TINY = ["--multimodal.layers", 1, "--multimodal.width", 16, "--multimodal.heads", 2, "--multimodal.vocabulary", 100]

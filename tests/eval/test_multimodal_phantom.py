@@ -13,9 +13,9 @@ from eval.config import GridConfig, ReadoutName, Settings
 from eval.grid import run_grid
 from eval.multimodal_config import MultimodalConfig
 from eval.results import NO_IMAGE, Comparison
-from shards.build import build_dataset
-from shards.config import BuildConfig
 from shards.index import ShardIndex
+from shards.packing.build import build_dataset
+from shards.packing.config import BuildConfig
 from shards.phantom import PhantomConfig, write_phantom
 from shards.sources.options import SourceOptions
 

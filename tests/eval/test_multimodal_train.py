@@ -23,9 +23,9 @@ from eval.multimodal_file import load_multimodal
 from eval.multimodal_train import run_multimodal
 from eval.stats import auroc
 from pipeline.views import ViewSpec
-from shards.build import BuildConfig, build_dataset
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from train.encoders import build_encoder
 from train.export import LoadedEncoder
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.neighbours import agreement, choose_queries, nearest
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def test_nearest_of_other_patients_as_by_a_loop() -> None:

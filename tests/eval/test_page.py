@@ -24,7 +24,7 @@ from eval.page import write_page
 from eval.results import CELLS, Comparison, StartResult
 from eval.results_file import save_comparison
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders import build_encoder
 from train.export import save_encoder

@@ -5,7 +5,7 @@ import pytest
 
 from eval.partition import SHENZHEN_DRAWS, leave_out, partition, require_disjoint, select, set_aside, shenzhen_split
 from eval.protocol import choose_protocol
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def rows_of(num_patients: int, *, every: int = 3, images: int = 2, **columns) -> list[dict]:

@@ -3,7 +3,7 @@
 import pytest
 
 from eval.protocol import choose_protocol, default_test_split
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def rows(*splits: str) -> list[dict]:

@@ -9,7 +9,7 @@ import pytest
 from eval.interval import Interval
 from eval.results import FILE, Comparison, Difference
 from eval.results_file import load_comparison, save_comparison
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def test_a_comparison_survives_its_file(comparison: Comparison, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from eval.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 
 

@@ -8,7 +8,7 @@ import torch
 from eval.features import encoder_hash
 from eval.starts import build_starts, is_run, rebuild
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.encoders import build_encoder
 from train.export import save_encoder
 

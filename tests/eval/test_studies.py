@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.studies import study_set
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 ROWS = [
     {"patient_id": "a", "study_id": "s1", "Finding": 1},

@@ -6,7 +6,7 @@ import pytest
 from eval.bootstrap import bootstrap
 from eval.metrics import auroc
 from eval.subgroups import Subgroup, subgroup_results, subgroups
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 def members(groups: list[Subgroup], attribute: str) -> dict[str, list[int]]:

@@ -12,7 +12,7 @@ import eval.text
 from eval.text import cached_tokens, tokenize
 from eval.tokenizing import TextTokenizer, build_tokenizer, model_fingerprint
 from eval.word_pieces import word_pieces
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 TEXTS = ["Year old woman with cough", "year old man with effusion, ___ dyspnea", "cough and fever", "effusion"] * 3
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import draw_pattern
 

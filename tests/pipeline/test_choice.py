@@ -3,7 +3,7 @@ import torch
 
 from pipeline.choice import Budget, choose_engine, pixel_budget
 from pipeline.resident import decoded_bytes
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 PIXELS = 96 * (64 * 72 + 1)  # the tiny dataset's, and a flag for each image

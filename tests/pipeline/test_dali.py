@@ -14,8 +14,8 @@ from pipeline.decode import decode_gray
 from pipeline.engine import Request
 from pipeline.samples import DamagedSample, Samples
 from pipeline.views import PRESETS, affines, sigmas, tones
-from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import draw_pattern
 
 SIZE = 48

@@ -12,7 +12,7 @@ from pipeline.decode import decode_gray
 from pipeline.loader import build_loader
 from pipeline.samples import DamagedSample, Samples
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas, tones
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 SPEC = replace(PRESETS["crop_contrast"], size=48, area=(0.9, 1.0))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.order import Order
-from shards.errors import InputError
-from shards.randomness import generator
+from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 N = 101
 SHARDS = np.arange(N) // 5  # 21 shards

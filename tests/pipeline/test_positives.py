@@ -12,10 +12,10 @@ from pipeline.loader import build_loader
 from pipeline.pairs import Partners
 from pipeline.samples import DamagedSample
 from pipeline.views import PRESETS, affines, tones
-from shards.cache import Cache
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
-from shards.transfer import Patience
+from shards.remote.cache import Cache
+from shards.remote.transfer import Patience
 from tests.pipeline.families import groups, pack_families
 from tests.servers import FileServer
 

@@ -11,9 +11,9 @@ from pipeline.loader import build_loader
 from pipeline.philox import uniforms
 from pipeline.preview import describe_view, view_sheet
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas, tones
-from shards.errors import run_command
+from shards.base.errors import run_command
+from shards.base.randomness import generator
 from shards.index import ShardIndex
-from shards.randomness import generator
 
 SPEC = replace(PRESETS["moco_v2"], size=176, rotation=8.0, mean=0.4, std=0.3)
 

@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.order import Order
 from pipeline.stream import ReadAhead
-from shards.build import BuildConfig, build_dataset
-from shards.cache import Cache, locked
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
-from shards.transfer import Patience
+from shards.packing.build import BuildConfig, build_dataset
+from shards.remote.cache import Cache, locked
+from shards.remote.transfer import Patience
 from tests.conftest import write_patterns
 from tests.servers import FileServer, Proxy
 
@@ -91,7 +91,7 @@ def test_no_more_than_so_many_in_flight(server, cache, monkeypatch):
         with lock:
             now[0] -= 1
 
-    monkeypatch.setattr("shards.remote.RemoteFolder._fetch", counted)
+    monkeypatch.setattr("shards.remote.folder.RemoteFolder._fetch", counted)
     with ReadAhead(index, order(index, "global"), shards_ahead=3):
         wait_for(lambda: len(list(cache.folder.rglob("*.tar"))) == 12)
     assert most[0] == 3

@@ -10,7 +10,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from pipeline.loader import Batch, build_loader
 from pipeline.torch_dataset import LabelBatch, LoaderDataset, RowBatch
 from pipeline.views import PRESETS
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 SPEC = replace(PRESETS["crop_contrast"], size=48, area=(0.9, 1.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.views import PRESETS, ViewSpec, affines, shift_half_pixel, sigmas, tones
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 ROWS = np.arange(200)
 SIZES = np.tile([[390, 320]], (200, 1))

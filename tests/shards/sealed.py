@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shards.manifest import MANIFEST, file_checksum, write_manifest
+from shards.format.manifest import MANIFEST, file_checksum, write_manifest
 
 
 def seal(folder: Path, **changes: Any) -> Path:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import shards.aside
-import shards.shard
-from shards.build import BuildConfig, build_dataset
-from shards.errors import InputError
+import shards.base.atomic
+import shards.packing.shard
+from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import draw_pattern, write_patterns
 
 SCRIPT = (
-    "import sys; from pathlib import Path; from shards.build import *; "
+    "import sys; from pathlib import Path; from shards.packing.build import *; "
     "build_dataset(BuildConfig(source='folder', input=Path(sys.argv[1]), output=Path(sys.argv[2]), "
     "size=48, shard_images=4, workers=int(sys.argv[3]), name='patterns'))"
 )
@@ -123,7 +123,7 @@ def test_stopped_before_any_write_to_disk_it_ends_with_the_same_bytes(tmp_path, 
     while True:
         out = tmp_path / f"out{num_stops}"
         with monkeypatch.context() as patch:
-            patch.setattr(shards.aside.os, "fsync", stop)
+            patch.setattr(shards.base.atomic.os, "fsync", stop)
             left["syncs"] = num_stops
             with contextlib.suppress(KeyboardInterrupt):
                 build_dataset(config(source, out))
@@ -158,7 +158,7 @@ def test_a_finished_shard_that_lost_its_tar_is_packed_again(tmp_path, monkeypatc
 def interrupt_after(monkeypatch, num_shards, settings):
     """Runs a build until it has written some tars, then interrupts it."""
     written = []
-    write = shards.shard.write_tar
+    write = shards.packing.shard.write_tar
 
     def interrupted(path, samples, *, aside):
         if len(written) == num_shards:
@@ -167,7 +167,7 @@ def interrupt_after(monkeypatch, num_shards, settings):
         return write(path, samples, aside=aside)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.shard, "write_tar", interrupted)
+        patch.setattr(shards.packing.shard, "write_tar", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build_dataset(settings)
     return written
@@ -177,9 +177,9 @@ def test_finished_shards_are_not_packed_again(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 10})
     first = interrupt_after(monkeypatch, 3, config(source, tmp_path / "out"))
     written = []
-    write = shards.shard.write_tar
+    write = shards.packing.shard.write_tar
     monkeypatch.setattr(
-        shards.shard, "write_tar", lambda path, *a, **k: written.append(path.name) or write(path, *a, **k)
+        shards.packing.shard, "write_tar", lambda path, *a, **k: written.append(path.name) or write(path, *a, **k)
     )
     build_dataset(config(source, tmp_path / "out"))
     assert len(first) == 3
@@ -210,8 +210,8 @@ def contents_below(folder: Path) -> dict[str, bytes]:
 
 def test_a_file_that_changes_while_it_is_packed_stops_the_build(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 4})
-    sizes = shards.plan._file_sizes
-    monkeypatch.setattr(shards.plan, "_file_sizes", lambda *a: [size - 1 for size in sizes(*a)])
+    sizes = shards.packing.plan._file_sizes
+    monkeypatch.setattr(shards.packing.plan, "_file_sizes", lambda *a: [size - 1 for size in sizes(*a)])
     with pytest.raises(InputError, match="has changed since this build began"):
         build_dataset(config(source, tmp_path / "out"))
 
@@ -241,7 +241,7 @@ def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, monkeypatch, nu
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.aside.os, "fsync", full)
+        patch.setattr(shards.base.atomic.os, "fsync", full)
         with pytest.raises(InputError, match="No space left on device; make room and repeat the command") as caught:
             build_dataset(config(source, tmp_path / "out"))
     assert "\n" not in str(caught.value)
@@ -303,14 +303,14 @@ def test_an_output_that_may_not_be_written(tmp_path, monkeypatch, number):
 
 def test_two_builds_of_one_folder_do_not_mix(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 4})
-    write = shards.shard.write_tar
+    write = shards.packing.shard.write_tar
 
     def meanwhile(path, samples, *, aside):
         with pytest.raises(InputError, match="another build is writing there"):
             build_dataset(config(source, tmp_path / "out"))
         return write(path, samples, aside=aside)
 
-    monkeypatch.setattr(shards.shard, "write_tar", meanwhile)
+    monkeypatch.setattr(shards.packing.shard, "write_tar", meanwhile)
     build_dataset(config(source, tmp_path / "out"))
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from shards.__main__ import main
-from shards.errors import run_command
+from shards.base.errors import run_command
 from shards.index import ShardIndex
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.checkpoint import Checkpoints, Progress
 from train.snapshot import partial_of, read_mark, read_tensors, seal, write_tensors
 from train.world import World

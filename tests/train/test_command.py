@@ -1,6 +1,6 @@
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.command import parse_command
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig, check_config, check_rows, norm_strategy
 from train.methods import METHODS
 from train.plain import differing_fields, from_yaml, to_yaml

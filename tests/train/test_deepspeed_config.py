@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.deepspeed_config import deepspeed_config
 from train.sections import RunConfig
 

@@ -3,7 +3,7 @@ import timm
 import torch
 import torchvision
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.architectures import ENCODERS
 from train.encoders import build_encoder, check_view_size
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.views import PRESETS
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.batchnorm import split_batchnorm
 from train.encoders import build_encoder
 from train.export import load_encoder, save_encoder

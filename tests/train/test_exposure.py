@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.config import BuildConfig
 from shards.index import ShardIndex
+from shards.packing.build import build_dataset
+from shards.packing.config import BuildConfig
 from train.exposure import num_seen, trained_on
 
 

@@ -10,7 +10,7 @@ from tests.train.ranks import free_port, start_ranks
 
 SCRIPT = """
 import os, signal, sys, time
-from shards.errors import InputError, run_command
+from shards.base.errors import InputError, run_command
 from train.failure import Fellows, run_together
 from train.world import describe_world, start_processes
 

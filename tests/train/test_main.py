@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.views import ViewSpec
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.__main__ import main
 from train.encoder_file import FILES
 from train.encoders import build_encoder

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.checkpoint import Progress
 from train.nonfinite import LossWatch

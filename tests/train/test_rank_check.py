@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import train.rank_check
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.rank_check import compare_ranks, state_hashes
 from train.world import World
 

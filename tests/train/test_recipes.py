@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import check_config
 from train.methods import METHODS
 from train.recipes import RECIPES, recipe

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig
 from train.plain import from_yaml
 from train.recipes import recipe

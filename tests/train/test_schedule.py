@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig, check_config
 from train.schedule import describe_rate, images_per_step, learning_rate, top_rate
 from train.sections import OptimizerConfig, RunConfig, ScheduleConfig

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shards.build import BuildConfig, build_dataset
-from shards.errors import InputError
+from shards.base.errors import InputError
+from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import draw_pattern
 from train.config import PretrainConfig

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.config import PretrainConfig
 from train.deepspeed_config import deepspeed_config
 from train.engine import start_engine

@@ -5,7 +5,7 @@ import pytest
 
 from eval.protocol import choose_protocol
 from eval.readouts.few_shot import few_shot_draw
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 

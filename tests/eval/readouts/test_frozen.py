@@ -10,7 +10,7 @@ from eval.protocol import choose_protocol
 from eval.readouts.few_shot import few_shot_draw
 from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
 from eval.stats import auroc
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 
 from eval.readouts import knn
 from eval.stats import auroc
-from shards.errors import InputError
+from shards.base.errors import InputError
 from train.knn import knn_scores
 
 

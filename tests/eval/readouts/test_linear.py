@@ -7,7 +7,7 @@ import pytest
 
 from eval.readouts.linear import DEFAULT_STRENGTH, STRENGTHS, fit
 from eval.stats import auroc, bootstrap
-from shards.errors import InputError
+from shards.base.errors import InputError
 
 NUM_FEATURES = 24
 

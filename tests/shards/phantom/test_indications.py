@@ -6,10 +6,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from shards.indication import find_indication
 from shards.phantom.indications import COMPLAINTS, HISTORY, QUESTIONS, Story, chances, draw_story, write_indication
 from shards.phantom.labels import FINDINGS, draw_illness, draw_severities, draw_train_labels
-from shards.phantom.mimic_report import write_report
+from shards.phantom.mimic_release import write_report
+from shards.sources.indication import find_indication
 
 LABEL = "Pleural Effusion"
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from shards.build import BuildConfig, build_dataset
 from shards.index import ShardIndex
-from shards.indication import find_indication
+from shards.packing.build import BuildConfig, build_dataset
 from shards.phantom import PhantomConfig, mimic_release, write_phantom
+from shards.sources.indication import find_indication
 from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
 

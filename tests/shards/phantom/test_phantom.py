@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import InputError
+from shards.base.errors import InputError
 from shards.phantom import PhantomConfig, write_phantom
 
 

@@ -1,10 +1,10 @@
 """Example Hospital set: ``images/*.png``, and ``labels.csv`` with file, patient, fold and Effusion (1, 0 or ?)."""
 
-from shards.errors import InputError
-from shards.files import SourceFiles
-from shards.record import Record, Rejected, make_key
+from shards.base.errors import InputError
+from shards.sources.files import SourceFiles
 from shards.sources.lists import read_list
 from shards.sources.options import SourceOptions
+from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release
 
 LABELS = ("Effusion",)

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from shards.errors import InputError
-from shards.files import open_files
-from shards.record import Record
+from shards.base.errors import InputError
 from shards.sources import read_release
 from shards.sources.chexpert import LABELS
+from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.record import Record
 
 HEADER = ",".join(["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS])
 PREFIX = "CheXpert-v1.0-small"

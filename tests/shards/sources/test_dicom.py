@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydicom.uid import JPEG2000Lossless
 
-from shards.build import BuildConfig, build_dataset
-from shards.files import open_files
+from shards.packing.build import BuildConfig, build_dataset
 from shards.sources import read_release
+from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from tests.shards.dicom_files import PLANTED, dicom_bytes, report_bytes
 

@@ -3,9 +3,9 @@ import zipfile
 
 import pytest
 
-from shards.errors import InputError
-from shards.files import open_files
+from shards.base.errors import InputError
 from shards.sources import read_release
+from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 
 

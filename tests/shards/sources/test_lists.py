@@ -2,8 +2,8 @@ import gzip
 
 import pytest
 
-from shards.errors import InputError
-from shards.files import open_files
+from shards.base.errors import InputError
+from shards.sources.files import open_files
 from shards.sources.lists import columns_of, read_list
 
 

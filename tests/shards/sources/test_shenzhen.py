@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from shards.files import open_files
 from shards.sources import read_release
+from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.shenzhen import parse_first_line
 

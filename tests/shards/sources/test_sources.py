@@ -4,10 +4,10 @@ from typing import get_args, get_type_hints
 import pytest
 
 from shards import sources
-from shards.build import BuildConfig
-from shards.errors import InputError
-from shards.files import open_files
+from shards.base.errors import InputError
+from shards.packing.build import BuildConfig
 from shards.sources import SOURCES, Source, read_release
+from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from tests.shards.sources import example_source
 

@@ -1,0 +1,113 @@
+"""A contact sheet: some images of a dataset in one PNG, each with its key, split, view and labels beneath."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from shards.base.errors import InputError
+from shards.base.randomness import generator
+from shards.index import ShardIndex
+
+_MARGIN, _LINE = 6, 15
+_LINES = 5  # key, split and view, three lines of labels
+_PAPER, _INK, _FAINT = 255, 0, 96
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: int = 200, seed: int = 0) -> Image.Image:
+    """A gray page of up to ``columns`` x ``rows`` random images of the selection, each fitted into a square of ``tile``
+    pixels. Labels are listed where present, and with a question mark where uncertain.
+
+    Raises:
+        InputError: no rows, a page of no or too many pixels, or an image that cannot be decoded.
+    """
+    index.require_rows("preview")
+    for name, value, least, most in (("columns", columns, 1, 50), ("rows", rows, 1, 100), ("tile", tile, 64, 1024)):
+        if not least <= value <= most:
+            raise InputError(f"--{name} {value}: must be from {least} to {most}")
+    order = generator("preview", seed).permutation(len(index))
+    chosen = index.take(order[: columns * rows])
+    columns = min(columns, len(chosen))
+    rows = -(-len(chosen) // columns)
+    font = ImageFont.load_default(12)
+    height = tile + _LINES * _LINE + 2 * _MARGIN
+    sheet = Image.new("L", (columns * (tile + _MARGIN) + _MARGIN, _LINE + 2 * _MARGIN + rows * height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    names = ", ".join(sorted(set(chosen.column("dataset"))))
+    pen.text(
+        (_MARGIN, _MARGIN),
+        fit_text(f"{names}: {len(chosen):,} of {len(index):,} images", sheet.width, font),
+        _INK,
+        font,
+    )
+    for number, (row, about) in enumerate(zip(chosen.rows, chosen.table.to_pylist(), strict=True)):
+        left = _MARGIN + number % columns * (tile + _MARGIN)
+        top = _LINE + 2 * _MARGIN + number // columns * height
+        image = _read(chosen, int(row), about["key"])
+        image.thumbnail((tile, tile), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        pen.rectangle((left, top, left + tile - 1, top + tile - 1), fill=224)
+        sheet.paste(image, (left + (tile - image.width) // 2, top + (tile - image.height) // 2))
+        lines = [about["key"], _describe(about), *_wrap(_labels(about, index.label_names), tile, font)]
+        for line, text in enumerate(lines[:_LINES]):
+            place = (left, top + tile + 2 + line * _LINE)
+            pen.text(place, fit_text(text, tile, font, keeps_end=line == 0), _INK if line > 1 else _FAINT, font)
+    return sheet
+
+
+def save_sheet(sheet: Image.Image, output: Path) -> None:
+    """Writes the sheet as a PNG file; one that is there is replaced.
+
+    Raises:
+        InputError: ``output`` does not end in .png, or cannot be written.
+    """
+    if output.suffix.lower() != ".png":
+        raise InputError(f"--output {output}: must end in .png")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(output, "PNG")
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+
+
+def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(index.read(row)))
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        folders = " ".join(map(str, index.folders))
+        raise InputError(f"image {key}: cannot be decoded ({error}); run: python -m shards verify {folders}") from None
+    return image.convert("L")
+
+
+def _describe(about: dict[str, object]) -> str:
+    age = about["age"]
+    known = [about["split"], about["view"], about["projection"], about["sex"], f"{age:.0f} y" if age else None]
+    return ", ".join(str(value) for value in known if value)
+
+
+def _labels(about: dict[str, object], names: Sequence[str]) -> list[str]:
+    present = [name for name in names if about[name] == 1]
+    uncertain = [f"{name}?" for name in names if about[name] == -1]
+    return [*present, *uncertain] or ["(no label present)"]
+
+
+def _wrap(words: Sequence[str], width: int, font: Font) -> list[str]:
+    """Labels on as few lines as hold them, never one on two lines."""
+    lines = [""]
+    for word in words:
+        longer = f"{lines[-1]}, {word}" if lines[-1] else word
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines[-1:] = [lines[-1] + ",", word] if lines[-1] else [word]
+    return lines
+
+
+def fit_text(text: str, width: int, font: Font, *, keeps_end: bool = False) -> str:
+    """The text, cut to ``width`` pixels at its end, or at its beginning where the end tells more, as in keys."""
+    if font.getlength(text) <= width:
+        return text
+    cuts = (f"...{text[n:]}" if keeps_end else f"{text[: len(text) - n]}..." for n in range(1, len(text) + 1))
+    return next((cut for cut in cuts if font.getlength(cut) <= width), "")

@@ -1,0 +1,192 @@
+"""Views: dataset folders without images of their own. ``merge`` makes one of whole datasets, ``subset`` one of chosen
+rows. Both open with ``ShardIndex.open`` like any other dataset; no image is copied.
+
+Conditions on the command line: ``--where split=train view=frontal "Pleural Effusion=1"``.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shards.base.atomic import sync_folder, written_aside
+from shards.base.errors import InputError
+from shards.datasets import MEMBER, member_entry
+from shards.format.manifest import file_checksum, read_manifest, write_manifest
+from shards.format.schema import FORMAT_VERSION
+from shards.index import ShardIndex
+from shards.remote.address import require_here
+
+
+def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
+    """Writes a view of several datasets to ``output`` and opens it. Views can be members too.
+
+    Raises:
+        InputError: fewer than two folders, one given twice, one that is no dataset or is elsewhere, images that lie in
+            two of them, or an ``output`` that exists.
+    """
+    if len(folders) < 2:
+        raise InputError(f"merge: {len(folders)} dataset(s) given; give at least two folders")
+    twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise InputError(f"merge: {twice[0]} is given twice; its images would count twice")
+    for folder in folders:
+        require_here(folder, "merge")
+    index = ShardIndex.open(*folders)
+    num_repeated = len(index) - _num_distinct_images(index)
+    if num_repeated:
+        raise InputError(f"merge: {num_repeated:,} images are in two of the datasets; they would count twice")
+    members = [
+        member_entry(output, folder, read_manifest(folder)["fingerprint"]) for folder in folders
+    ]  # their own fingerprints, not those of what they hold
+    with _NewFolder(output) as aside:
+        _write_about(aside, output, index, members, {})
+    return ShardIndex.open(output)
+
+
+def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any]) -> ShardIndex:
+    """Writes the selected rows of ``index``, with a DALI index for each tar, to ``output``, and opens it.
+
+    Args:
+        selection: how the rows were chosen, for ``dataset.json``; values that JSON can hold.
+
+    Raises:
+        InputError: no rows, rows of a dataset elsewhere, or an ``output`` that exists.
+    """
+    index.require_rows("subset")
+    for member in index.packed:
+        if member.remote is not None:
+            raise InputError(f"subset: {member.remote.source.address} is elsewhere; copy the dataset folder here first")
+    used, numbers = np.unique(index.packed_numbers(), return_inverse=True)
+    packed = [index.packed[number] for number in used]
+    members = [member_entry(output, one.folder, one.fingerprint) for one in packed]
+    table = index.table.append_column(MEMBER, pa.array(numbers, pa.int32())).combine_chunks()
+    with _NewFolder(output) as aside:
+        with written_aside(aside / "index.parquet") as file:
+            pq.write_table(table, file, compression="zstd")
+        pairs = index.write_dali_index(aside)
+        dali = [[os.path.relpath(tar.resolve(), output.resolve()), idx.name] for tar, idx in pairs]
+        _write_about(aside, output, index, members, {"selection": dict(selection), "dali": dali})
+    return ShardIndex.open(output)
+
+
+def _num_distinct_images(index: ShardIndex) -> int:
+    """Images told apart by where they lie; members that are views can share some."""
+    folders: dict[Path, int] = {}
+    numbers = np.array([folders.setdefault(packed.folder.resolve(), len(folders)) for packed in index.packed])
+    places = pa.table(
+        {
+            "folder": numbers[index.packed_numbers()],
+            "shard": index.table["shard"],
+            "offset": index.table["offset"],
+        }
+    )
+    return len(places.group_by(["folder", "shard", "offset"]).aggregate([]))
+
+
+class _NewFolder:
+    """A folder that is written aside and gets its name when it is whole; nothing is left of one that is not."""
+
+    def __init__(self, output: Path) -> None:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"--output {output}: exists already; choose a new folder or remove it")
+        self.output = output
+        self.aside = output.with_name(f"{output.name}.part")
+
+    def __enter__(self) -> Path:
+        try:
+            shutil.rmtree(self.aside, ignore_errors=True)
+            self.aside.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--output {self.output}: cannot be written ({error.strerror})") from None
+        return self.aside
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.aside.replace(self.output)
+            sync_folder(self.output.parent)
+        else:
+            shutil.rmtree(self.aside, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"--output {self.output}: cannot be written ({error.strerror})") from None
+
+
+def _write_about(
+    aside: Path, output: Path, index: ShardIndex, members: list[dict[str, str]], more: Mapping[str, Any]
+) -> None:
+    files = {path.name: file_checksum(path) for path in sorted(aside.iterdir())}
+    content = json.dumps([members, files.get("index.parquet")])
+    splits = pc.value_counts(index.table["split"]).to_pylist()
+    about = {
+        "format_version": FORMAT_VERSION,
+        "name": output.resolve().name,
+        "members": members,
+        "labels": list(index.label_names),
+        "totals": {
+            "images": len(index),
+            "patients": len(np.unique(index.patients())),
+            "bytes": int(pc.sum(index.table["length"]).as_py() or 0),
+            "images_by_split": {one["values"]: one["counts"] for one in sorted(splits, key=lambda one: one["values"])},
+        },
+        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
+        "tools": {"moco-cxr": version("moco-cxr")},
+        **more,
+    }
+    write_manifest(aside, about, files)
+
+
+_MANY = 20
+
+
+def filter_rows(index: ShardIndex, conditions: Sequence[str]) -> ShardIndex:
+    """Rows that meet every condition ``COLUMN=VALUE``, ``COLUMN=VALUE,VALUE`` (one of them) or ``COLUMN=`` (blank).
+
+    Raises:
+        InputError: a condition of another form, an unknown column, or a value that no row has.
+    """
+    table = index.table
+    chosen = {}
+    for condition in conditions:
+        column, sign, text = condition.rpartition("=")
+        if not sign:
+            raise InputError(f"--where {condition}: must be COLUMN=VALUE, such as split=train or view=frontal,lateral")
+        if column not in table.schema.names:
+            known = ", ".join(table.schema.names)
+            raise InputError(f"--where {condition}: there is no column {column!r}; columns: {known}")
+        if column in chosen:
+            raise InputError(f"--where {condition}: {column} is given twice; join the values by commas")
+        values = [_value(condition, part, table.schema.field(column).type) for part in text.split(",")]
+        _require_known(condition, column, values, table)
+        chosen[column] = values
+    return index.where(**chosen)
+
+
+def _value(condition: str, text: str, kind: pa.DataType) -> Any:
+    if not text:
+        return None
+    if pa.types.is_string(kind):
+        return text
+    try:
+        return pa.scalar(float(text)).cast(kind).as_py()
+    except (ValueError, pa.ArrowInvalid):
+        raise InputError(f"--where {condition}: {text!r} is no value of a column of {kind}; give a number") from None
+
+
+def _require_known(condition: str, column: str, values: Sequence[Any], table: pa.Table) -> None:
+    known = pc.unique(table[column]).to_pylist()
+    missing = [value for value in values if value not in known]
+    if missing:
+        listed = sorted("(blank)" if value is None else str(value) for value in known[: _MANY + 1])
+        also = f"; it holds {', '.join(listed)}" if len(known) <= _MANY else ""
+        said = "blank" if missing[0] is None else repr(missing[0])
+        raise InputError(f"--where {condition}: no image has {column} {said}{also}")

@@ -1,0 +1,250 @@
+"""Packing: a release becomes a dataset folder of tar shards, DALI indexes and a Parquet index.
+
+The unit of work is a shard, see :mod:`shards.packing.shard`. Repeating an interrupted command continues behind the
+finished shards and ends with the same bytes.
+"""
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tyro
+
+from shards.base.errors import InputError
+from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
+from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
+from shards.packing.backend import end_with_parent, parallel_backend
+from shards.packing.config import BuildConfig
+from shards.packing.output import begin, check_output, remove_work
+from shards.packing.plan import Plan, describe, estimate, make_plan
+from shards.packing.progress import progress_bar
+from shards.packing.shard import WORK, Packing, Shard, finished_checksums, output_errors, write_shard, write_table
+
+__all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
+
+_PACKAGES = ("moco-cxr", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydicom", "simplejpeg")
+
+
+class TooManyRejected(InputError):
+    """More images were rejected than ``--max-rejected`` allows; what was packed is kept, but is no dataset yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What a build came to: ``num_source = num_packed + num_rejected``."""
+
+    num_source: int
+    num_packed: int
+    num_rejected: int
+    num_bytes: int
+    num_patients: int
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def run_build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes], dry_run: bool = False) -> int:
+    """Pack a release into a dataset folder; repeat the command to continue an interrupted build.
+
+    The plan is printed first. Exit codes: 0 the dataset is complete, 1 more images were rejected than --max-rejected
+    allows, 2 a mistake in the command or input, or no space left.
+
+    Args:
+        config: What to pack, and how.
+        dry_run: Print the plan only; write nothing.
+    """
+    if dry_run:
+        print(plan_dataset(config))
+        return 0
+    start = time.perf_counter()
+    try:
+        totals = build_dataset(config, show_plan=lambda text: print(text, flush=True))
+    except TooManyRejected as error:
+        print(f"failed: {error}")
+        return 1
+    seconds = time.perf_counter() - start
+    for note in totals.notes:
+        print(f"note: {note}")
+    print(
+        f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
+        f"rejected; {totals.num_patients:,} patients, {totals.num_bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+    )
+    for reason, count in sorted(totals.rejected_by_reason.items()):
+        print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")
+    return 0
+
+
+def plan_dataset(config: BuildConfig) -> str:
+    """The plan of a build in words; nothing is written. Raises as :func:`build_dataset` does before it writes."""
+    _check(config)
+    plan = make_plan(config)
+    state = check_output(config.output, plan, _tools())
+    shards = [] if state == "complete" else _unfinished(plan)
+    if config.address is None:
+        return describe(plan, shards, estimate(plan, shards), workers=joblib.effective_n_jobs(config.workers))
+    with parallel_backend(config.backend, address=config.address, workers=config.workers) as workers:
+        return describe(plan, shards, estimate(plan, shards), workers=workers)
+
+
+def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | None = None) -> Totals:
+    """Builds the dataset that ``config`` describes, or continues it, and returns its totals.
+
+    ``show_plan`` is given the plan in words before anything is packed, which takes a few seconds of trying images.
+
+    Raises:
+        InputError: an input that is no such release or that changed since an interrupted build began, an output that
+            cannot be written or holds something else, no space left.
+        TooManyRejected: the share of rejected images is above ``max_rejected``.
+    """
+    _check(config)
+    plan = make_plan(config)
+    tools = _tools()
+    with output_errors(config.output):
+        if check_output(config.output, plan, tools) != "complete":
+            with (
+                parallel_backend(config.backend, address=config.address, workers=config.workers) as workers,
+                begin(config.output, plan, tools),
+            ):
+                _write_shards(plan, config, workers, show_plan)
+                _write_dataset(plan, config, tools)
+        remove_work(config.output)  # also what a build that was killed at its very end has left
+    return _read_totals(plan, config)
+
+
+def _check(config: BuildConfig) -> None:
+    if config.shard_images < 1:
+        raise InputError(f"--shard-images {config.shard_images}: must be at least 1")
+    if config.workers == 0 or config.workers < -1:
+        raise InputError(f"--workers {config.workers}: must be -1 (all cores) or at least 1")
+    if not 0.0 <= config.max_rejected <= 1.0:
+        raise InputError(f"--max-rejected {config.max_rejected}: must be a share from 0 to 1")
+
+
+def _unfinished(plan: Plan) -> list[str]:
+    return [name for name in plan.rows if finished_checksums(name, plan.packing.output) is None]
+
+
+def _write_shards(plan: Plan, config: BuildConfig, workers: int, show_plan: Callable[[str], None] | None) -> None:
+    shards = _unfinished(plan)
+    num_left = sum(len(plan.rows[name]) for name in shards)
+    if not shards:
+        return
+    if show_plan is not None:
+        show_plan(describe(plan, shards, estimate(plan, shards), workers=workers))
+    threads = max(1, workers // len(shards))
+    parent = os.getpid() if config.backend == "loky" else None
+    tasks = (joblib.delayed(_work)(plan.shard(name), plan.packing, threads, parent) for name in shards)
+    work, num_done = plan.packing.output / WORK, len(plan.records) - num_left
+    with progress_bar(work, total=len(plan.records), done=num_done, title=f"packing {plan.packing.dataset}"):
+        num_written = sum(joblib.Parallel(batch_size=1)(tasks))
+    assert num_written == num_left
+
+
+def _work(shard: Shard, packing: Packing, threads: int, parent: int | None) -> int:
+    if parent is not None:
+        end_with_parent(parent)
+    return write_shard(shard, packing, threads=threads)
+
+
+def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> None:
+    output, work = plan.packing.output, plan.packing.output / WORK
+    refused = [table_from_rows([asdict(r) for r in plan.rejected], REJECTED_SCHEMA)]
+    refused += [pq.read_table(work / f"{name}.rejected") for name in plan.rows]
+    rejected = pa.concat_tables(refused).combine_chunks()
+    write_table(rejected, output / "rejected.parquet", aside=work)
+    _refuse_too_many(rejected, plan.num_source, config)
+    index = _join_rows(plan)
+    assert len(index) + len(rejected) == plan.num_source, "images in = images packed + images rejected"
+    write_table(index, output / "index.parquet", aside=work)
+    files: dict[str, Checksum] = {}
+    for name in plan.rows:
+        files |= finished_checksums(name, output) or {}
+    files |= {name: file_checksum(output / name) for name in ("index.parquet", "rejected.parquet")}
+    about = {
+        "format_version": FORMAT_VERSION,
+        "name": plan.packing.dataset,
+        "source": config.source,
+        "image": asdict(plan.packing.spec),
+        "labels": list(plan.packing.labels),
+        "totals": {
+            "source_images": plan.num_source,
+            "images": len(index),
+            "rejected": len(rejected),
+            "patients": len(index["patient_id"].unique()),
+            "bytes": int(np.sum(index["length"].to_numpy())),
+            "images_by_split": dict(sorted(Counter(index["split"].to_pylist()).items())),
+        },
+        "pseudonymised": config.pseudonymise is not None,
+        "fingerprint": plan.fingerprint,
+        "options_fingerprint": plan.options,
+        "source_fingerprint": plan.source,
+        "seed": config.seed,
+        "shard_images": config.shard_images,
+        "tools": tools,
+    }
+    write_manifest(output, about, files, aside=work)
+
+
+def _join_rows(plan: Plan) -> pa.Table:
+    schema = index_schema(plan.packing.labels)
+    work = plan.packing.output / WORK
+    tables = [pq.read_table(work / f"{name}.parquet", schema=schema) for name in plan.rows]
+    index = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(schema.metadata)
+    return index.drop_columns([text for text in TEXT_COLUMNS if index[text].null_count == len(index)])
+
+
+def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -> None:
+    share = len(rejected) / num_source
+    if len(rejected) < num_source and share <= config.max_rejected:
+        return
+    listed = f"all are listed with their reasons in {config.output / 'rejected.parquet'}"
+    first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
+    if len(rejected) == num_source:
+        raise TooManyRejected(
+            f"--input {config.input}: none of its {num_source:,} images could be packed; {first}; {listed}"
+        )
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(rejected).items())
+    raise TooManyRejected(
+        f"--max-rejected {config.max_rejected:g}: {len(rejected):,} of {num_source:,} images ({share:.2%}) were "
+        f"rejected ({reasons}); {first}; {listed}. If these may be left out, repeat the command with a higher "
+        "--max-rejected: nothing is packed again. If not, mend the source and build into a new folder"
+    )
+
+
+def _reasons(rejected: pa.Table) -> dict[str, int]:
+    return dict(sorted(Counter(rejected["reason"].to_pylist()).items()))
+
+
+def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
+    totals = read_manifest(config.output)["totals"]
+    rejected = pq.read_table(config.output / "rejected.parquet")
+    _refuse_too_many(rejected, plan.num_source, config)
+    assert plan.num_source == totals["images"] + totals["rejected"], "images in = images packed + images rejected"
+    return Totals(
+        num_source=plan.num_source,
+        num_packed=totals["images"],
+        num_rejected=totals["rejected"],
+        num_bytes=totals["bytes"],
+        num_patients=totals["patients"],
+        rejected_by_reason=_reasons(rejected),
+        notes=plan.notes,
+    )
+
+
+def _tools() -> dict[str, str]:
+    """What the bytes depend on beside the input."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue  # a decoder that this installation does without
+    return versions

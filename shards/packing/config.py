@@ -1,0 +1,50 @@
+"""What a build is asked to do."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from shards.packing.backend import Backend
+from shards.sources.options import SourceOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Packs a chest X-ray release into a dataset folder."""
+
+    source: Literal["chexpert", "dicom", "folder", "mimic", "montgomery", "nih", "shenzhen", "table"]
+    """What the input is."""
+    input: Path
+    """Folder of the release, as it was unpacked, or a zip of it, which is read in place."""
+    output: Path
+    """Dataset folder to write; an interrupted build there is continued."""
+    name: str | None = None
+    """Name of the dataset in its index; default: the output folder's."""
+    size: int = 320
+    """Shorter side of the stored images in pixels; smaller sources keep their size."""
+    square: bool = False
+    """Keep the largest centred square of each image, so that both sides are of --size."""
+    format: Literal["jpeg", "png"] = "jpeg"
+    """Stored format: gray baseline JPEG, or lossless PNG."""
+    quality: int = 95
+    """JPEG quality."""
+    seed: int = 0
+    """Seed of the one permutation of rows within each split."""
+    shard_images: int = 1024
+    """Images a shard."""
+    max_rejected: float = 0.01
+    """Share of the images that may be rejected; above it the build fails (exit code 1), and keeps its work and the
+    list of rejected images."""
+    pseudonymise: Path | None = None
+    """Key file: patient, study and path identifiers become keyed hashes, the same in every dataset of this key."""
+    keep_text: bool = False
+    """Keep indication and findings under --pseudonymise; they can hold names."""
+    workers: int = -1
+    """Processes on this machine; -1 takes all cores. A cluster named by --address decides for itself."""
+    backend: Backend = "loky"
+    """loky: processes on this machine; dask, ray: the same, or a running cluster on shared storage."""
+    address: str | None = None
+    """Dask scheduler (tcp://host:8786) or Ray cluster (auto, ray://host:10001) to run on."""
+    source_options: tyro.conf.OmitArgPrefixes[SourceOptions] = field(default_factory=SourceOptions)

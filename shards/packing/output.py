@@ -1,0 +1,86 @@
+"""The output folder of a build: new, unfinished or complete, and whether it is this build's."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from shards.base.atomic import SUFFIX as ASIDE_SUFFIX
+from shards.base.errors import InputError
+from shards.format.manifest import MANIFEST, read_manifest
+from shards.format.tar import write_text
+from shards.packing.plan import Plan
+from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
+from shards.packing.shard import WORK
+
+State = Literal["new", "unfinished", "complete"]
+_ANEW = "put it back as it was, or choose another folder, or remove this one to begin anew"
+
+
+def check_output(output: Path, plan: Plan, tools: Mapping[str, str]) -> State:
+    """How far this build is in ``output``; nothing is written.
+
+    Raises:
+        InputError: the folder holds something else, or a dataset of another input or of other options.
+    """
+    begun = output / WORK / "plan.json"
+    if (output / MANIFEST).is_file():
+        found = read_manifest(output)
+        _refuse_other(output, found.get("options_fingerprint"), found.get("source_fingerprint"), plan)
+        return "complete"
+    if begun.is_file():
+        found = json.loads(begun.read_text())
+        _refuse_other(output, found.get("options"), found.get("source"), plan)
+        if found.get("tools") != dict(tools):
+            versions = ", ".join(f"{name} {version}" for name, version in found.get("tools", {}).items())
+            raise InputError(f"--output {output}: was begun with {versions}; go on with these, or remove it")
+        return "unfinished"
+    if output.exists() and (not output.is_dir() or any(path.name != WORK for path in output.iterdir())):
+        raise InputError(f"--output {output}: exists and is not a dataset; choose a new or empty folder")
+    return "new"
+
+
+@contextlib.contextmanager
+def begin(output: Path, plan: Plan, tools: Mapping[str, str]) -> Iterator[None]:
+    """Makes the folder, or takes up an unfinished one, and keeps other builds out of it for a block of code.
+
+    Raises:
+        InputError: another process is building there.
+    """
+    work = output / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"--output {output}: another build is writing there; wait for it or end it") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems have no locks
+                raise
+        for path in [*work.glob(f"*{ASIDE_SUFFIX}"), *work.glob(f"*{PROGRESS_SUFFIX}")]:
+            path.unlink(missing_ok=True)
+        text = json.dumps({"options": plan.options, "source": plan.source, "tools": dict(tools)})
+        write_text(work / "plan.json", text, aside=work)
+        yield
+
+
+def remove_work(output: Path) -> None:
+    """Removes what an unfinished build keeps; a worker that is thought dead may still add to it meanwhile."""
+    for _ in range(3):
+        shutil.rmtree(output / WORK, ignore_errors=True)
+        if not os.path.lexists(output / WORK):
+            return
+
+
+def _refuse_other(output: Path, options: object, source: object, plan: Plan) -> None:
+    if options != plan.options:
+        raise InputError(
+            f"--output {output}: holds a dataset of other input or options; choose another folder or remove it"
+        )
+    if source != plan.source:
+        raise InputError(f"--output {output}: the source (its list, or a file's size) has changed since; {_ANEW}")

@@ -1,0 +1,254 @@
+"""The plan of a build: what is to be packed, into which shards, and about how large and how long that will be."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.base.errors import InputError
+from shards.base.randomness import generator
+from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
+from shards.images.store import ImageSpec
+from shards.packing.config import BuildConfig
+from shards.packing.pseudonym import Pseudonyms, read_key
+from shards.packing.shard import Packing, Shard, pack_image
+from shards.sources import read_release
+from shards.sources.files import SourceFiles, open_files
+from shards.sources.record import Record, Rejected, short_hash
+
+SPLITS = ("train", "valid", "test")
+NUM_SAMPLED = 36
+_SAMPLING_SECONDS = 8.0
+_TAR_BYTES = 512 + 256  # header, and half a block of padding, of one image
+_SIZE_THREADS = 16
+_DIGESTED = tuple(field.name for field in fields(Record) if field.name != "name")  # where it lies changes no result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides the bytes of a dataset.
+
+    ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
+    ``records`` of each shard. ``options`` and ``source`` are digests of what was asked and of what is packed.
+    """
+
+    packing: Packing
+    records: Sequence[Record]
+    sizes: Sequence[int | None]
+    rejected: Sequence[Rejected]
+    notes: tuple[str, ...]
+    rows: dict[str, npt.NDArray[np.int64]]
+    options: str
+    source: str
+
+    @property
+    def num_source(self) -> int:
+        """Images in: records and what the source itself refused."""
+        return len(self.records) + len(self.rejected)
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest of options and source."""
+        return hashlib.sha256(f"{self.options}{self.source}".encode()).hexdigest()
+
+    def shard(self, name: str) -> Shard:
+        """The shard of this name, with its records."""
+        rows = self.rows[name].tolist()
+        records, sizes = tuple(self.records[row] for row in rows), tuple(self.sizes[row] for row in rows)
+        return Shard(name=name, records=records, sizes=sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a few dozen images of the source took and gave, one at a time in one process."""
+
+    num_sampled: int
+    num_rejected: int
+    image_bytes: float
+    image_seconds: float
+
+
+def make_plan(config: BuildConfig) -> Plan:
+    """Reads the release and plans its shards; nothing is written.
+
+    Raises:
+        InputError: an input that is no such release, options that make no sense, a key file that cannot be used.
+    """
+    spec = ImageSpec(size=config.size, square=config.square, format=config.format, quality=config.quality)
+    files = open_files(config.input.absolute())  # workers may run in another folder
+    release = read_release(config.source, files, config.source_options)
+    taken = set(release.labels) & {*BASE_COLUMNS, *TEXT_COLUMNS}
+    if taken:
+        raise InputError(f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it")
+    records, rejected = release.records, list(release.rejected)
+    pseudonyms: Pseudonyms | None = None
+    if config.pseudonymise is not None:
+        pseudonyms = read_key(config.pseudonymise, apart_from=(config.input, config.output))
+        # in the order of pseudonyms, since the release's order can be told from a known seed
+        records = sorted(
+            (pseudonyms.record(record, keep_text=config.keep_text) for record in records), key=lambda record: record.key
+        )
+        rejected = sorted(map(pseudonyms.rejected, rejected), key=lambda refused: refused.source_path)
+    elif config.keep_text:
+        raise InputError("--keep-text: has no meaning without --pseudonymise; leave it out")
+    records, repeated = _unique_keys(records)
+    rejected += repeated
+    sizes = _file_sizes(records, files)
+    name = config.name or config.output.resolve().name
+    key_id = pseudonyms.key_id if pseudonyms else None
+    options = repr((FORMAT_VERSION, name, spec, config.seed, config.shard_images, key_id, config.keep_text))
+    return Plan(
+        packing=Packing(
+            files=files,
+            spec=spec,
+            dataset=name,
+            labels=tuple(release.labels),
+            output=config.output.absolute(),
+            withhold_messages=pseudonyms is not None,
+        ),
+        records=records,
+        sizes=sizes,
+        rejected=rejected,
+        notes=tuple(release.notes),
+        rows=_shard_rows(records, seed=config.seed, shard_images=config.shard_images),
+        options=hashlib.sha256(options.encode()).hexdigest(),
+        source=_source_digest(release.labels, records, sizes, rejected),
+    )
+
+
+def estimate(plan: Plan, shards: Sequence[str]) -> Estimate:
+    """Packs a few dozen images of the shards still to be written, in memory, for at most some seconds."""
+    rows = np.concatenate([plan.rows[name] for name in shards] or [np.empty(0, np.int64)])
+    chosen = rows[generator("plan", len(rows)).permutation(len(rows))[: NUM_SAMPLED + 1]].tolist()
+    lengths: list[int] = []
+    seconds: list[float] = []
+    num_rejected = 0
+    begin = time.perf_counter()
+    for row in chosen:
+        start = time.perf_counter()
+        result = pack_image(plan.records[row], plan.sizes[row], plan.packing)
+        seconds.append(time.perf_counter() - start)
+        if isinstance(result, Rejected):
+            num_rejected += 1
+        else:
+            lengths.append(len(result.data))
+        if time.perf_counter() - begin > _SAMPLING_SECONDS and len(seconds) > 2:
+            break
+    warm = seconds[1:] or seconds  # the first one also loads the codecs
+    return Estimate(
+        num_sampled=len(seconds),
+        num_rejected=num_rejected,
+        image_bytes=float(np.mean(lengths)) if lengths else 0.0,
+        image_seconds=float(np.mean(warm)) if warm else 0.0,
+    )
+
+
+def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int) -> str:
+    """The plan in words, for ``shards`` still to be written."""
+    splits = Counter(record.split for record in plan.records)
+    counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
+    num_left = sum(len(plan.rows[name]) for name in shards)
+    num_patients = len({record.patient_id for record in plan.records})
+    source_bytes = sum(size for size in plan.sizes if size is not None)
+    output_bytes = num_left * (about.image_bytes + _TAR_BYTES) * (1 - about.num_rejected / max(1, about.num_sampled))
+    seconds = num_left * about.image_seconds / max(1, min(workers, num_left))
+    free = _free_bytes(plan.packing.output)
+    spec = plan.packing.spec
+    form = f"JPEG of quality {spec.quality}" if spec.format == "jpeg" else "PNG"
+    lines = [
+        f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
+        f"  input: {plan.packing.files.label}, {_bytes(source_bytes)} of images",
+        f"  output: {plan.packing.output}, about {_bytes(output_bytes)} to write in {len(shards):,} shards, "
+        f"{spec.size} px {form}; {_bytes(free)} free there",
+        f"  time: about {_duration(seconds)} with {workers} workers "
+        f"({about.num_sampled} images tried: {1e3 * about.image_seconds:.3g} ms an image and worker)",
+    ]
+    if len(shards) < len(plan.rows):
+        lines.append(f"  continues: {len(plan.rows) - len(shards):,} of {len(plan.rows):,} shards are finished")
+    if plan.rejected:
+        reasons = Counter(rejected.reason for rejected in plan.rejected)
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+        lines.append(f"  refused by the source's own lists: {len(plan.rejected):,} ({listed})")
+    num_missing = sum(size is None for size in plan.sizes)
+    if num_missing:
+        lines.append(f"  missing or unreadable: {num_missing:,}")
+    if about.num_rejected:
+        lines.append(f"  of the images tried, {about.num_rejected} would be rejected")
+    if output_bytes > free:
+        lines.append("  warning: that is more than there is room for; the build would stop, and continue with room")
+    return "\n".join(lines)
+
+
+def _unique_keys(records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
+    """Records whose keys are told apart by their paths, and rejections of images that are listed again."""
+    counts = Counter(record.key for record in records)
+    unique: dict[str, Record] = {}
+    repeated: list[Rejected] = []
+    for record in records:
+        path = record.source_path
+        one = record if counts[record.key] == 1 else replace(record, key=f"{record.key}-{short_hash(path)}")
+        if one.key in unique:
+            message = "listed more than once; the first of its rows is packed"
+            repeated.append(Rejected(source_path=path, reason="duplicate", message=message))
+        else:
+            unique[one.key] = one
+    return list(unique.values()), repeated
+
+
+def _file_sizes(records: Sequence[Record], files: SourceFiles) -> list[int | None]:
+    def size(record: Record) -> int | None:
+        try:
+            return files.size(record.name)
+        except (OSError, InputError):  # the worker meets it again, and rejects the image with the reason
+            return None
+
+    chunk = 1 + len(records) // (8 * _SIZE_THREADS)
+    chunks = [records[first : first + chunk] for first in range(0, len(records), chunk)]
+    with ThreadPoolExecutor(_SIZE_THREADS) as pool:  # network storage answers many questions at a time
+        return [one for part in pool.map(lambda part: [size(record) for record in part], chunks) for one in part]
+
+
+def _shard_rows(records: Sequence[Record], *, seed: int, shard_images: int) -> dict[str, npt.NDArray[np.int64]]:
+    rows = {}
+    for number, split in enumerate(SPLITS):
+        chosen = np.array([row for row, record in enumerate(records) if record.split == split], dtype=np.int64)
+        order = generator("build", seed, number).permutation(len(chosen))
+        for first in range(0, len(chosen), shard_images):
+            rows[f"{split}-{first // shard_images:06d}"] = chosen[order[first : first + shard_images]]
+    return rows
+
+
+def _source_digest(
+    labels: Sequence[str], records: Sequence[Record], sizes: Sequence[int | None], rejected: Sequence[Rejected]
+) -> str:
+    digest = hashlib.sha256(repr(tuple(labels)).encode())
+    for record, size in zip(records, sizes, strict=True):
+        row = {name: getattr(record, name) for name in _DIGESTED} | {"labels": dict(record.labels), "bytes": size}
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    for refused in rejected:
+        digest.update(repr(refused).encode())
+    return digest.hexdigest()
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
