@@ -11,9 +11,9 @@ STAMP := $(VENV)/.installed
 
 # Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
-	@$(BIN)/python -P -c 'import importlib.util as u, os, sys; s = u.find_spec("shards"); k = u.find_spec("pipeline._affine"); \
+	@$(BIN)/python -P -c 'import importlib.util as u, os, sys; s = u.find_spec("shards"); k = u.find_spec("pipeline.engines._affine"); \
 	  sys.exit(s is None or k is None or os.path.realpath(os.path.dirname(s.origin)) != os.path.realpath("shards") \
-	  or os.path.getmtime(k.origin) < os.path.getmtime("pipeline/affine.c"))' \
+	  or os.path.getmtime(k.origin) < os.path.getmtime("pipeline/engines/affine.c"))' \
 	  2>/dev/null || $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 
 $(STAMP): pyproject.toml constraints.txt
@@ -53,4 +53,4 @@ bench-peers: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench-peers]'
 
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info pipeline/*.so .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(DEMO) build *.egg-info pipeline/engines/*.so .mypy_cache .ruff_cache .pytest_cache

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.decode import decode_gray
-from pipeline.engine import Rows
+from pipeline.engines.contract import Rows
+from pipeline.engines.samples import decode_gray
 from pipeline.loader import build_loader
 from pipeline.options import EngineName
 from pipeline.views import PRESETS, ViewSpec
@@ -143,7 +143,7 @@ def engine_feed(engine: EngineName, *, name: str | None = None, views: str | Non
         with loader:
             yield lambda: (batch.views for batch in loader)
 
-    modules = {"dali": ("nvidia.dali.fn", "pipeline.dali")}.get(engine, ("pipeline.kornia_views",))
+    modules = {"dali": ("nvidia.dali.fn", "pipeline.engines.dali.engine")}.get(engine, ("pipeline.engines.threads",))
     return Feed(name=name or engine, open=opened, modules=modules)
 
 

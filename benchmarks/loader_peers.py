@@ -14,11 +14,11 @@ import torch
 
 from benchmarks.loader_feeds import Batch, Feed, Pass, Setting
 from benchmarks.loader_workers import LIGHTLY, NEAREST, REFERENCE, WEBDATASET
-from pipeline.decode import decode_gray
-from pipeline.engine import Request, Rows
+from pipeline.engines.contract import Request, Rows
+from pipeline.engines.samples import decode_gray
+from pipeline.engines.warps import make_views, to_pixels
 from pipeline.loader import plan_batch
 from pipeline.views import ViewSpec
-from pipeline.warps import make_views, to_pixels
 from shards.index import ShardIndex
 
 __all__ = ["DALI_CHAIN", "KORNIA_SEQUENTIAL", "LIGHTLY", "NEAREST", "PEERS", "REFERENCE", "SPDL", "WEBDATASET"]

@@ -18,9 +18,9 @@ from torchvision.transforms.v2 import functional
 from benchmarks.loader_feeds import Setting
 from benchmarks.measure import time_variants
 from benchmarks.result import Comparison
-from pipeline.decode import Pixels, decode_gray
+from pipeline.engines.samples import Pixels, decode_gray
+from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.loader import plan_batch
-from pipeline.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 
 _TOLERANCE = 1.0  # grey levels, mean absolute difference from the first, borders included
 

@@ -20,14 +20,14 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import torch
 
-from pipeline.choice import Choice, build_engine, choose_engine, pixel_budget
-from pipeline.engine import Engine, Request, Rows, Views
+from pipeline.engines.choice import Choice, build_engine, choose_engine, pixel_budget
+from pipeline.engines.contract import Engine, Request, Rows, Views
+from pipeline.engines.samples import Samples
 from pipeline.options import DamagePolicy, EngineName, Positives
 from pipeline.order import Last, Order, Picks
 from pipeline.pairs import Partners, mend
 from pipeline.ranks import num_local_ranks
-from pipeline.samples import Samples
-from pipeline.stream import ReadAhead
+from pipeline.read_ahead import ReadAhead
 from pipeline.views import ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.index import ShardIndex

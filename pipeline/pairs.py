@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.engine import Request, Rows, Views
+from pipeline.engines.contract import Request, Rows, Views
+from pipeline.engines.samples import DamagedSample, Samples
 from pipeline.philox import uniforms
-from pipeline.samples import DamagedSample, Samples
 from pipeline.views import ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.index import ShardIndex

@@ -12,10 +12,9 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pipeline.decode import Pixels
-from pipeline.samples import DamagedSample, Samples
+from pipeline.engines.samples import DamagedSample, Pixels, Samples
+from pipeline.engines.warps import make_views, to_pixels
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
-from pipeline.warps import make_views, to_pixels
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.checks.preview import fit_text, save_sheet

@@ -17,9 +17,9 @@ class Record:
 
     ``labels`` are in the source's own words: 1 present, 0 absent, -1 uncertain; a label left out is not mentioned.
     ``split`` is ``train``, ``valid`` or ``test``. ``name`` is the file's name among the input's files
-    (:class:`shards.sources.files.SourceFiles`), ``source_path`` how the release calls it (relative to its root). ``key``
-    names the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's reader splits names
-    at the first dot and USTAR names end at 100 bytes.
+    (:class:`shards.sources.files.SourceFiles`), ``source_path`` how the release calls it (relative to its root).
+    ``key`` names the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's
+    reader splits names at the first dot and USTAR names end at 100 bytes.
     """
 
     key: str

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.decode import decode_gray
+from pipeline.engines.samples import DamagedSample, Samples, decode_gray
 from pipeline.loader import build_loader
-from pipeline.samples import DamagedSample, Samples
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.index import ShardIndex

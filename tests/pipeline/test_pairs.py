@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.engine import Views
+from pipeline.engines.contract import Views
+from pipeline.engines.samples import DamagedSample, Samples
 from pipeline.pairs import Partners, mend
 from pipeline.philox import uniforms
-from pipeline.samples import DamagedSample, Samples
 from pipeline.views import PRESETS
 from shards.index import ShardIndex
 from tests.pipeline.families import groups, pack_families

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.decode import decode_gray
+from pipeline.engines.samples import DamagedSample, decode_gray
 from pipeline.loader import build_loader
 from pipeline.pairs import Partners
-from pipeline.samples import DamagedSample
 from pipeline.views import PRESETS, affines, tones
 from shards.base.errors import InputError
 from shards.index import ShardIndex

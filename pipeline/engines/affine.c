@@ -4,7 +4,7 @@
  * image is first laid out as such words, once for all its views. The loops are plain C that compilers turn into vector
  * code, built for several instruction sets of which the best is taken at run time.
  *
- * Coordinates have their origin in the centre of the first pixel. Called through ctypes by pipeline/warps.py, without
+ * Coordinates have their origin in the centre of the first pixel. Called through ctypes by pipeline/engines/warps.py, without
  * the interpreter's lock.
  */
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.order import Order
-from pipeline.stream import ReadAhead
+from pipeline.read_ahead import ReadAhead
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset

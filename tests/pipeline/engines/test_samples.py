@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline.samples import DamagedSample, Samples
+from pipeline.engines.samples import DamagedSample, Samples
 from shards.index import ShardIndex
 
 

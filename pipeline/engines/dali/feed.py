@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from nvidia.dali.pipeline import Pipeline
 
-from pipeline.dali_graph import BATCHES_AHEAD, Array, Arrays, Graph
-from pipeline.engine import Request, Rows
-from pipeline.samples import DamagedSample, Samples
+from pipeline.engines.contract import Request, Rows
+from pipeline.engines.dali.graph import BATCHES_AHEAD, Array, Arrays, Graph
+from pipeline.engines.samples import DamagedSample, Samples
 
 
 @dataclass

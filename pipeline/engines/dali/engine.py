@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from pipeline.buffers import Buffers
-from pipeline.dali_feed import Feed, Source, reader_positions
-from pipeline.dali_graph import BATCHES_AHEAD, Graph
-from pipeline.engine import Request, Views
-from pipeline.samples import Samples
+from pipeline.engines.contract import Buffers, Request, Views
+from pipeline.engines.dali.feed import Feed, Source, reader_positions
+from pipeline.engines.dali.graph import BATCHES_AHEAD, Graph
+from pipeline.engines.samples import Samples
 from pipeline.views import Fill
 
 _GREY_LEVELS = np.arange(256.0)

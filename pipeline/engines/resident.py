@@ -16,10 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipeline.decode import Pixels
-from pipeline.engine import Rows
+from pipeline.engines.contract import Rows
+from pipeline.engines.samples import DamagedSample, Pixels, Samples
 from pipeline.ranks import gather, have_met, machine
-from pipeline.samples import DamagedSample, Samples
 from pipeline.views import Fill
 from shards.index import ShardIndex
 
@@ -48,7 +47,7 @@ class Layout:
 
 
 class PixelStore:
-    """A :class:`pipeline.kornia_views.PixelSource` in host memory that keeps what it has decoded.
+    """A :class:`pipeline.engines.threads.PixelSource` in host memory that keeps what it has decoded.
 
     Memory is taken page by page as rows come in; it is given back when the last rank lets go of it, also when all of
     them are killed.

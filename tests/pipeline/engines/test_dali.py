@@ -8,11 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.dali import DaliEngine
-from pipeline.dali_feed import Feed, Source, reader_positions
-from pipeline.decode import decode_gray
-from pipeline.engine import Request
-from pipeline.samples import DamagedSample, Samples
+from pipeline.engines.contract import Request
+from pipeline.engines.dali.engine import DaliEngine
+from pipeline.engines.dali.feed import Feed, Source, reader_positions
+from pipeline.engines.samples import DamagedSample, Samples, decode_gray
 from pipeline.views import PRESETS, affines, sigmas, tones
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset

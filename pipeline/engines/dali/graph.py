@@ -18,7 +18,7 @@ import torch
 from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
-from pipeline.engine import Floats
+from pipeline.engines.contract import Floats
 from pipeline.views import Fill
 
 BATCHES_AHEAD = 2

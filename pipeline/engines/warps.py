@@ -33,9 +33,11 @@ _scratch = threading.local()
 
 
 def _load_kernel() -> "ctypes._NamedFuncPointer":
-    found = find_spec("pipeline._affine")
+    found = find_spec("pipeline.engines._affine")
     if found is None or found.origin is None:
-        raise ImportError("pipeline/affine.c is not compiled; install the package with pip, which needs a C compiler")
+        raise ImportError(
+            "pipeline/engines/affine.c is not compiled; install the package with pip, which needs a C compiler"
+        )
     kernel = ctypes.CDLL(found.origin).make_views  # calls through ctypes leave the interpreter's lock
     number, pointer, real = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
     kernel.argtypes = [pointer, pointer, number, number, pointer, pointer, number, real, pointer, ctypes.c_long, number]

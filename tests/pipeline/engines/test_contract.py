@@ -1,6 +1,6 @@
 import torch
 
-from pipeline.buffers import Buffers
+from pipeline.engines.contract import Buffers
 
 
 def test_memory_is_used_again_once_nobody_holds_it():

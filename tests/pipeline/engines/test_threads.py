@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.decode import decode_gray
-from pipeline.kornia_views import Decoder, KorniaEngine, place_padded, warp_on_device
+from pipeline.engines.samples import Samples, decode_gray
+from pipeline.engines.threads import Decoder, KorniaEngine, place_padded, warp_on_device
 from pipeline.loader import plan_batch
-from pipeline.samples import Samples
 from pipeline.views import PRESETS
 from shards.index import ShardIndex
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.engines.warps import blur_window, make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas
-from pipeline.warps import blur_window, make_views, make_views_kornia, shift_half_pixel, to_pixels
 
 SIZE = 48
 SHAPES = [(64, 64), (56, 90), (75, 41)]

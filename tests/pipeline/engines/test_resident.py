@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.decode import decode_gray
-from pipeline.resident import DeviceStore, PixelStore
-from pipeline.samples import Samples
+from pipeline.engines.resident import DeviceStore, PixelStore
+from pipeline.engines.samples import Samples, decode_gray
 from shards.index import ShardIndex
 
 SCRATCH = np.empty(0, dtype=np.uint8)
@@ -73,8 +72,8 @@ TWO_RANKS = """
 import sys
 import numpy as np
 import torch.distributed as dist
-from pipeline.resident import PixelStore
-from pipeline.samples import Samples
+from pipeline.engines.resident import PixelStore
+from pipeline.engines.samples import Samples
 from shards.index import ShardIndex
 
 rank = int(sys.argv[1])

@@ -16,19 +16,18 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.buffers import Buffers
-from pipeline.decode import Pixels
-from pipeline.engine import Floats, Request, Rows, Views
-from pipeline.resident import DeviceStore
-from pipeline.samples import DamagedSample, Samples
+from pipeline.engines.contract import Buffers, Floats, Request, Rows, Views
+from pipeline.engines.resident import DeviceStore
+from pipeline.engines.samples import DamagedSample, Pixels, Samples
+from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.views import Fill
-from pipeline.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 
 _BATCHES_AHEAD = 3
 
 
 class PixelSource(Protocol):
-    """Where the engine's pixels come from: decoded each time, or kept by a :class:`pipeline.resident.PixelStore`."""
+    """Where the engine's pixels come from: decoded each time, or kept by a
+    :class:`pipeline.engines.resident.PixelStore`."""
 
     samples: Samples
 
@@ -66,7 +65,7 @@ class _Batch:
 
 
 class KorniaEngine:
-    """Views from a pixel source, by :func:`pipeline.warps.make_views` (CPU) or Kornia (GPU).
+    """Views from a pixel source, by :func:`pipeline.engines.warps.make_views` (CPU) or Kornia (GPU).
 
     Args:
         store: pixels in the device's memory; what is there is not decoded again.
@@ -223,7 +222,7 @@ def place_padded(pixels: Pixels, out: Pixels, fill: Fill) -> None:
 
 def warp_on_device(images: torch.Tensor, request: Request, taken: Rows, *, size: int, fill: Fill) -> torch.Tensor:
     """Views (V, B, 1, S, S) of padded grey levels (B, H, W), uint8 on the device; ``taken`` as in
-    :meth:`pipeline.samples.Samples.skip`."""
+    :meth:`pipeline.engines.samples.Samples.skip`."""
     device = images.device
 
     def upload(values: Floats) -> torch.Tensor:
