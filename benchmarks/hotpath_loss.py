@@ -17,8 +17,8 @@ from benchmarks.hotpath_momentum import name_in
 from benchmarks.hotpath_queue import IndexedQueue
 from benchmarks.measure import Timing, time_variants
 from benchmarks.result import Comparison
-from train.losses.info_nce import info_nce
-from train.negatives import KeyQueue
+from train.methods.info_nce import info_nce
+from train.methods.key_queue import KeyQueue
 
 WIDTH, TEMPERATURE = 128, 0.2
 CLONED, TRAINER = "clone, concatenate", "slices of the queue (trainer)"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from benchmarks.measure import Timing, time_variants
 from benchmarks.result import Comparison
-from train.encoders import build_encoder
-from train.momentum import MomentumUpdate
+from train.encoders.build import build_encoder
+from train.methods.momentum import MomentumUpdate
 
 MOMENTUM = 0.999
 LOOP, TRAINER, COPY = "out-of-place loop", "_foreach_lerp_ (trainer)", "copy of the query"

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.hotpath_momentum import name_in
 from benchmarks.measure import time_variants
 from benchmarks.result import Comparison
-from train.negatives import KeyQueue
+from train.methods.key_queue import KeyQueue
 
 WIDTH = 128  # D
 TRAINER = "slices, (K, D) (trainer)"

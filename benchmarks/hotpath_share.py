@@ -17,10 +17,9 @@ from benchmarks.phantom_data import build_phantom_dataset
 from benchmarks.result import Comparison
 from benchmarks.step import TrainerStep
 from shards.index import ShardIndex
-from train.config import PretrainConfig
-from train.losses.info_nce import info_nce
-from train.sections import EncoderConfig, MethodConfig, RunConfig
-from train.world import World, start_processes
+from train.methods.info_nce import info_nce
+from train.ranks.world import World, start_processes
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
 
 STEP, PLAIN, TRAINER = "whole step (trainer)", "hot path, written plainly", "hot path (trainer)"
 

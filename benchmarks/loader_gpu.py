@@ -12,7 +12,7 @@ from benchmarks.loader_feeds import Feed, Setting, consume
 from benchmarks.measure import time_variants
 from benchmarks.resources import cpu_seconds
 from benchmarks.result import Comparison
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 
 
 def compare_beside_step(feeds: Sequence[Feed], setting: Setting, *, turns: int) -> Comparison:

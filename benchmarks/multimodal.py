@@ -27,8 +27,8 @@ from eval.multimodal_config import MultimodalConfig, check_multimodal
 from eval.multimodal_feed import Texts, TokenFeed
 from eval.text import TextCounts, Tokens
 from eval.tokenizing import build_tokenizer
-from train.precision import Precision
-from train.world import World
+from train.engine.precision import Precision
+from train.ranks.world import World
 
 _NUM_LABELS = 14
 _NUM_FEATURES = 512  # of a ResNet18

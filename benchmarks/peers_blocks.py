@@ -14,10 +14,10 @@ from torch import Tensor
 from benchmarks.measure import time_variants
 from benchmarks.result import Comparison
 from benchmarks.step_plain import MOMENTUM, TEMPERATURE, WIDTH
-from train.encoders import build_encoder
-from train.losses.info_nce import info_nce
-from train.momentum import MomentumUpdate
-from train.negatives import KeyQueue
+from train.encoders.build import build_encoder
+from train.methods.info_nce import info_nce
+from train.methods.key_queue import KeyQueue
+from train.methods.momentum import MomentumUpdate
 
 MOCO, LIGHTLY, TIMM, TRAINER = "MoCo's own code", "lightly", "timm ModelEmaV3", "ours (trainer)"
 ABSENT = "not measured: lightly (not installed; make bench-peers installs it)"

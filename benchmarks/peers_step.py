@@ -15,12 +15,11 @@ from benchmarks.patient_rows import PatientRows
 from benchmarks.peers_blocks import ABSENT, LIGHTLY, has_lightly
 from benchmarks.result import Comparison
 from benchmarks.step_plain import MOMENTUM, TEMPERATURE, WIDTH, PlainStep
-from train.config import PretrainConfig
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 from train.methods.contract import TrainingData
 from train.methods.moco import MoCo
-from train.sections import EncoderConfig, MethodConfig, NormConfig, RunConfig
-from train.world import World
+from train.ranks.world import World
+from train.settings.config import EncoderConfig, MethodConfig, NormConfig, PretrainConfig, RunConfig
 
 PLAIN, METHOD = "plain: 3 channels", "ours (trainer's method)"
 _QUEUE = 24_576

@@ -30,8 +30,8 @@ from benchmarks.scaling_child import EXCHANGES, WAIT
 from benchmarks.scaling_model import FREE, Link, Prediction, Sizes, fit_link, predict
 from benchmarks.scaling_ranks import Ranks, start_ranks
 from shards.base.errors import InputError
-from train.encoders import build_encoder
-from train.sections import MethodConfig
+from train.encoders.build import build_encoder
+from train.settings.config import MethodConfig
 
 _GIGABIT = 1e9 / 8  # bytes
 

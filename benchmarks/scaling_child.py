@@ -19,10 +19,9 @@ from torch import Tensor
 
 from benchmarks.patient_rows import PatientRows
 from benchmarks.step import PARTS, Clock, TrainerStep
-from train.config import PretrainConfig
-from train.rank_check import compare_ranks
-from train.sections import EncoderConfig, MethodConfig, RunConfig
-from train.world import World, describe_world, start_processes
+from train.ranks.world import World, describe_world, start_processes
+from train.run.guards import compare_ranks
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
 
 WAIT = "rank wait"
 EXCHANGES = ("shuffle", "key gather", "gradient exchange")

@@ -32,16 +32,14 @@ from benchmarks.trace import check_trace_path, named_range, profiled
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.config import PretrainConfig
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.optimizers import build_optimizer
+from train.engine.precision import resolve_precision
 from train.methods.contract import TrainingData
 from train.methods.moco import MoCo
-from train.optimizers import build_optimizer
-from train.precision import resolve_precision
-from train.recipes import recipe
-from train.sections import EncoderConfig, MethodConfig, NormConfig, RunConfig
-from train.world import World, start_processes
+from train.ranks.world import World, start_processes
+from train.settings.config import EncoderConfig, MethodConfig, NormConfig, PretrainConfig, RunConfig
+from train.settings.recipes import recipe
 
 PARTS = ("data wait", "momentum update", "forward", "key forward", "loss and queue", "backward", "optimiser")
 _PROFILED_STEPS = 3

@@ -20,7 +20,7 @@ from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
 from eval.results import MULTIMODAL
 from eval.starts import StartEncoder
 from shards.index import ShardIndex
-from train.export import LoadedEncoder
+from train.encoders.saved import LoadedEncoder
 
 
 class CellWorker:

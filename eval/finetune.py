@@ -10,7 +10,7 @@ from eval.finetune_config import FinetuneConfig, check_finetune
 from eval.finetune_images import finetune
 from eval.finetune_launch import alone, launch, remove_empty
 from eval.finetune_task import Finetuned, FinetuneTask, Work, fingerprint
-from train.export import LoadedEncoder
+from train.encoders.saved import LoadedEncoder
 
 
 def run_finetune(

@@ -18,8 +18,8 @@ from eval.finetune_images import finetune
 from eval.finetune_task import Finetuned, Work, fingerprint, read_work, write_result
 from eval.multimodal_train import classify_work
 from shards.base.errors import InputError, run_command
-from train.failure import Fellows, run_together
-from train.world import World, describe_world, share_cores, start_processes
+from train.ranks.watchdog import Fellows, run_together
+from train.ranks.world import World, describe_world, share_cores, start_processes
 
 
 def main() -> None:

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
-from train.precision import Precision, autocast
-from train.sections import RunConfig
-from train.world import World
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.precision import Precision, autocast
+from train.ranks.world import World
+from train.settings.config import RunConfig
 
 
 class PlainEngine:

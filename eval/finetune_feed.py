@@ -14,7 +14,7 @@ from pipeline.loader import Batch, build_loader
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
-from train.world import World
+from train.ranks.world import World
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from eval.finetune_model import FinetuneModel, parameter_groups, resolve_norm, s
 from eval.finetune_scores import Scorer
 from eval.finetune_task import Finetuned, FinetuneTask, fingerprint, training_views
 from eval.finetune_train import Training, train
-from train.export import LoadedEncoder
-from train.precision import resolve_precision
-from train.world import World
+from train.encoders.saved import LoadedEncoder
+from train.engine.precision import resolve_precision
+from train.ranks.world import World
 
 
 def finetune(

@@ -11,7 +11,7 @@ import torch
 
 from eval.finetune_task import Finetuned, Work, read_result, remove_exchange, write_work
 from shards.base.errors import InputError
-from train.world import World
+from train.ranks.world import World
 
 _ROOT = Path(__file__).parents[1]
 

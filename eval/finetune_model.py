@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from eval.finetune_config import FinetuneConfig
 from shards.base.errors import InputError
-from train.encoder_file import FILES, read_tensors
-from train.export import LoadedEncoder, load_encoder, save_encoder
+from train.encoders.file import FILES, read_tensors
+from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 
 HEAD_FILE = "head.safetensors"
 # Stages of torchvision's ResNets and DenseNets and blocks of timm's vision transformers; the stem comes before.
@@ -118,8 +118,8 @@ def masked_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -
 
 
 def save_finetuned(folder: Path, model: FinetuneModel, start: LoadedEncoder, *, labels: tuple[str, ...]) -> None:
-    """Writes the encoder as :func:`train.export.save_encoder` does, so that whatever takes a run takes the folder, and
-    the head beside it."""
+    """Writes the encoder as :func:`train.encoders.saved.save_encoder` does, so that whatever takes a run takes the folder,
+    and the head beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     norm = start.metadata.get("norm", "batch")
     save_encoder(folder / FILES["query"], model.encoder, name=start.name, views=start.views, norm=norm)

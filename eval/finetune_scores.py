@@ -19,8 +19,8 @@ from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.precision import Precision, autocast
-from train.world import World
+from train.engine.precision import Precision, autocast
+from train.ranks.world import World
 
 Floats = npt.NDArray[np.float32]
 _PIXEL_BYTES = 2 * 10**9  # decoded validation images that are kept between their scorings: 20,000 at 320 px

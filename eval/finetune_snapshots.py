@@ -1,6 +1,6 @@
 """Checkpoints of a fine-tuning, from which it goes on as if it had never stopped.
 
-    FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.snapshot)
+    FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.run.snapshot)
 
 Orders and views are addressed by seed, epoch and row, dropout by the step, and nothing else is random, so weights,
 optimiser, position and what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from eval.finetune_feed import Feed
 from eval.finetune_kept import Kept
-from train.optimizer_state import load_optimizer_state, optimizer_state
-from train.snapshot import BrokenSnapshot, partial_of, read_mark, read_tensors, remove, seal, write_tensors
-from train.world import World
+from train.engine.optimizer_state import load_optimizer_state, optimizer_state
+from train.ranks.world import World
+from train.run.snapshot import BrokenSnapshot, partial_of, read_mark, read_tensors, remove, seal, write_tensors
 
 
 class Snapshots:

@@ -18,10 +18,10 @@ from eval.finetune_config import FinetuneConfig
 from eval.multimodal_config import MultimodalConfig
 from pipeline.views import PRESETS, ViewSpec
 from shards.base.atomic import written_aside
+from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.export import LoadedEncoder, load_encoder, save_encoder
-from train.plain import from_mapping, to_mapping
+from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -27,13 +27,13 @@ from eval.finetune_model import masked_loss, positive_weights
 from eval.finetune_scores import DIVERGED, Floats, validate
 from eval.finetune_snapshots import Snapshots, average_statistics
 from eval.finetune_task import Finetuned, FinetuneTask
+from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
-from train.plain import to_mapping
-from train.precision import Precision
-from train.schedule import learning_rate
-from train.sections import ScheduleConfig
-from train.stop import Stop
-from train.world import World
+from train.engine.precision import Precision
+from train.ranks.stop import Stop
+from train.ranks.world import World
+from train.settings.config import ScheduleConfig
+from train.settings.schedule import learning_rate
 
 
 class LoopConfig(LengthConfig, Protocol):

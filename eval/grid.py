@@ -32,8 +32,8 @@ from eval.results_file import save_comparison
 from eval.subgroup_comparison import compare_subgroups
 from eval.tables import csv_table, latex_tables
 from shards.base.atomic import written_aside
-from train.exposure import num_seen
-from train.plain import to_mapping
+from shards.base.dataclass_io import to_mapping
+from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
 

@@ -21,8 +21,8 @@ import yaml
 from eval.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
 from eval.finetune_config import FinetuneConfig
 from eval.multimodal_config import MultimodalConfig
+from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
-from train.plain import from_mapping
 
 _STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"
 _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one

@@ -22,9 +22,9 @@ from eval.multimodal import MultimodalModel
 from eval.multimodal_config import MultimodalConfig
 from eval.multimodal_feed import Texts, TokenFeed, TokenScorer
 from eval.token_store import ImageTokens, stored_tokens
-from train.export import LoadedEncoder
-from train.precision import Precision
-from train.world import World
+from train.encoders.saved import LoadedEncoder
+from train.engine.precision import Precision
+from train.ranks.world import World
 
 _PARTS = ("train", "valid", "test")
 

@@ -17,8 +17,8 @@ from eval.text import Tokens
 from eval.token_store import ImageTokens
 from pipeline.order import Order
 from shards.base.randomness import generator
-from train.precision import Precision
-from train.world import World
+from train.engine.precision import Precision
+from train.ranks.world import World
 
 _SCORED = 256  # examples a batch, where nothing is learnt
 

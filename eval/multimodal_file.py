@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from eval.multimodal import MultimodalModel
 from eval.multimodal_config import MultimodalConfig
 from eval.tokenizing import TextTokenizer
+from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
-from train.encoder_file import FILES, read_tensors
-from train.export import LoadedEncoder, save_encoder
-from train.plain import from_mapping, to_mapping
+from train.encoders.file import FILES, read_tensors
+from train.encoders.saved import LoadedEncoder, save_encoder
 
 MODEL_FILE, _TEXT = "multimodal.safetensors", "text"
 _ENCODER = "encoder.encoder."

@@ -24,9 +24,9 @@ from eval.multimodal_file import save_multimodal
 from eval.text import TEXT_COLUMN, cached_tokens, texts_fingerprint, texts_of
 from eval.tokenizing import build_tokenizer, model_fingerprint
 from shards.base.errors import InputError
-from train.export import LoadedEncoder
-from train.precision import Precision, resolve_precision
-from train.world import World
+from train.encoders.saved import LoadedEncoder
+from train.engine.precision import Precision, resolve_precision
+from train.ranks.world import World
 
 _NARROW = 192  # below this width, casting to bf16 takes a CPU longer than it saves
 

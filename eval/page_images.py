@@ -27,10 +27,10 @@ from eval.results import FEW_SHOT, Comparison
 from eval.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
 from eval.starts import is_run, rebuild
 from pipeline.views import ViewSpec
+from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.export import load_encoder
-from train.plain import from_mapping
+from train.encoders.saved import load_encoder
 
 Floats = npt.NDArray[np.floating]
 NUM_NEIGHBOURS = 7

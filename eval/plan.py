@@ -24,9 +24,9 @@ from eval.starts import Start, StartEncoder, build_starts, is_run
 from eval.text import texts_of
 from eval.tokenizing import model_fingerprint
 from pipeline.views import PRESETS
+from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.plain import to_mapping
 
 # What decides how fast a fine-tuning runs and not what comes out of it.
 _FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")

@@ -71,7 +71,7 @@ def grad_cam(encoder: nn.Module, name: str, views: Tensor, weights: Floats) -> n
     pooling, as in ResNets and DenseNets, a map adds up to the score less the readout's intercept.
 
     Args:
-        name: architecture, a name of :data:`train.architectures.ENCODERS`.
+        name: architecture, a name of :data:`train.settings.architectures.ENCODERS`.
         weights: (F,) of the readout on the features.
 
     Raises:

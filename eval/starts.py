@@ -4,7 +4,7 @@ random                  the architecture as it is initialised, with several seed
                         some hundredths of AUROC
 imagenet                supervised ImageNet weights of torchvision or timm
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
-FILE                    any other weights that train/starts.py reads, such as a checkpoint of MoCo or of MoCo-CXR
+FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
 
 Several runs (of other seeds, say) can make one start together, whose figures are their means.
 """
@@ -19,11 +19,11 @@ from torch import nn
 from eval.features import encoder_hash
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
-from train.architectures import ENCODERS
-from train.encoder_file import find_encoder, has_our_header, read_tensors
-from train.encoders import build_encoder, check_name, check_view_size
-from train.export import LoadedEncoder, load_encoder
-from train.starts import describe_start
+from train.encoders.build import build_encoder
+from train.encoders.file import find_encoder, has_our_header, read_tensors
+from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.weights import describe_start
+from train.settings.architectures import ENCODERS, check_name, check_view_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class StartEncoder:
     ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
     architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
     :func:`eval.features.encoder_hash`; ``origin`` says in one line what was loaded,
-    ``trained_on`` is what pretraining saw (:mod:`train.exposure`), as far as it is known.
+    ``trained_on`` is what pretraining saw (:mod:`train.encoders.seen`), as far as it is known.
     """
 
     id: str

@@ -35,9 +35,9 @@ def export(
     """
     if not run.exists():
         raise InputError(f"--run {run}: no such file or run folder")
-    from train.encoder_file import FILES  # torch and torchvision take seconds to import, --help needs neither
-    from train.export import load_encoder
-    from train.formats import export_encoder
+    from train.encoders.file import FILES  # torch and torchvision take seconds to import, --help needs neither
+    from train.encoders.formats import export_encoder
+    from train.encoders.saved import load_encoder
 
     path = run / FILES[which] if run.is_dir() else run
     if which == "key" and not path.is_file():

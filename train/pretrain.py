@@ -16,30 +16,27 @@ import warnings
 import torch
 
 from shards.base.errors import run_command
-from train.checkpoint import Checkpoints, Progress
-from train.command import parse_command
-from train.config import PretrainConfig, check_config, check_rows, has_queue
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
-from train.failure import Fellows, run_together
-from train.knn import build_neighbours
-from train.loading import training_loader
-from train.methods import build_method
+from train.encoders.weights import describe_start
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.optimizers import build_optimizer
+from train.engine.precision import resolve_precision
+from train.methods.build import build_method
 from train.methods.contract import TrainingData
-from train.model_card import hardware
-from train.monitor import Monitor
-from train.nonfinite import LossWatch
-from train.optimizers import build_optimizer
-from train.outcome import write_outcome
-from train.precision import resolve_precision
-from train.rank_check import compare_ranks
-from train.run_folder import check_run_folder, write_run_folder
-from train.schedule import describe_rate, images_per_step, learning_rate, top_rate
-from train.scores import Scores
-from train.selection import select_rows
-from train.starts import describe_start
-from train.stop import Stop, continuing_command
-from train.world import describe_world, share_cores, start_processes
+from train.ranks.stop import Stop, continuing_command
+from train.ranks.watchdog import Fellows, run_together
+from train.ranks.world import describe_world, share_cores, start_processes
+from train.run.checkpoint import Checkpoints, Progress
+from train.run.data import select_rows, training_loader
+from train.run.folder import check_run_folder, write_outcome, write_run_folder
+from train.run.guards import LossWatch, compare_ranks
+from train.run.knn import build_neighbours
+from train.run.metrics_file import Scores
+from train.run.model_card import hardware
+from train.run.monitor import Monitor
+from train.settings.checks import check_config, check_rows
+from train.settings.command import parse_command
+from train.settings.config import PretrainConfig, has_queue
+from train.settings.schedule import describe_rate, images_per_step, learning_rate, top_rate
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Pixels to views: the engines behind :func:`pipeline.loader.build_loader`."""

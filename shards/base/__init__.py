@@ -1,0 +1,1 @@
+"""What every package stands on: errors, files written whole, randomness by address, settings in and out."""

@@ -1,0 +1,1 @@
+"""Looking into what was packed: verify, stats, preview."""

@@ -1,0 +1,1 @@
+"""Any picture to stored gray: JPEG, PNG, DICOM."""

@@ -1,0 +1,1 @@
+"""Records to shards: plan, build, the backends that run it."""

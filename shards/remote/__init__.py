@@ -1,0 +1,1 @@
+"""Datasets elsewhere: addresses, transfers, the cache."""

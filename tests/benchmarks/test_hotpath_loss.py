@@ -11,8 +11,8 @@ from benchmarks.hotpath_loss import (
     measure_loss,
     measure_loss_and_queue,
 )
-from train.momentum import MomentumUpdate
-from train.negatives import KeyQueue
+from train.methods.key_queue import KeyQueue
+from train.methods.momentum import MomentumUpdate
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@ import torch
 
 from benchmarks import hotpath_queue
 from benchmarks.hotpath_queue import IndexedQueue, TransposedQueue, measure_enqueue
-from train.negatives import KeyQueue
+from train.methods.key_queue import KeyQueue
 
 
 @pytest.mark.parametrize("wraps", [False, True])

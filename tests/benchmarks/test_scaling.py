@@ -15,7 +15,7 @@ from benchmarks.scaling_child import EXCHANGES, WAIT, ClockedWorld, ExchangeCloc
 from benchmarks.scaling_ranks import Ranks, start_ranks
 from benchmarks.step import PARTS
 from shards.base.errors import InputError
-from train.world import World
+from train.ranks.world import World
 
 CPU = torch.device("cpu")
 CONFIG = ScalingConfig(ranks=(1, 2, 4), threads=1, batch=10, size=16, nodes=(1, 2), gpus=(1, 8), network=(10.0, 100.0))

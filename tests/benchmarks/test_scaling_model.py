@@ -3,11 +3,10 @@ import torch
 
 from benchmarks.patient_rows import PatientRows
 from benchmarks.scaling_model import FREE, Link, Sizes, fit_link, predict
-from train.config import PretrainConfig
 from train.methods.contract import TrainingData
 from train.methods.moco import MoCo
-from train.sections import EncoderConfig, MethodConfig, RunConfig
-from train.world import World
+from train.ranks.world import World
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
 
 SIZES = Sizes(images=1000, keys=100, gradients=6000)
 LINK = Link(latency=0.5, gather=100.0, reduce=1000.0)

@@ -16,8 +16,8 @@ from pipeline.views import ViewSpec
 from shards.format.schema import FORMAT_VERSION, index_schema, table_from_rows
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
-from train.encoders import build_encoder
-from train.export import save_encoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
 
 IndexRow = dict[str, Any]
 

@@ -13,7 +13,7 @@ from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 
 VIEWS = ViewSpec(size=32, rotation=10, flip=0.5, mean=0.4, std=0.2)
 

@@ -23,9 +23,9 @@ from eval.stats import auroc
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.encoders import build_encoder
-from train.export import LoadedEncoder
-from train.world import World
+from train.encoders.build import build_encoder
+from train.encoders.saved import LoadedEncoder
+from train.ranks.world import World
 
 LABELS = ("blob", "clear")
 ALONE = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))

@@ -19,8 +19,8 @@ from eval.finetune_model import (
 )
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
-from train.encoders import build_encoder
-from train.export import LoadedEncoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import LoadedEncoder
 
 
 def test_loss_is_the_cross_entropy_of_what_is_labelled() -> None:

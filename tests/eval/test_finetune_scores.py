@@ -14,8 +14,8 @@ from eval.finetune_scores import Scorer, Validation, mean_scores, validate
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
-from train.encoders import build_encoder
-from train.world import World
+from train.encoders.build import build_encoder
+from train.ranks.world import World
 
 ALONE = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 

@@ -16,8 +16,8 @@ from eval.results import MACRO
 from eval.results_file import load_comparison
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
-from train.encoders import build_encoder
-from train.export import save_encoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
 
 
 def config(run: Path, data: Path, output: Path, **fields) -> GridConfig:

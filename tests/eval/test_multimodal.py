@@ -15,7 +15,7 @@ from eval.multimodal import MultimodalModel, build_text_model, parameter_groups
 from eval.multimodal_config import MultimodalConfig, check_multimodal
 from eval.tokenizing import TextTokenizer, build_tokenizer
 from shards.base.errors import InputError
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cough", "fever", "and"]
 TINY = MultimodalConfig(layers=2, width=16, heads=2, vocabulary=100, max_tokens=8, image_tokens=4)

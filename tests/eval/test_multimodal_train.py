@@ -26,8 +26,8 @@ from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
-from train.encoders import build_encoder
-from train.export import LoadedEncoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import LoadedEncoder
 
 SIZES = {"train": 160, "valid": 60, "test": 100}
 SHORT = MultimodalConfig(

@@ -26,8 +26,8 @@ from eval.results_file import save_comparison
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.encoders import build_encoder
-from train.export import save_encoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

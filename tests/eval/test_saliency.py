@@ -7,7 +7,7 @@ from torch import nn
 
 from eval.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
 from shards.base.errors import InputError
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 
 
 @pytest.mark.parametrize(("name", "module"), [("resnet18", "layer4"), ("densenet121", "features")])

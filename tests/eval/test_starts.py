@@ -9,8 +9,8 @@ from eval.features import encoder_hash
 from eval.starts import build_starts, is_run, rebuild
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
-from train.encoders import build_encoder
-from train.export import save_encoder
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
 
 VIEWS = ViewSpec(size=32, mean=0.4, std=0.2)
 

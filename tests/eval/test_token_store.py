@@ -12,7 +12,7 @@ from eval.image_tokens import TokenEncoder
 from eval.token_store import stored_tokens
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
-from train.encoders import build_encoder
+from train.encoders.build import build_encoder
 
 VIEWS = ViewSpec(size=64, mean=0.4, std=0.2)
 

@@ -12,11 +12,10 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
-from train.optimizers import build_optimizer
-from train.sections import OptimizerConfig, RunConfig
-from train.world import World, describe_world, start_processes
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.optimizers import build_optimizer
+from train.ranks.world import World, describe_world, start_processes
+from train.settings.config import OptimizerConfig, RunConfig
 
 BATCH, STEPS = 4, 3
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.ranks import ROOT, start_ranks
-from train.monitor import read_metrics
+from train.run.metrics_file import read_metrics
 
 ENTRY = ROOT / "train" / "pretrain.py"
 SETTINGS = ["--run.epochs", "2", "--run.checkpoint-every", "3"]  # 8 steps

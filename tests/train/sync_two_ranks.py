@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from train.batchnorm import ordinary_batchnorm, sync_batchnorm
-from train.world import World, describe_world, start_processes
+from train.encoders.norms import ordinary_batchnorm, sync_batchnorm
+from train.ranks.world import World, describe_world, start_processes
 
 
 class Network(nn.Module):

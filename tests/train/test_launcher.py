@@ -19,7 +19,7 @@ from tests.train.runs import (
     start,
     wait_for,
 )
-from train.export import load_encoder
+from train.encoders.saved import load_encoder
 
 
 def two_under_the_launcher() -> list[str]:

@@ -13,15 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from train.batchnorm import group_norm, split_batchnorm
-from train.config import PretrainConfig
-from train.heads import mlp
-from train.losses.info_nce import info_nce
-from train.methods.embedder import Embedder
-from train.negatives import KeyQueue
-from train.sections import NormConfig, RunConfig
-from train.target import Target
-from train.world import World
+from train.encoders.norms import group_norm, split_batchnorm
+from train.methods.embedder import Embedder, mlp
+from train.methods.info_nce import info_nce
+from train.methods.key_queue import KeyQueue
+from train.methods.target import Target
+from train.ranks.world import World
+from train.settings.config import NormConfig, PretrainConfig, RunConfig
 
 BATCH, BRIGHT, QUEUE, WIDTH, STEPS = 32, 4, 256, 32, 60
 BOTH_BLACK = (1 - BRIGHT / BATCH) ** 2  # the share of pairs in which there is nothing but statistics to go by

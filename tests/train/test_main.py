@@ -10,9 +10,9 @@ import torch
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from train.__main__ import main
-from train.encoder_file import FILES
-from train.encoders import build_encoder
-from train.export import save_encoder
+from train.encoders.build import build_encoder
+from train.encoders.file import FILES
+from train.encoders.saved import save_encoder
 
 
 @pytest.fixture

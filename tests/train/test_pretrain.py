@@ -23,9 +23,9 @@ from tests.train.runs import (
     start_run_on_ranks,
     wait_for,
 )
-from train.encoders import build_encoder
-from train.export import load_encoder
-from train.monitor import read_metrics
+from train.encoders.build import build_encoder
+from train.encoders.saved import load_encoder
+from train.run.metrics_file import read_metrics
 
 
 @pytest.fixture(scope="module")

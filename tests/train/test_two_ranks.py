@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.ranks import run_ranks
-from train.methods import METHODS
+from train.settings.methods import METHODS
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
 

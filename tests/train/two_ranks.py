@@ -17,19 +17,17 @@ import torch
 from torch import Tensor
 
 from shards.base.errors import InputError
-from train.config import PretrainConfig
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
-from train.methods import build_method
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.optimizer_state import load_optimizer_state, optimizer_state
+from train.engine.optimizers import build_optimizer
+from train.methods.build import build_method
 from train.methods.contract import Method, TrainingData
-from train.optimizer_state import load_optimizer_state, optimizer_state
-from train.optimizers import build_optimizer
-from train.rank_check import compare_ranks, state_hashes
-from train.recipes import recipe
-from train.sections import MethodConfig, NormConfig, OptimizerConfig, RunConfig
-from train.shuffle import shuffle_across_ranks
-from train.stop import Stop
-from train.world import World, describe_world, start_processes
+from train.methods.shuffle import shuffle_across_ranks
+from train.ranks.stop import Stop
+from train.ranks.world import World, describe_world, start_processes
+from train.run.guards import compare_ranks, state_hashes
+from train.settings.config import MethodConfig, NormConfig, OptimizerConfig, PretrainConfig, RunConfig
+from train.settings.recipes import recipe
 
 BATCH = 8  # a rank
 ALONE = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))

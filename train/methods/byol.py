@@ -1,19 +1,20 @@
 """BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv 2006.07733).
 
 Legend: B batch per rank, D embedding, F features.
+
+Squared distance of normalised vectors, the loss of BYOL. Legend: B batch, D embedding.
 """
 
 from typing import Any
 
 from torch import Tensor, nn
 
-from train.config import PretrainConfig
-from train.losses.normalised_mse import normalised_mse
 from train.methods.contract import Forward, Objective, TrainingData
 from train.methods.embedder import buffers_of, build_embedder
-from train.momentum import momentum_at
-from train.target import Target
-from train.world import World
+from train.methods.momentum import momentum_at
+from train.methods.target import Target
+from train.ranks.world import World
+from train.settings.config import PretrainConfig
 
 
 class BYOL:
@@ -64,3 +65,11 @@ class BYOL:
 
     def rank_buffers(self) -> dict[str, Tensor]:
         return buffers_of(model=self.model, target=self.target)
+
+
+def normalised_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of normalised predictions (B, D) from normalised targets (B, D); 0 to 4, best at 0.
+
+    BYOL (Grill et al. 2020, arXiv 2006.07733), equation 2; equal to 2 - 2 cosine. Computed in fp32 whatever the inputs.
+    """
+    return (prediction.float() - target.detach().float()).square().sum(dim=1).mean()

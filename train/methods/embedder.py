@@ -1,17 +1,20 @@
-"""Encoder and projector as one module. Legend: B batch, F features, D embedding."""
+"""Encoder and projector as one module. Legend: B batch, F features, D embedding.
+
+The small networks behind an encoder that are thrown away after pretraining: projectors and predictors.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.batchnorm import group_norm, split_batchnorm, sync_batchnorm
-from train.config import PretrainConfig, norm_strategy
-from train.encoders import build_encoder
-from train.heads import mlp
-from train.world import World
+from train.encoders.build import build_encoder
+from train.encoders.norms import group_norm, split_batchnorm, sync_batchnorm
+from train.ranks.world import World
+from train.settings.config import PretrainConfig, norm_strategy
 
 
 class Embedding(NamedTuple):
@@ -60,7 +63,7 @@ def build_embedder(
 
     Args:
         projector: widths behind the features, the embedding's last; 0 is the width of the features.
-        norm, last_norm: as in :func:`train.heads.mlp`.
+        norm, last_norm: as in :func:`train.methods.embedder.mlp`.
         predictor: widths behind the embedding's; none makes no predictor. Its hidden layers have batch norm.
     """
     strategy = norm_strategy(config, world.size)
@@ -96,3 +99,24 @@ def buffers_of(**modules: nn.Module | None) -> dict[str, Tensor]:
         if module is not None
         for name, buffer in module.named_buffers()
     }
+
+
+def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:
+    """Linear layers from ``widths[0]`` to ``widths[-1]`` with ReLU between them.
+
+    A layer has a bias only where no batch norm follows, which would take it away again.
+
+    Args:
+        norm: a batch norm behind each layer but the last.
+        last_norm: a batch norm without scale and shift behind the last layer, as in MoCo v3 (Chen et al. 2021).
+    """
+    layers: list[nn.Module] = []
+    last = len(widths) - 2
+    for i, (before, after) in enumerate(pairwise(widths)):
+        has_norm = last_norm if i == last else norm
+        layers.append(nn.Linear(before, after, bias=not has_norm))
+        if has_norm:
+            layers.append(nn.BatchNorm1d(after, affine=i < last))
+        if i < last:
+            layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from train.config import PretrainConfig
-from train.losses.info_nce import Contrast, info_nce
 from train.methods.contract import Forward, Objective, TrainingData
 from train.methods.embedder import buffers_of, build_embedder
-from train.momentum import momentum_at
-from train.negatives import KeyQueue
-from train.target import Target
-from train.world import World
+from train.methods.info_nce import Contrast, info_nce
+from train.methods.key_queue import KeyQueue
+from train.methods.momentum import momentum_at
+from train.methods.target import Target
+from train.ranks.world import World
+from train.settings.config import PretrainConfig
 
 
 class MoCo:

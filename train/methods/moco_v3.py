@@ -1,19 +1,22 @@
 """Momentum Contrast, version 3 (Chen, Xie, He 2021, arXiv 2104.02057): a predictor, and no queue.
 
 Legend: B batch per rank, R ranks, D embedding, F features.
+
+InfoNCE inside a batch, the contrastive loss of MoCo v3. Legend: B batch per rank, R ranks, D embedding.
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from train.config import PretrainConfig
-from train.losses.batch_nce import batch_nce
 from train.methods.contract import Forward, Objective, TrainingData
 from train.methods.embedder import buffers_of, build_embedder
-from train.momentum import momentum_at
-from train.target import Target
-from train.world import World
+from train.methods.info_nce import Contrast
+from train.methods.momentum import momentum_at
+from train.methods.target import Target
+from train.ranks.world import World
+from train.settings.config import PretrainConfig
 
 
 class MoCoV3:
@@ -73,3 +76,19 @@ class MoCoV3:
 
     def rank_buffers(self) -> dict[str, Tensor]:
         return buffers_of(model=self.model, target=self.target)
+
+
+def batch_nce(query: Tensor, keys: Tensor, *, rank: int, temperature: float) -> Contrast:
+    """InfoNCE of this rank's normalised queries (B, D) against the normalised keys of all ranks (R * B, D).
+
+    The key of query i is ``keys[rank * B + i]``; all others are its negatives. The cross entropy is scaled by twice the
+    temperature (MoCo v3, algorithm 1), so that gradients, and with them the learning rate that suits, depend less on
+    the temperature. Computed in fp32 whatever the inputs.
+    """
+    logits = query.float() @ keys.float().T / temperature  # (B, R * B)
+    labels = torch.arange(len(query), device=query.device) + rank * len(query)
+    positive = logits.gather(1, labels[:, None]).squeeze(1)
+    loss = 2 * temperature * (logits.logsumexp(dim=1) - positive).mean()
+    others = logits.detach().scatter(1, labels[:, None], -torch.inf)
+    accuracy = (positive.detach() > others.amax(dim=1)).float().mean()
+    return Contrast(loss, accuracy)

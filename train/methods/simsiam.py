@@ -1,17 +1,18 @@
 """SimSiam: a siamese network without negatives or momentum (Chen and He 2021, arXiv 2011.10566).
 
 Legend: B batch per rank, D embedding, F features.
+
+Negative cosine similarity, the loss of SimSiam. Legend: B batch, D embedding.
 """
 
 from typing import Any
 
 from torch import Tensor
 
-from train.config import PretrainConfig
-from train.losses.negative_cosine import negative_cosine
 from train.methods.contract import Forward, Objective, TrainingData
 from train.methods.embedder import buffers_of, build_embedder
-from train.world import World
+from train.ranks.world import World
+from train.settings.config import PretrainConfig
 
 
 class SimSiam:
@@ -58,3 +59,12 @@ class SimSiam:
 
     def rank_buffers(self) -> dict[str, Tensor]:
         return buffers_of(model=self.model)
+
+
+def negative_cosine(prediction: Tensor, embedding: Tensor) -> Tensor:
+    """Mean negative cosine of normalised predictions (B, D) with normalised embeddings (B, D); -1 to 1, best at -1.
+
+    No gradient flows into ``embedding``: without this stop everything collapses (SimSiam, Chen and He 2021, arXiv
+    2011.10566, section 4.1). Computed in fp32 whatever the inputs.
+    """
+    return -(prediction.float() * embedding.detach().float()).sum(dim=1).mean()

@@ -1,0 +1,1 @@
+"""NVIDIA DALI: its graph, what feeds it, and the engine."""

@@ -7,7 +7,7 @@ import torch
 from eval.readouts import knn
 from eval.stats import auroc
 from shards.base.errors import InputError
-from train.knn import knn_scores
+from train.run.knn import knn_scores
 
 
 @pytest.mark.parametrize("num_cosines", [50_000_000, 700])

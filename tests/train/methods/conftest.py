@@ -12,12 +12,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.batchnorm import group_norm
-from train.config import PretrainConfig
-from train.methods import build_method
+from train.encoders.norms import group_norm
+from train.methods.build import build_method
 from train.methods.contract import TrainingData
-from train.sections import MethodConfig, NormConfig, RunConfig
-from train.world import World
+from train.ranks.world import World
+from train.settings.config import MethodConfig, NormConfig, PretrainConfig, RunConfig
 
 
 @dataclass

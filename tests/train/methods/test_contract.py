@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from train.methods import METHODS
+from train.settings.methods import METHODS
 
 pytestmark = pytest.mark.parametrize("name", list(METHODS))
 

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from train.config import PretrainConfig
-from train.methods.embedder import Embedder, buffers_of, build_embedder
-from train.sections import EncoderConfig, NormConfig
-from train.world import World
+from train.methods.embedder import Embedder, buffers_of, build_embedder, mlp
+from train.ranks.world import World
+from train.settings.config import EncoderConfig, NormConfig, PretrainConfig
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
@@ -84,3 +84,34 @@ def test_buffers_are_named_by_module_and_are_the_modules_own() -> None:
     assert buffers.keys() == {f"model.{name}" for name, _ in embedder.named_buffers()}
     buffers["model.encoder.bn1.running_mean"].fill_(3)
     assert (embedder.get_buffer("encoder.bn1.running_mean") == 3).all()
+
+
+LINEAR, NORM, RELU = nn.Linear, nn.BatchNorm1d, nn.ReLU
+
+
+@pytest.mark.parametrize(
+    ("norm", "last_norm", "expected"),
+    [
+        (False, False, [LINEAR, RELU, LINEAR, RELU, LINEAR]),
+        (True, False, [LINEAR, NORM, RELU, LINEAR, NORM, RELU, LINEAR]),
+        (True, True, [LINEAR, NORM, RELU, LINEAR, NORM, RELU, LINEAR, NORM]),
+    ],
+)
+def test_layers_and_widths(norm: bool, last_norm: bool, expected: list[type]) -> None:
+    head = mlp([3, 5, 7, 4], norm=norm, last_norm=last_norm)
+    assert [type(layer) for layer in head] == expected
+    assert [(m.in_features, m.out_features) for m in head if isinstance(m, LINEAR)] == [(3, 5), (5, 7), (7, 4)]
+    assert head(torch.randn(6, 3)).shape == (6, 4)
+
+
+def test_a_bias_is_where_no_batch_norm_follows() -> None:
+    head = mlp([3, 5, 4], norm=True, last_norm=False)
+    assert [m.bias is not None for m in head if isinstance(m, LINEAR)] == [False, True]
+
+
+def test_the_last_batch_norm_has_no_scale_and_shift() -> None:
+    head = mlp([3, 5, 4], norm=True, last_norm=True)
+    assert [m.affine for m in head if isinstance(m, NORM)] == [True, False]
+    embeddings = head(torch.randn(64, 3))
+    torch.testing.assert_close(embeddings.mean(dim=0), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(embeddings.var(dim=0, correction=0), torch.ones(4), atol=1e-2, rtol=0)

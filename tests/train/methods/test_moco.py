@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.world import World
+from train.ranks.world import World
 
 
 def perturb(module: torch.nn.Module) -> None:

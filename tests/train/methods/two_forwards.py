@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from train.deepspeed_config import deepspeed_config
-from train.engine import start_engine
-from train.heads import mlp
-from train.losses.negative_cosine import negative_cosine
-from train.methods.embedder import Embedder
-from train.sections import RunConfig
-from train.world import World, describe_world, start_processes
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.methods.embedder import Embedder, mlp
+from train.methods.simsiam import negative_cosine
+from train.ranks.world import World, describe_world, start_processes
+from train.settings.config import RunConfig
 
 # bf16: under ZeRO 1 and 2, DeepSpeed rounds each gradient to what was multiplied in, by 2^-9 at most; batch norm over
 # 8 images makes much of that within three steps.

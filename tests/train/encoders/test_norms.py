@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from tests.train.ranks import run_ranks
+from train.encoders.norms import (
+    SplitBatchNorm2d,
+    SyncBatchNorm2d,
+    group_norm,
+    ordinary_batchnorm,
+    split_batchnorm,
+    sync_batchnorm,
+)
+
+
+def make_norm(seed: int = 0) -> nn.BatchNorm2d:
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm2d(6)
+    nn.init.uniform_(norm.weight)
+    nn.init.uniform_(norm.bias)
+    return norm
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_split_equals_a_batchnorm_for_each_group(memory_format: torch.memory_format) -> None:
+    split = split_batchnorm(make_norm(), 4)
+    groups = [make_norm() for _ in range(4)]
+    images = torch.randn(16, 6, 5, 7).to(memory_format=memory_format).requires_grad_()
+    same = images.detach().clone().requires_grad_()
+
+    out = split(images)
+    expected = torch.cat([norm(part) for norm, part in zip(groups, same.chunk(4), strict=True)])
+    torch.testing.assert_close(out, expected)
+    weights = torch.randn(out.shape)
+    (out * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(images.grad, same.grad)
+    torch.testing.assert_close(split.weight.grad, sum(norm.weight.grad for norm in groups))
+    torch.testing.assert_close(split.running_mean, torch.stack([norm.running_mean for norm in groups]).mean(0))
+    torch.testing.assert_close(split.running_var, torch.stack([norm.running_var for norm in groups]).mean(0))
+
+
+def test_split_features_without_scale_and_shift_equal_a_batchnorm_for_each_group() -> None:
+    split = split_batchnorm(nn.Sequential(nn.BatchNorm1d(6, affine=False)), 4)
+    features = torch.randn(16, 6)
+    expected = torch.cat([nn.BatchNorm1d(6, affine=False)(part) for part in features.chunk(4)])
+    torch.testing.assert_close(split(features), expected)
+    assert type(ordinary_batchnorm(split)[0]) is nn.BatchNorm1d
+
+
+def test_a_group_does_not_see_the_others() -> None:
+    split = split_batchnorm(make_norm(), 2)
+    images = torch.randn(8, 6, 5, 5)
+    before = split(images)[:4]
+    images[4:] += 10
+    assert torch.equal(split(images)[:4], before)
+
+
+def test_evaluation_is_that_of_an_ordinary_batchnorm() -> None:
+    split, norm = split_batchnorm(make_norm(), 2).eval(), make_norm().eval()
+    images = torch.randn(3, 6, 4, 4)
+    assert torch.equal(split(images), norm(images))
+
+
+def test_conversion_there_and_back_is_one_to_one() -> None:
+    network = torchvision.models.resnet18()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    split_batchnorm(network, 4)
+    assert sum(isinstance(layer, SplitBatchNorm2d) for layer in network.modules()) == 20
+    assert network.state_dict().keys() == state.keys()
+    ordinary_batchnorm(network)
+    assert sum(type(layer) is nn.BatchNorm2d for layer in network.modules()) == 20
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_group_norm_replaces_every_batchnorm() -> None:
+    network = group_norm(torchvision.models.resnet18())
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    features = torch.randn(3, 32)
+    torch.testing.assert_close(
+        group_norm(nn.BatchNorm1d(32, affine=False))(features), nn.functional.layer_norm(features, (32,))
+    )
+    network.eval()
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-4)
+
+
+SCRIPT = Path(__file__).parent / "sync_two_ranks.py"
+
+
+def test_two_processes_equal_one_of_twice_the_batch() -> None:
+    """Outputs, gradients of inputs and weights, running statistics; fp32, channels-last, bf16."""
+    run_ranks(SCRIPT)
+
+
+def test_conversion_to_synchronised_and_back_is_one_to_one() -> None:
+    network = torchvision.models.resnet18()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    sync_batchnorm(network)
+    assert sum(isinstance(layer, SyncBatchNorm2d) for layer in network.modules()) == 20
+    assert network.state_dict().keys() == state.keys()
+    ordinary_batchnorm(network)
+    assert sum(type(layer) is nn.BatchNorm2d for layer in network.modules()) == 20
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_without_processes_it_is_an_ordinary_batch_norm() -> None:
+    images = torch.randn(4, 6, 5, 5)
+    assert torch.equal(sync_batchnorm(nn.BatchNorm2d(6))(images), nn.BatchNorm2d(6)(images))

@@ -1,0 +1,338 @@
+"""Fixtures are made from random networks in the key names of each source; see train/encoders/weights.py."""
+
+import functools
+import math
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.views import ViewSpec
+from shards.base.errors import InputError
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
+from train.encoders.weights import LoadReport, are_sincos, describe_start, sincos_positions
+from train.settings.architectures import ENCODERS
+
+State = dict[str, Tensor]
+HEADS = {"resnet18": "fc", "densenet121": "classifier", "vit_small": "head", "vit_small_moco_v3": "head"}
+
+
+@functools.cache
+def source(name: str) -> nn.Module:
+    """A network for three channels, without head, whose running statistics are not those of a start."""
+    torch.manual_seed(8)
+    model: Any
+    if name.startswith("vit_small"):
+        heads = 12 if name == "vit_small_moco_v3" else 6
+        model = timm.create_model("vit_small_patch16_224", num_classes=0, num_heads=heads, dynamic_img_size=True)
+        if heads == 12:
+            model.pos_embed.data = sincos_positions(384, 14)
+    else:
+        model = torchvision.models.get_model(name, weights=None)
+        model.set_submodule(HEADS[name], nn.Identity())
+        with torch.no_grad():
+            model(torch.randn(4, 3, 64, 64))
+    return model.eval()
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def mlp(name: str, *layers: nn.Module) -> State:
+    """A projector of small widths, under the head's name."""
+    return prefixed(f"{HEADS[name]}.", nn.Sequential(*layers).state_dict())
+
+
+def torchvision_file(name: str) -> Any:
+    return source(name).state_dict() | prefixed(f"{HEADS[name]}.", nn.Linear(8, 4).state_dict())
+
+
+def first_densenet_file(name: str) -> Any:
+    """As released before torchvision 0.2.1 renamed the layers, and without counters."""
+    renamed = {}
+    for key, value in torchvision_file(name).items():
+        if not key.endswith("num_batches_tracked"):
+            for layer in ("norm", "conv"):
+                for number in "12":
+                    key = key.replace(f".{layer}{number}.", f".{layer}.{number}.") if "denselayer" in key else key
+            renamed[key] = value
+    assert any(".norm.1." in key for key in renamed)
+    return renamed
+
+
+def moco(name: str, parallel: str = "module.") -> Any:
+    """facebookresearch/moco and, from it, MoCo-CXR: main_moco.py, save_checkpoint."""
+    head = mlp(name, nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    query = source(name).state_dict() | head
+    key = {name: torch.zeros_like(value) for name, value in query.items()}
+    whole = prefixed("encoder_q.", query) | prefixed("encoder_k.", key)
+    whole |= {"queue": torch.randn(4, 16), "queue_ptr": torch.zeros(1, dtype=torch.long)}
+    adam = torch.optim.Adam(nn.Linear(2, 2).parameters()).state_dict()
+    return {"epoch": 20, "arch": name, "state_dict": prefixed(parallel, whole), "optimizer": adam}
+
+
+def moco_v3(name: str) -> Any:
+    """facebookresearch/moco-v3: main_moco.py, with projectors in the head's place and a predictor."""
+    projector = mlp(name, nn.Linear(8, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4, bias=False))
+    base = source(name).state_dict() | projector
+    momentum = {key: torch.zeros_like(value) for key, value in base.items()}
+    predictor = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)).state_dict()
+    whole = prefixed("base_encoder.", base) | prefixed("momentum_encoder.", momentum)
+    return {
+        "arch": name,
+        "state_dict": prefixed("module.", whole | prefixed("predictor.", predictor)),
+        "args": Namespace(lr=0.1),
+    }
+
+
+def fine_tuned(name: str) -> Any:
+    """MoCo-CXR's supervised stage: chexpert-model/saver/model_saver.py, models/models.py."""
+    head = {"resnet18": "last_linear", "densenet121": "classifier"}[name]
+    model = source(name).state_dict() | prefixed(f"{head}.", nn.Linear(8, 4).state_dict())
+    whole = prefixed("model.", model)
+    if name == "resnet18":
+        whole |= prefixed("fc.", nn.Linear(8, 14).state_dict())
+    return {
+        "ckpt_info": {"epoch": 1, "chexpert-loss": np.float64(0.5)},
+        "model_name": "ResNet18",
+        "task_sequence": ["Edema"],
+        "model_state": prefixed("module.", whole),
+        "lr_scheduler": None,
+    }
+
+
+def linear_probe(name: str) -> Any:
+    """main_lincls.py of all three."""
+    return {"epoch": 1, "best_acc1": torch.tensor(0.5), "state_dict": prefixed("module.", torchvision_file(name))}
+
+
+def assert_same_features(name: str, encoder: nn.Module) -> None:
+    gray = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = source(name)(gray.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(encoder.eval()(gray), expected, rtol=1e-3, atol=1e-4)
+    assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "format"),
+    [
+        ("resnet18", torchvision_file, "state dict"),
+        ("densenet121", torchvision_file, "state dict"),
+        ("densenet121", first_densenet_file, "state dict"),
+        ("vit_small", torchvision_file, "state dict"),
+        ("resnet18", moco, "MoCo checkpoint"),
+        ("resnet18", functools.partial(moco, parallel=""), "MoCo checkpoint"),
+        ("densenet121", moco, "MoCo checkpoint"),
+        ("resnet18", moco_v3, "MoCo v3 checkpoint, base"),
+        ("vit_small_moco_v3", moco_v3, "MoCo v3 checkpoint, base"),
+        ("resnet18", fine_tuned, "fine-tuned"),
+        ("densenet121", fine_tuned, "fine-tuned"),
+        ("resnet18", linear_probe, "state dict"),
+        ("vit_small_moco_v3", linear_probe, "state dict"),
+    ],
+)
+def test_each_source_gives_its_features(tmp_path: Path, name: str, make: Callable[[str], Any], format: str) -> None:
+    torch.save(make(name), tmp_path / "start.pth.tar")
+    encoder = build_encoder(name, weights=str(tmp_path / "start.pth.tar"))
+    assert_same_features(name, encoder)
+    report = encoder.start
+    assert isinstance(report, LoadReport)
+    assert report.format.startswith(format)
+    assert report.is_color
+    assert set(report.loaded) | set(report.missing) == encoder.state_dict().keys()
+    assert report.head
+    assert all(key.startswith(tuple(ENCODERS[name].heads)) for key in report.head)
+    assert all(key.startswith(("encoder_k.", "momentum_encoder.", "predictor.", "queue")) for key in report.aside)
+
+
+def test_report_is_one_line_with_counts(tmp_path: Path) -> None:
+    torch.save(moco("resnet18"), tmp_path / "moco.pth.tar")
+    line = describe_start(build_encoder("resnet18", weights=str(tmp_path / "moco.pth.tar")))
+    # 62 parameters and 60 buffers of ResNet18 without its classifier's two
+    assert line == (
+        f"encoder.weights {tmp_path}/moco.pth.tar: MoCo checkpoint (v1, v2 or MoCo-CXR), query encoder; 120 tensors "
+        "loaded; head dropped: 4 (fc.0.weight, fc.0.bias, fc.2.weight, ...); left aside: 126 (encoder_k.conv1.weight, "
+        "encoder_k.bn1.weight, encoder_k.bn1.bias, ...); three channels summed to one"
+    )
+    assert describe_start(build_encoder("resnet18")) == "encoder.weights random: nothing loaded"
+    torch.save(first_densenet_file("densenet121"), tmp_path / "first.pth")
+    line = describe_start(build_encoder("densenet121", weights=str(tmp_path / "first.pth")))
+    assert "not in the file: 121 (features.norm0.num_batches_tracked, " in line
+
+
+def test_former_run_starts_the_next(tmp_path: Path) -> None:
+    before = build_encoder("resnet18", seed=3)
+    before(torch.randn(4, 1, 64, 64))
+    save_encoder(tmp_path / "encoder.safetensors", before, name="resnet18", views=ViewSpec(size=64))
+    for weights in (tmp_path, tmp_path / "encoder.safetensors"):
+        after = build_encoder("resnet18", weights=str(weights))
+        assert all(torch.equal(value, before.state_dict()[key]) for key, value in after.state_dict().items())
+        assert "former run; 120 tensors loaded" in describe_start(after)
+    with pytest.raises(InputError, match="is a resnet18, not a resnet50; give encoder.name resnet18"):
+        build_encoder("resnet50", weights=str(tmp_path))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="has not finished"):
+        build_encoder("resnet18", weights=str(tmp_path / "other"))
+
+
+def test_former_run_with_group_norm_needs_group_norm(tmp_path: Path) -> None:
+    before = build_encoder("resnet18", seed=3, norm="group")
+    save_encoder(tmp_path / "encoder.safetensors", before, name="resnet18", views=ViewSpec(size=64), norm="group")
+    after = build_encoder("resnet18", weights=str(tmp_path), norm="group")
+    images = torch.randn(2, 1, 64, 64)
+    assert torch.equal(after(images), before(images))
+    with pytest.raises(InputError, match="give --norm.strategy group"):
+        build_encoder("resnet18", weights=str(tmp_path))
+    torch.save(torchvision_file("resnet18"), tmp_path / "batch.pth")
+    assert build_encoder("resnet18", weights=str(tmp_path / "batch.pth"), norm="group").bn1.num_groups == 32  # type: ignore[union-attr]
+
+
+def test_plain_safetensors_are_a_state_dict(tmp_path: Path) -> None:
+    save_file(torchvision_file("resnet18"), tmp_path / "model.safetensors")
+    assert_same_features("resnet18", build_encoder("resnet18", weights=str(tmp_path / "model.safetensors")))
+
+
+def test_one_channel_is_taken_as_it_is(tmp_path: Path) -> None:
+    before = build_encoder("resnet18", seed=3)
+    torch.save(before.state_dict(), tmp_path / "gray.pth")
+    after = build_encoder("resnet18", weights=str(tmp_path / "gray.pth"))
+    assert torch.equal(after.conv1.weight, before.conv1.weight)  # type: ignore[union-attr, arg-type]
+    assert "summed" not in describe_start(after)
+
+
+def test_imagenet_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "torchvision.models._api.load_state_dict_from_url", lambda *_, **__: torchvision_file("resnet18")
+    )
+    encoder = build_encoder("resnet18", weights="imagenet")
+    assert_same_features("resnet18", encoder)
+    assert describe_start(encoder).startswith("encoder.weights imagenet: torchvision weights; 120 tensors loaded")
+    create = timm.create_model
+
+    def pretrained(*names: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        return source("vit_small") if pretrained else create(*names, **options)
+
+    monkeypatch.setattr("timm.create_model", pretrained)
+    assert_same_features("vit_small", build_encoder("vit_small", weights="imagenet"))
+    with pytest.raises(InputError, match="there are none for vit_small_moco_v3"):
+        build_encoder("vit_small_moco_v3", weights="imagenet")
+
+
+def test_failed_download_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(InputError, match="download failed.*resnet18.*give the file's path"):
+        build_encoder("resnet18", weights="imagenet")
+    monkeypatch.setattr("timm.create_model", fail)
+    with pytest.raises(InputError, match="download failed.*huggingface.co/timm/vit_small_patch16_224.*by hand"):
+        build_encoder("vit_small", weights="imagenet")
+
+
+def test_mismatch_lists_the_first_keys(tmp_path: Path) -> None:
+    def message(name: str, payload: Any) -> str:
+        torch.save(payload, tmp_path / "start.pth")
+        with pytest.raises(InputError) as caught:
+            build_encoder(name, weights=str(tmp_path / "start.pth"))
+        return str(caught.value)
+
+    state = torchvision_file("resnet18")
+    lacking = {key: value for key, value in state.items() if key not in ("bn1.weight", "layer1.0.conv1.weight")}
+    assert "does not fit the encoder resnet18: 2 (bn1.weight, layer1.0.conv1.weight) missing;" in message(
+        "resnet18", lacking
+    )
+    assert "1 (extra.weight) not expected" in message("resnet18", state | {"extra.weight": torch.zeros(1)})
+    wide = state | {"conv1.weight": torch.zeros(64, 4, 7, 7)}
+    assert "1 (conv1.weight (64, 4, 7, 7) where the encoder has (64, 1, 7, 7)) of another shape" in message(
+        "resnet18", wide
+    )
+    other = message("densenet121", moco("resnet18"))
+    assert "missing" in other
+    assert "(conv1.weight, bn1.weight, bn1.bias, ...) not expected (the file says resnet18)" in other
+    assert "(features.conv0.weight, " in other
+    beside = moco("resnet18")
+    beside["state_dict"]["module.classifier.weight"] = torch.zeros(1)
+    assert "1 (classifier.weight) not expected" in message("resnet18", beside)
+
+
+def test_vits_of_6_and_12_heads_are_told_apart(tmp_path: Path) -> None:
+    torch.save(moco_v3("vit_small_moco_v3"), tmp_path / "moco.pth")
+    with pytest.raises(
+        InputError, match="of vit_small_moco_v3 by its position embedding.*encoder.name vit_small_moco_v3"
+    ):
+        build_encoder("vit_small", weights=str(tmp_path / "moco.pth"))
+    torch.save(torchvision_file("vit_small"), tmp_path / "timm.pth")
+    with pytest.raises(InputError, match="of vit_small by its position embedding"):
+        build_encoder("vit_small_moco_v3", weights=str(tmp_path / "timm.pth"))
+
+
+class Harmful:
+    def __reduce__(self) -> Any:
+        return (print, ("this ran",))
+
+
+def test_never_runs_what_a_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(moco("resnet18") | {"extra": Harmful()}, tmp_path / "harmful.pth")
+    with pytest.raises(InputError, match=r"holds Python objects \(.*print\) that could run code.*weights_only=False"):
+        build_encoder("resnet18", weights=str(tmp_path / "harmful.pth"))
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_reads_metrics_that_numpy_1_pickled(tmp_path: Path) -> None:
+    file = tmp_path / "start.pth.tar"
+    torch.save(fine_tuned("resnet18"), file, _use_new_zipfile_serialization=False)
+    written = file.read_bytes()
+    assert b"numpy._core.multiarray" in written
+    file.write_bytes(written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert_same_features("resnet18", build_encoder("resnet18", weights=str(file)))
+
+
+def test_refuses_what_holds_no_weights(tmp_path: Path) -> None:
+    def refused(match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            build_encoder("resnet18", weights=str(tmp_path / "start.pth"))
+
+    refused("no such file")
+    (tmp_path / "start.pth").write_text("hello")
+    refused(r"start\.pth")
+    (tmp_path / "start.pth").write_bytes(b"")
+    refused(r"start\.pth")
+    torch.save(torchvision_file("resnet18"), tmp_path / "start.pth")
+    (tmp_path / "start.pth").write_bytes((tmp_path / "start.pth").read_bytes()[:100_000])
+    refused("cannot be read")
+    torch.save([1, 2], tmp_path / "start.pth")
+    refused("holds no state dict, but list")
+    torch.save({"epoch": 1, "loss": 0.5}, tmp_path / "start.pth")
+    refused("holds no state dict, but .*'epoch', 'loss'")
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "start.pth")
+    refused("does not fit")
+
+
+def test_holds_sines_and_cosines_of_row_and_column() -> None:
+    num_features, grid = 16, 5
+    positions = sincos_positions(num_features, grid)
+    assert positions.shape == (1, 1 + grid * grid, num_features)
+    assert not positions[0, 0].any()
+    for row, column, k in [(0, 0, 0), (3, 1, 0), (4, 2, 3), (1, 4, 2)]:
+        token, frequency = positions[0, 1 + row * grid + column], 10_000 ** (-k / 4)
+        expected = [f(frequency * place) for place in (row, column) for f in (math.sin, math.cos)]
+        assert token[[k, 4 + k, 8 + k, 12 + k]].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_tells_fixed_from_learned() -> None:
+    positions = sincos_positions(16, 5)
+    assert are_sincos(positions)
+    assert not are_sincos(positions + 0.1 * torch.randn(positions.shape))
+    assert not are_sincos(positions[:, :-1])

@@ -1,0 +1,108 @@
+"""Accumulated, clipped and exchanged gradients under DeepSpeed are those of plain PyTorch."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shards.base.errors import InputError
+from tests.train.ranks import run_ranks
+from train.engine.deepspeed import deepspeed_config
+from train.settings.config import RunConfig
+
+SCRIPT = Path(__file__).parent / "engine_steps.py"
+# fp32 first: what DeepSpeed's autocast has set up for one engine of a process, the next one keeps.
+ALONE = ["0,fp32,lars,2,0.02", "1,fp32,sgd,2,0.02", "2,fp32,adamw,2,0.02", "0,bf16,sgd,1,0.02", "0,fp16,sgd,1,0.02"]
+TOGETHER = ["0,fp32,sgd,2,0.02", "1,fp32,sgd,2,0.02", "2,fp32,sgd,2,0.02", "2,bf16,adam,1,0"]
+MORE = [f"{stage},{precision},sgd,1,0" for stage in (1, 2) for precision in ("bf16", "fp16")]
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "settings"),
+    [
+        (1, ALONE),
+        pytest.param(2, TOGETHER, marks=pytest.mark.slow),
+        pytest.param(1, MORE, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_equal_plain_pytorch(num_processes: int, settings: list[str]) -> None:
+    """Settings are ZeRO stage, precision, optimiser, gradient accumulation, gradient clipping."""
+    run_ranks(SCRIPT, *settings, size=num_processes)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])
+def test_mixed_precision_is_autocast_and_never_casts_modules(precision: str, dtype: str) -> None:
+    made = deepspeed_config(RunConfig(zero_stage=2), precision=precision, optimizer="adam")
+    assert made["torch_autocast"] == {"enabled": True, "dtype": dtype, "lower_precision_safe_modules": []}
+    assert not {"bf16", "fp16", "zero_allow_untested_optimizer"} & made.keys()
+    assert made["zero_optimization"]["stage"] == 2
+
+
+def test_fp32_and_sgd() -> None:
+    made = deepspeed_config(RunConfig(gradient_clipping=1.0), precision="fp32", optimizer="sgd")
+    assert made["gradient_clipping"] == 1.0
+    assert "torch_autocast" not in made
+    assert made["zero_allow_untested_optimizer"]
+
+
+def own(tmp_path: Path, content: Any) -> RunConfig:
+    path = tmp_path / "own.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return replace(RunConfig(), deepspeed=path)
+
+
+def test_merges_the_users_json(tmp_path: Path) -> None:
+    run = own(tmp_path, {"zero_optimization": {"overlap_comm": True}, "gradient_clipping": 2.0})
+    made = deepspeed_config(run, precision="bf16", optimizer="adam")
+    assert made["zero_optimization"] == {"stage": 0, "overlap_comm": True}
+    assert made["gradient_clipping"] == 2.0
+    assert made["train_micro_batch_size_per_gpu"] == run.batch_size
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"bf16": {"enabled": True}}, "bf16.enabled casts the weights.*--run.precision bf16"),
+        ({"fp16": {"enabled": True}}, "fp16.enabled casts the weights"),
+        ({"bfloat16": {"enabled": True}}, "bfloat16.enabled casts the weights.*--run.precision bf16"),
+        ({"amp": {"enabled": True}}, "amp.enabled casts the weights"),
+        ({"zero_optimization": {"stage": 3}}, "stage 3 .*momentum encoder"),
+        ({"zero_optimization": True}, "zero_optimization True is no JSON object"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps is set by --run.gradient_accumulation"),
+        ({"torch_autocast": {"enabled": False}}, "torch_autocast is set by --run.precision"),
+        ({"scheduler": {"type": "WarmupLR"}}, "scheduler is set by --schedule"),
+        ({"train_batch_size": 64}, "train_batch_size is set by --run.batch_size"),
+        ({"optimizer": {"type": "Adam"}}, "optimizer is set by"),
+        ("{", "is no JSON"),
+        ([], "is no JSON object"),
+    ],
+)
+def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        deepspeed_config(own(tmp_path, content), precision="bf16", optimizer="adam")
+
+
+def test_leaves_alone_what_is_off(tmp_path: Path) -> None:
+    made = deepspeed_config(own(tmp_path, {"bf16": {"enabled": False}}), precision="bf16", optimizer="adam")
+    assert made["bf16"] == {"enabled": False}
+
+
+def test_refuses_lars_over_flat_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run.zero_stage 2: .* layer by layer; use run.zero_stage 0"):
+        deepspeed_config(RunConfig(zero_stage=2), precision="fp32", optimizer="lars")
+    run = own(tmp_path, {"zero_optimization": {"stage": 1}})
+    with pytest.raises(InputError, match="zero_stage 1"):
+        deepspeed_config(run, precision="fp32", optimizer="lars")
+    assert deepspeed_config(RunConfig(), precision="fp32", optimizer="lars")["zero_optimization"]["stage"] == 0
+
+
+def test_missing_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        deepspeed_config(replace(RunConfig(), deepspeed=tmp_path / "no.json"), precision="bf16", optimizer="adam")
+
+
+def test_refuses_to_clip_scaled_gradients() -> None:
+    with pytest.raises(InputError, match="run.gradient_clipping 1: with fp16 and ZeRO"):
+        deepspeed_config(RunConfig(zero_stage=1, gradient_clipping=1.0), precision="fp16", optimizer="adam")

@@ -1,0 +1,86 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from train.ranks.stop import Stop, continuing_command
+from train.ranks.world import World
+
+ROOT = Path(__file__).parents[2]
+WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
+SCRIPT = """
+import os, signal, sys, time, torch
+from train.ranks.stop import Stop
+from train.ranks.world import World
+stop = Stop(World(rank=0, size=1, local_rank=0, device=torch.device("cpu")))
+print("ready", flush=True)
+while not stop.agreed(): time.sleep(.01)
+print("agreed", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    made = Stop(WORLD)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_at_the_next_step(stop: Stop, number: int) -> None:
+    assert not stop.agreed()
+    os.kill(os.getpid(), number)
+    deadline = time.monotonic() + 10
+    while not stop.agreed():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert stop.agreed(), "it stays so"
+
+
+def test_signals_have_their_former_meaning_afterwards() -> None:
+    came: list[int] = []
+    before = [signal.signal(number, lambda got, _: came.append(got)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        Stop(WORLD).close()
+        signal.raise_signal(signal.SIGINT)  # to this thread, so that it is handled before the next line
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    assert came == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_the_same_signal_later_ends_at_once() -> None:
+    """A launcher may pass a request on twice within a moment; that is no second request."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "agreed\n"
+    time.sleep(1.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 128 + signal.SIGTERM
+
+
+def test_the_command_that_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["train/pretrain.py", "--local_rank=0", "debug", "--data", "my data"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    for name in ("MASTER_ADDR", "CROSS_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert continuing_command(WORLD) == "python train/pretrain.py debug --data 'my data'"
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    two = World(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
+    assert continuing_command(two) == "deepspeed --num_accelerators 2 train/pretrain.py debug --data 'my data'"

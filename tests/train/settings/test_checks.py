@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shards.base.dataclass_io import differing_fields, from_yaml, to_yaml
+from shards.base.errors import InputError
+from train.settings.checks import check_config, check_rows
+from train.settings.config import MethodConfig, NormConfig, PretrainConfig, norm_strategy
+from train.settings.methods import METHODS
+from train.settings.recipes import RECIPES, recipe
+
+BASE = replace(recipe("debug"), data=("a", "b"), output=Path("run"))
+
+
+def change(section: str, **fields: Any) -> PretrainConfig:
+    return replace(BASE, **{section: replace(getattr(BASE, section), **fields)})
+
+
+def method(name: str, **fields: Any) -> PretrainConfig:
+    """Settings of a method, of no recipe."""
+    config = PretrainConfig(data=("a",), output=Path("run"))
+    return replace(config, method=MethodConfig(name=name, **fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_yaml_round_trip(name: str) -> None:
+    config = replace(recipe(name), data=("a",), output=Path("run"))
+    assert from_yaml(PretrainConfig, to_yaml(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: {epoch: 3}", "run.epoch: no such field; did you mean run.epochs?"),
+        ("run: {epochs: many}", "run.epochs 'many': give int"),
+        ("run: {epochs: true}", "run.epochs True: give int"),
+        ("optimizer: {name: lion}", "optimizer.name 'lion': give adam or adamw or sgd"),
+        ("optimizer: {betas: [0.9]}", r"optimizer.betas \[0.9\]"),
+        ("run: 3", "run. 3: is no section"),
+    ],
+)
+def test_yaml_refuses(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        from_yaml(PretrainConfig, text)
+
+
+@pytest.mark.parametrize(
+    ("config", "world_size", "message"),
+    [
+        (replace(BASE, data=()), 1, "--data: not given"),
+        (replace(BASE, output=None), 1, "--output: not given"),
+        (change("method", momentum=1.0), 1, "method.momentum 1.0"),
+        (change("method", temperature=0.0), 1, "method.temperature 0.0"),
+        (change("method", queue_size=8), 1, "method.queue_size 8: smaller than the 16 keys"),
+        (change("method", queue_size=16), 2, "method.queue_size 16: smaller than the 32 keys"),
+        (change("norm", num_groups=3), 1, "norm.num_groups 3: does not split run.batch_size 16"),
+        (change("norm", num_groups=16), 1, "norm.num_groups 16"),
+        (change("norm", num_groups=1), 1, "norm.num_groups 1: .* would leak"),
+        (change("norm", strategy="shuffle"), 1, "norm.strategy shuffle: does nothing with one process"),
+        (change("method", predictor_hidden=0), 1, "method.predictor_hidden 0"),
+        (change("method", redundancy=0.0), 1, "method.redundancy 0.0"),
+        (change("method", num_prototypes=1), 1, "method.num_prototypes 1"),
+        (change("method", sinkhorn_iterations=0), 1, "method.sinkhorn_iterations 0"),
+        (change("method", sinkhorn_epsilon=0.0), 1, "method.sinkhorn_epsilon 0.0"),
+        (change("method", momentum_end=0.9), 1, "method.momentum_end 0.9: method.momentum 0.95 rises to it"),
+        (change("method", momentum_end=1.1), 1, "method.momentum_end 1.1"),
+        (change("method", name="moco_v2plus", queue_size=31), 1, "method.queue_size 31: smaller than the 32 keys"),
+        (change("norm", strategy="sync"), 2, "norm.strategy sync: with the queue of moco_v2, batch norm would leak"),
+        (change("norm", strategy="plain"), 1, "norm.strategy plain: with the queue of moco_v2"),
+        (
+            change("norm", strategy="group", num_groups=8),
+            1,
+            "norm.num_groups 8: would do nothing, .*--norm.strategy split",
+        ),
+        (replace(method("swav"), norm=NormConfig(strategy="shuffle")), 2, "norm.strategy shuffle: .*swav has none"),
+        (
+            replace(change("encoder", name="vit_small"), views=replace(BASE.views, size=40)),
+            1,
+            "views.size 40: .*multiples of 16 px; use 32 or 48",
+        ),
+        (change("run", zero_stage=3), 1, "run.zero_stage 3: .*momentum encoder"),
+        (change("run", zero_stage=4), 1, "run.zero_stage 4"),
+        (change("run", epochs=0), 1, "run.epochs 0"),
+        (change("selection", fraction=0.0), 1, "selection.fraction 0.0"),
+    ],
+)
+def test_refuses_settings(config: PretrainConfig, world_size: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_config(config, world_size=world_size)
+
+
+def test_refuses_what_does_not_fit_the_data() -> None:
+    with pytest.raises(InputError, match="method.queue_size 32: larger than the 31 images"):
+        check_rows(BASE, num_rows=31, world_size=1)
+    with pytest.raises(InputError, match="run.batch_size 16: 32 images a step over 2"):
+        check_rows(BASE, num_rows=31, world_size=2)
+    check_rows(BASE, num_rows=32, world_size=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("moco_v3", {"queue_size": 1024}),
+        ("byol", {"mask_same_patient": True}),
+        ("byol", {"temperature": 0.1}),
+        ("moco_v2", {"predictor_hidden": 512}),
+        ("simsiam", {"projector_norm": True}),
+        ("simsiam", {"momentum": 0.9}),
+        ("barlow_twins", {"momentum_end": 1.0}),
+        ("swav", {"redundancy": 0.1}),
+        ("moco_v2plus", {"num_prototypes": 100}),
+        ("barlow_twins", {"sinkhorn_iterations": 5}),
+        ("byol", {"sinkhorn_epsilon": 0.1}),
+    ],
+)
+def test_refuses_what_the_method_would_not_read(name: str, fields: dict[str, Any]) -> None:
+    check_config(method(name), world_size=1)
+    field = next(iter(fields))
+    with pytest.raises(InputError, match=f"method.{field} .*: would do nothing, for {name} .*--method.name"):
+        check_config(method(name, **fields), world_size=1)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_recipes_own_settings_do_not_stop_another_method(name: str) -> None:
+    """``small_resnet18 --method.name byol`` leaves the recipe's queue behind; a queue that was asked for is refused."""
+    small = replace(recipe("small_resnet18"), data=("a",), output=Path("run"))
+    config = replace(small, method=replace(small.method, name=name))
+    check_config(config, world_size=1)
+    check_config(config, world_size=2)
+    if name not in ("moco_v2", "moco_v2plus"):
+        with pytest.raises(InputError, match="method.queue_size 2048: would do nothing"):
+            check_config(replace(config, method=replace(config.method, queue_size=2048)), world_size=1)
+
+
+def test_refuses_views_above_the_stored_size() -> None:
+    check_rows(BASE, num_rows=64, world_size=1, largest_side=32)
+    with pytest.raises(InputError, match="views.size 32: .* more than 24 pixels .* use at most 24"):
+        check_rows(BASE, num_rows=64, world_size=1, largest_side=24)
+
+
+def test_a_queue_need_not_be_a_multiple_of_the_batch() -> None:
+    check_config(change("method", queue_size=33), world_size=1)
+
+
+@pytest.mark.parametrize("name", ["moco_v3", "simsiam", "byol", "barlow_twins", "swav"])
+def test_auto_norm_is_over_all_ranks_without_a_queue(name: str) -> None:
+    assert [norm_strategy(method(name), size) for size in (1, 2)] == ["plain", "sync"]
+    config = replace(method(name), norm=NormConfig(strategy="sync"))
+    assert [norm_strategy(config, size) for size in (1, 2)] == ["plain", "sync"]
+
+
+def test_auto_norm_splits_alone_and_shuffles_in_company() -> None:
+    assert [norm_strategy(BASE, size) for size in (1, 2, 8)] == ["split", "shuffle", "shuffle"]
+    check_config(change("norm", num_groups=3), world_size=2)
+
+
+def test_differing_fields_are_named() -> None:
+    assert differing_fields(BASE, change("run", epochs=7, seed=1)) == ["run.epochs", "run.seed"]
+    assert differing_fields(BASE, BASE) == []

@@ -1,0 +1,46 @@
+import pytest
+
+from shards.base.errors import InputError
+from train.settings.command import parse_command
+
+
+def test_a_recipe_and_its_settings() -> None:
+    config = parse_command(
+        [
+            "--local_rank=1",
+            "debug",
+            "--data",
+            "a",
+            "b",
+            "--output",
+            "run",
+            "--run.batch-size",
+            "8",
+            "--views.size",
+            "48",
+        ]
+        + ["--optimizer.betas", "0.8", "0.95", "--encoder.no-channels-last"]
+    )
+    assert config.data == ("a", "b")
+    assert (config.run.batch_size, config.views.size, config.optimizer.betas) == (8, 48, (0.8, 0.95))
+    assert not config.encoder.channels_last
+    assert config.method.queue_size == 32, "the rest is the recipe's"
+
+
+def test_no_or_unknown_recipe() -> None:
+    with pytest.raises(InputError, match="recipe: none given"):
+        parse_command(["--data", "a"])
+    with pytest.raises(InputError, match="recipe 'debgu': unknown; did you mean debug"):
+        parse_command(["debgu"])
+
+
+def test_help_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parse_command(["--help"])
+    assert "moco_cxr_densenet121" in capsys.readouterr().out
+
+
+def test_unknown_setting_exits_with_2_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_command(["debug", "--run.batch-sizes", "3"])
+    assert "--run.batch-size" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Networks that become encoders: built, started from weights, normalised, saved."""

@@ -1,0 +1,69 @@
+"""The encoder that a run leaves behind: ``encoder.safetensors``, with all that is needed to use it in its header.
+
+encoder = load_encoder("runs/first").encoder     # torchvision's ResNet18 with one input channel and no classifier
+features = encoder(views)                        # (B, 1, H, W) normalised -> (B, F)
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from pipeline.views import ViewSpec
+from shards.base.dataclass_io import from_mapping
+from shards.base.errors import InputError
+from train.encoders.build import build_encoder
+from train.encoders.file import FORMAT_VERSION, read_encoder_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedEncoder:
+    """``encoder`` in evaluation mode on the CPU; ``views`` it was trained on; everything else the header says."""
+
+    encoder: nn.Module
+    name: str
+    views: ViewSpec
+    metadata: dict[str, Any]
+
+
+def save_encoder(
+    path: str | Path, encoder: nn.Module, *, name: str, views: ViewSpec, norm: str = "batch", **metadata: Any
+) -> None:
+    """Writes the weights and running statistics of ``encoder`` under the names of torchvision or timm.
+
+    Args:
+        path: usually a name of :data:`train.encoders.file.FILES` in the run folder.
+        encoder: the one that was trained, or its momentum copy, whose running statistics are its own.
+        name: as :func:`train.encoders.build.build_encoder` knows it.
+        views: of the pretraining; normalisation and size are what evaluation needs of it.
+        norm: ``batch`` or ``group``. Split batch norm counts as ``batch``: its state is the same.
+        metadata: anything that JSON can hold.
+    """
+    header = {"format_version": FORMAT_VERSION, "name": name, "norm": norm, "views": dataclasses.asdict(views)}
+    header |= {"num_features": encoder.num_features, **metadata}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    partial = Path(path).with_suffix(".partial")
+    save_file(tensors, partial, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
+    os.replace(partial, path)
+
+
+def load_encoder(path: str | Path) -> LoadedEncoder:
+    """Reads what :func:`save_encoder` wrote; ``path`` is the file or the run folder around it.
+
+    Raises:
+        InputError: no such file, not one of ours, another format version, or weights that do not match key by key.
+    """
+    file = read_encoder_file(path)
+    metadata = file.metadata
+    views = from_mapping(ViewSpec, metadata["views"], "views.")
+    encoder = build_encoder(metadata["name"], norm=metadata["norm"])
+    try:
+        encoder.load_state_dict(file.tensors, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"encoder {file.path}: does not fit {metadata['name']}: {error}") from None
+    return LoadedEncoder(encoder=encoder.eval(), name=metadata["name"], views=views, metadata=metadata)

@@ -1,0 +1,1 @@
+"""DeepSpeed, precision and optimisers."""

@@ -1,0 +1,137 @@
+"""The DeepSpeed engine around what is trained: mixed precision, gradient exchange, optimiser step.
+
+The DeepSpeed configuration: generated from ours, with the user's own JSON merged over it.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from shards.base.errors import InputError
+from train.engine.precision import DTYPES
+from train.ranks.world import World
+from train.settings.config import RunConfig
+
+
+def start_engine(model: nn.Module, optimizer: torch.optim.Optimizer, ds_config: dict[str, Any], world: World) -> Any:
+    """The DeepSpeed engine of ``model``; the processes have been started. DeepSpeed is imported here, which takes 2 s.
+
+    Returns:
+        a ``deepspeed.DeepSpeedEngine``.
+    """
+    if world.device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # without it, DeepSpeed warns that it has found no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    if world.device.type == "cpu":
+        # DeepSpeed would compile a shared-memory all-reduce at the first run: half a minute, and a compiler needed,
+        # for what gloo does as well.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+    return engine
+
+
+def loss_scaler(engine: Any) -> torch.amp.GradScaler | None:
+    """The scaler of fp16 autocast, which DeepSpeed keeps in the engine or in the ZeRO optimiser; None otherwise."""
+    scaler = engine.torch_autocast_z0_gradscaler or getattr(engine.optimizer, "torch_autocast_gradscaler", None)
+    return scaler if isinstance(scaler, torch.amp.GradScaler) else None
+
+
+# Settings that the loop relies on, and the field that sets each.
+_OURS = {
+    "train_batch_size": "run.batch_size",
+    "train_micro_batch_size_per_gpu": "run.batch_size",
+    "gradient_accumulation_steps": "run.gradient_accumulation",
+    "torch_autocast": "run.precision",
+    "optimizer": "optimizer.*",
+    "scheduler": "schedule.*",
+}
+_CASTS = "casts the weights, so that small updates round away and batch norm loses precision"
+
+
+def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[str, Any]:
+    """The configuration for ``deepspeed.initialize``.
+
+    Mixed precision is ``torch_autocast`` and never ``bf16`` or ``fp16``, which cast modules: weights, batch norm and
+    optimiser state stay fp32.
+
+    Args:
+        precision: ``fp32``, ``bf16`` or ``fp16``, resolved.
+        optimizer: name of the optimiser.
+
+    Raises:
+        InputError: the user's JSON cannot be read, or says what would break the method.
+    """
+    generated: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": run.batch_size,
+        "gradient_accumulation_steps": run.gradient_accumulation,
+        "gradient_clipping": run.gradient_clipping,
+        "zero_optimization": {"stage": run.zero_stage},
+        "steps_per_print": 10**9,  # our own monitor reports
+    }
+    if precision in DTYPES:
+        generated["torch_autocast"] = {
+            "enabled": True,
+            "dtype": str(DTYPES[precision]).removeprefix("torch."),
+            # Layers whose gradients ZeRO would exchange in that type too; none, so stages 0 to 2 compute the same.
+            "lower_precision_safe_modules": [],
+        }
+    if optimizer == "sgd":
+        generated["zero_allow_untested_optimizer"] = True
+    merged = generated if run.deepspeed is None else _merge(generated, _read(run.deepspeed))
+    stage = merged["zero_optimization"]["stage"]
+    if optimizer == "lars" and stage:
+        raise InputError(
+            f"run.zero_stage {stage}: ZeRO cuts the weights of all layers as one flat vector, so lars could not scale "
+            "the step layer by layer; use run.zero_stage 0, or another optimizer.name"
+        )
+    if precision == "fp16" and merged["gradient_clipping"] and stage:
+        raise InputError(
+            f"run.gradient_clipping {merged['gradient_clipping']:g}: with fp16 and ZeRO, DeepSpeed clips gradients "
+            "still multiplied by the loss scale; use run.precision bf16, run.zero_stage 0 or no clipping"
+        )
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"run.deepspeed {path}: no such file")
+    try:
+        own = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"run.deepspeed {path}: is no JSON ({error})") from None
+    if not isinstance(own, dict):
+        raise InputError(f"run.deepspeed {path}: is no JSON object")
+    for name, field in _OURS.items():
+        if name in own:
+            raise InputError(f"run.deepspeed {path}: {name} is set by --{field}; take it out of the file")
+    for name, precision in (("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16"), ("amp", "fp16")):
+        if isinstance(own.get(name), dict) and own[name].get("enabled"):
+            raise InputError(
+                f"run.deepspeed {path}: {name}.enabled {_CASTS}; take it out and use --run.precision {precision}"
+            )
+    zero = own.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise InputError(f'run.deepspeed {path}: zero_optimization {zero!r} is no JSON object; give {{"stage": ...}}')
+    stage = zero.get("stage", 0)
+    if stage not in (0, 1, 2):
+        raise InputError(
+            f"run.deepspeed {path}: zero_optimization.stage {stage} would leave each process a part of the query's "
+            "weights, so the momentum encoder could not follow them; use 0, 1 or 2"
+        )
+    return own
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged

@@ -1,1 +1,0 @@
-"""The losses of the methods, one a file: pure functions of normalised or raw embeddings, computed in fp32."""

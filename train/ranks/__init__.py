@@ -1,0 +1,1 @@
+"""Many processes as one: the world, its stop signals, the watchdog."""

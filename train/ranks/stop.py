@@ -1,0 +1,145 @@
+"""Stopping a run on request: SIGTERM or SIGINT, on any rank, stops all of them at the same step.
+
+A signal is noticed at once by a thread, also while the main thread is inside a kernel or a collective. At each step the
+ranks exchange one number on a CPU group of their own, without waiting: what was exchanged at one step is read at the
+next. So a run stops one or two steps behind the signal, and no step waits for the device.
+
+The ``deepspeed`` launcher, as of 0.19: on Ctrl-C it sends each rank SIGTERM behind the terminal's SIGINT, one rank
+after the other, and SIGKILL after 30 seconds; then it exits with 1 whatever the ranks exit with. A SIGTERM to the
+``deepspeed`` command itself ends only that one process, so a rank takes the loss of it as a request to stop.
+"""
+
+import os
+import select
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from train.ranks.world import World
+
+_AGAIN_SECONDS = 1.0  # a launcher may pass on one request twice within this
+_LAUNCHER_PATIENCE_SECONDS = 20.0  # DeepSpeed's launcher kills after 30
+
+
+class Stop:
+    """Whether someone asked this run to stop. Made on all ranks together, in the main thread.
+
+    The same signal once more, a second or more later, ends the process at once, as does a rank that hangs for 20
+    seconds behind a signal under the launcher: another rank has failed then, and this one waits for it in vain.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._asked = False
+        self._group: Any = dist.new_group(backend="gloo") if world.size > 1 else None
+        self._pending: dist.Work | None = None
+        self._flag = np.zeros(1, dtype=np.int32)  # read without a call on a tensor
+        self._launcher = _launcher()
+        self._receive, self._send = os.pipe()
+        os.set_blocking(self._send, False)
+        self._before_fd = signal.set_wakeup_fd(self._send, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, _noted) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def agreed(self) -> bool:
+        """Whether all ranks are to stop at this step. All call it once a step; all get the same answer."""
+        if self._group is None:
+            return self._asked
+        if self._pending is not None:
+            self._pending.wait()
+            if self._flag[0]:
+                self._pending = None
+                return True
+        self._flag[0] = self._asked
+        self._pending = dist.all_reduce(
+            torch.from_numpy(self._flag), dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        return False
+
+    def close(self) -> None:
+        """Gives the signals back their former meaning. All ranks call it together."""
+        if self._pending is not None:
+            self._pending.wait()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._before_fd)
+        os.write(self._send, b"\0")
+        self._thread.join()
+        os.close(self._send)
+        os.close(self._receive)
+
+    def _listen(self) -> None:
+        came: dict[int, float] = {}
+        while True:
+            ready, _, _ = select.select([self._receive], [], [], 1.0)
+            now = time.monotonic()
+            for number in os.read(self._receive, 64) if ready else b"":
+                if not number:
+                    return
+                if now - came.setdefault(number, now) > _AGAIN_SECONDS:
+                    os._exit(128 + number)
+                self._ask("asked to stop: finishing the step and writing a checkpoint; once more ends at once")
+            if self._launcher is not None and not self._launcher.lives():
+                self._ask("the launcher has gone: finishing the step and writing a checkpoint")
+            if came and self._launcher is not None and now - min(came.values()) > _LAUNCHER_PATIENCE_SECONDS:
+                os._exit(1)
+
+    def _ask(self, message: str) -> None:
+        if not self._asked and self.world.leads:
+            print(f"\n{message}", file=sys.stderr, flush=True)
+        self._asked = True
+
+
+class _Launcher:
+    """The ``deepspeed`` command above this rank: a process that started the process that started this one."""
+
+    def __init__(self, pid: int, parent: int) -> None:
+        self.pid, self.parent = pid, parent
+
+    def lives(self) -> bool:
+        return os.getppid() == self.pid and _parent(self.pid) == self.parent
+
+
+def _launcher() -> _Launcher | None:
+    pid = os.getppid()
+    command = Path(f"/proc/{pid}/cmdline")
+    try:
+        is_launcher = b"deepspeed.launcher.launch" in command.read_bytes()
+        above = _parent(pid) if is_launcher else None
+    except OSError:
+        return None
+    return None if above is None else _Launcher(pid, above)
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(status.rpartition(")")[2].split()[1])
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The thread has been told; without a handler the signal would end the process."""
+
+
+def continuing_command(world: World) -> str:
+    """The command line that goes on with this run."""
+    own = [argument for argument in sys.argv if not argument.startswith(("--local_rank", "--local-rank"))]
+    if world.size == 1 and "MASTER_ADDR" not in os.environ:
+        return shlex.join(["python", *own])
+    if os.environ.get("TORCHELASTIC_RUN_ID"):
+        return shlex.join(["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"], *own])
+    if int(os.environ.get("CROSS_SIZE", "1")) > 1:
+        return shlex.join(["deepspeed", "--hostfile", "HOSTFILE", *own])
+    return shlex.join(["deepspeed", "--num_accelerators", str(world.size), *own])

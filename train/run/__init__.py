@@ -1,0 +1,1 @@
+"""What a run reads and leaves: data, checkpoints, monitors, model card."""

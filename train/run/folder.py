@@ -1,0 +1,104 @@
+"""The folder of a run: its config, and whether a command continues it.
+
+What comes out of a run: the encoder, on request that of the momentum copy, and the model card.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to_yaml
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+from train.encoders.file import FILES
+from train.encoders.saved import save_encoder
+from train.encoders.seen import trained_on
+from train.encoders.weights import describe_start
+from train.methods.contract import Method
+from train.ranks.world import World
+from train.run.metrics_file import read_metrics
+from train.run.model_card import model_card
+from train.settings.config import PretrainConfig, norm_strategy
+
+# What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
+_FREE = {
+    "output",
+    "data",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+    "run.keep_best",
+    "run.check_ranks",
+    "run.log_every",
+    "run.export_key",
+    "run.knn_label",
+    "run.knn_every",
+    "run.knn_images",
+    "run.knn_neighbours",
+    "run.zero_stage",
+    "loader.threads",
+    "loader.resident_gb",
+}
+
+
+def check_run_folder(config: PretrainConfig) -> None:
+    """Refuses to continue a run under other settings. Moved data is fine: its contents are checked on their own.
+
+    Raises:
+        InputError: the folder holds a run of another config, or something else than a run.
+    """
+    folder = _folder(config)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output {folder}: is a file; give a folder")
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return
+    try:
+        before = from_yaml(PretrainConfig, path.read_text())
+    except InputError as error:
+        raise InputError(
+            f"--output {folder}: its config.yaml is not of this version ({error}); give a new folder"
+        ) from None
+    differing = [name for name in differing_fields(before, config) if name not in _FREE]
+    if differing:
+        raise InputError(
+            f"--output {folder}: holds a run with other settings ({', '.join(differing)}); repeat its command as it "
+            "was, or give a new folder"
+        )
+
+
+def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note: str) -> None:
+    """Creates the folder with ``config.yaml``, headed by ``note`` as a comment, and ``ds_config.json``."""
+    folder = _folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(f"# {note}\n{to_yaml(config)}")
+    (folder / "ds_config.json").write_text(json.dumps(ds_config, indent=2) + "\n")
+
+
+def _folder(config: PretrainConfig) -> Path:
+    assert config.output is not None
+    return config.output
+
+
+def write_outcome(
+    config: PretrainConfig, method: Method, index: ShardIndex, *, step: int, precision: str, world: World
+) -> None:
+    """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run
+    folder. For the leading rank, whose running statistics the encoder gets."""
+    assert config.output is not None
+    metadata: dict[str, Any] = {
+        "name": config.encoder.name,
+        "views": config.views,
+        "norm": "group" if norm_strategy(config, world.size) == "group" else "batch",
+        "config": to_mapping(config),
+        "step": step,
+        "trained_on": trained_on(index),
+    }
+    encoder = method.model.get_submodule("encoder")
+    save_encoder(config.output / FILES["query"], encoder, **metadata)
+    if config.run.export_key and method.target is not None:
+        save_encoder(config.output / FILES["key"], method.target.get_submodule("encoder"), **metadata)
+    lines = read_metrics(config.output / "metrics.jsonl")
+    start = describe_start(encoder)
+    card = model_card(config, index, lines=lines, precision=precision, world=world, start=start)
+    (config.output / "model_card.md").write_text(card)
+    print(f"encoder written to {config.output / FILES['query']}")

@@ -1,0 +1,118 @@
+"""Finding the first loss that is not finite, without looking at each.
+
+Proof that the ranks hold the same weights, momentum copy and queue.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.ranks import gather
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+from train.methods.contract import Method
+from train.ranks.world import World
+from train.run.checkpoint import Progress
+
+_NEVER = 2**62
+_SHOWN_IMAGES = 4  # images that the message names; the file names all
+
+
+class LossWatch:
+    """Keeps the number of the first batch with a NaN or infinite loss, on the device, and its rows, on the CPU."""
+
+    def __init__(self, index: ShardIndex, folder: Path, world: World) -> None:
+        self.index, self.folder, self.world = index, folder, world
+        self._first = torch.full((), _NEVER, device=world.device)
+        self._batches: deque[tuple[Progress, Tensor]] = deque()
+
+    def observe(self, loss: Tensor, progress: Progress, rows: Tensor) -> None:
+        """Takes note of a batch, ``progress`` being what was done before it; does not wait for the device."""
+        isfinite = torch.isfinite(loss.detach())
+        self._first = torch.where(isfinite, self._first, self._first.clamp(max=progress.batch))
+        self._batches.append((progress, rows))
+
+    def check(self, last_good: Path | None) -> None:
+        """Looks at the batches since the last check; waits for the device. All ranks call it together.
+
+        Raises:
+            InputError: the step, the images and the checkpoint to go back to; ``nonfinite.json`` in the run folder
+                names all images of the batch.
+        """
+        first = int(self._first)
+        firsts = gather(first) if self.world.size > 1 else [first]
+        if min(firsts) == _NEVER:
+            self._batches.clear()
+            return
+        rank = firsts.index(min(firsts))
+        progress, rows = next(batch for batch in self._batches if batch[0].batch == min(firsts))
+        everyones = gather(rows.tolist()) if self.world.size > 1 else [rows.tolist()]
+        step, bad = progress.step + 1, everyones[rank]
+        keys = self.index.column("key")[self.index.positions(torch.tensor(bad).numpy())].tolist()
+        path = self.folder / "nonfinite.json"
+        if self.world.leads:
+            path.write_text(json.dumps({"step": step, "rank": rank, "rows": bad, "keys": keys}, indent=1) + "\n")
+        shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_SHOWN_IMAGES])
+        back = "there is no checkpoint before it" if last_good is None else f"the last good checkpoint is {last_good}"
+        raise InputError(
+            f"loss: not finite at step {step} on rank {rank}, images {shown}{', ...' * (len(bad) > _SHOWN_IMAGES)}, all "
+            f"in {path}; {back}; look at these images, or lower optimizer.lr, set run.gradient_clipping 1, or use "
+            "run.precision fp32, with a new --output"
+        )
+
+
+_SHOWN_TENSORS = 3
+
+
+def compare_ranks(method: Method, world: World, *, step: int) -> None:
+    """Compares hashes of everything that is to be equal on all ranks: the trained weights, and the method's own state
+    such as key encoder and queue; running statistics are each rank's own. Copies it all to the CPU: about 0.3 s for
+    ResNet18 and its momentum copy.
+
+    Raises:
+        InputError: naming what differs, and on which ranks.
+    """
+    if world.size == 1:
+        return
+    everyone = gather(state_hashes(method))
+    differing = [name for name in everyone[0] if len({hashes.get(name) for hashes in everyone}) > 1]
+    if not differing:
+        return
+    odd = [rank for rank, hashes in enumerate(everyone) if any(hashes[name] != everyone[0][name] for name in differing)]
+    parts = sorted({name.partition("/")[0] for name in differing})
+    shown = ", ".join(differing[:_SHOWN_TENSORS]) + ", ..." * (len(differing) > _SHOWN_TENSORS)
+    raise InputError(
+        f"run.check_ranks: at step {step}, {' and '.join(parts)} of rank(s) {', '.join(map(str, odd))} differ from "
+        f"rank 0's: {shown} ({len(differing)} tensors of {len(everyone[0])}); a device or a connection is faulty, or "
+        "the method does not treat the ranks alike: go back to a checkpoint from before"
+    )
+
+
+def state_hashes(method: Method) -> dict[str, str]:
+    """A hash of each tensor that is to be equal on all ranks, by a name such as ``weights/encoder.conv1.weight``."""
+    own = {buffer.data_ptr() for buffer in method.rank_buffers().values()}
+    hashes = {f"weights/{name}": _hash(parameter) for name, parameter in method.model.named_parameters()}
+    for name, value in _leaves(method.state_dict()):
+        if not isinstance(value, Tensor):
+            hashes[name] = repr(value)
+        elif value.data_ptr() not in own:
+            hashes[name] = _hash(value)
+    return hashes
+
+
+def _leaves(state: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _hash(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes()).hexdigest()

@@ -1,0 +1,67 @@
+"""What tells a run's checkpoints apart: kNN AUROC where the run measures it, else the loss."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from train.settings.config import RunConfig
+
+
+class Scores:
+    """Reads a run's ``metrics.jsonl``.
+
+    A score by loss is of the steps since the line before; a loss that rises while a queue fills makes it a poor one, so
+    ``run.keep_best`` is best used with ``run.knn_label``.
+    """
+
+    def __init__(self, folder: Path, run: RunConfig) -> None:
+        self._path = folder / "metrics.jsonl"
+        self._every = run.knn_every if run.knn_label and run.keep_best else 0
+        self._by_loss = not (run.knn_label and run.knn_every)
+
+    def is_due(self, *, batch: int, batches_per_epoch: int) -> bool:
+        """Whether kNN AUROC is measured behind this many batches, which then are worth a checkpoint."""
+        return self._every > 0 and batch % (self._every * batches_per_epoch) == 0
+
+    def at(self, step: int) -> float | None:
+        """The score of the model behind ``step``, higher is better; None where it was not measured then."""
+        score = None
+        for line in read_metrics(self._path):
+            if line["step"] != step:
+                continue
+            if self._by_loss and line.get("loss") is not None:
+                score = -line["loss"]
+            aurocs = [value for name, value in line.items() if name.startswith("knn_auroc/") and value is not None]
+            if aurocs and not self._by_loss:
+                score = sum(aurocs) / len(aurocs)
+        return score
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line cut off by a kill is passed over."""
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def last_values(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The newest value of each metric: kNN AUROC has lines of its own. Without warnings, which hold for the run."""
+    newest: dict[str, Any] = {}
+    for line in lines:
+        newest |= {name: value for name, value in line.items() if name != "warnings"}
+    return newest
+
+
+def _drop_lines_after(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rewrites the file without what a killed run wrote behind its checkpoint; returns what is left."""
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    os.replace(partial, path)
+    return kept

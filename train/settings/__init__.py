@@ -1,0 +1,1 @@
+"""The settings of pretraining, free of torch: sections, checks, recipes, the command line."""

@@ -1,0 +1,200 @@
+"""The settings of a pretraining run, ``PretrainConfig``, and their checks at the door."""
+
+import itertools
+from typing import Any
+
+from shards.base.errors import InputError
+from train.settings.config import (
+    PretrainConfig,
+    has_queue,
+    norm_strategy,
+)
+from train.settings.methods import METHODS
+from train.settings.schedule import images_per_step, top_rate
+
+
+def check_config(config: PretrainConfig, *, world_size: int) -> None:
+    """Refuses settings that cannot work, or that would silently do something else than what they say.
+
+    Raises:
+        InputError: naming the field, its value and the remedy.
+    """
+    from train.settings.architectures import check_view_size
+
+    method, norm, run = config.method, config.norm, config.run
+    ranges: list[tuple[str, Any, bool, str]] = [
+        ("selection.fraction", config.selection.fraction, 0 < config.selection.fraction <= 1, "above 0 to 1"),
+        ("loader.threads", config.loader.threads, config.loader.threads >= 0, "0 or above"),
+        ("loader.resident_gb", config.loader.resident_gb, config.loader.resident_gb >= 0, "0 or above"),
+        ("method.momentum", method.momentum, 0 <= method.momentum < 1, "0 to below 1, usually .99 to .9999"),
+        ("method.temperature", method.temperature, method.temperature > 0, "above 0, usually .07 to .2"),
+        ("method.queue_size", method.queue_size, method.queue_size > 0, "above 0"),
+        ("method.embedding", method.embedding, method.embedding > 1, "above 1, usually 128"),
+        ("method.projector_hidden", method.projector_hidden, method.projector_hidden >= 0, "0 or above"),
+        (
+            "method.predictor_hidden",
+            method.predictor_hidden,
+            method.predictor_hidden > 0,
+            "1 or more, usually 512 or 4096",
+        ),
+        ("method.redundancy", method.redundancy, method.redundancy > 0, "above 0, usually .005"),
+        ("method.num_prototypes", method.num_prototypes, method.num_prototypes > 1, "2 or more, usually 512 to 3000"),
+        (
+            "method.sinkhorn_iterations",
+            method.sinkhorn_iterations,
+            method.sinkhorn_iterations > 0,
+            "1 or more, usually 3",
+        ),
+        ("method.sinkhorn_epsilon", method.sinkhorn_epsilon, method.sinkhorn_epsilon > 0, "above 0, usually .05"),
+        ("norm.num_groups", norm.num_groups, norm.num_groups > 1, "2 or more; one group would leak"),
+        ("optimizer.lr", config.optimizer.lr, config.optimizer.lr > 0, "above 0"),
+        ("optimizer.weight_decay", config.optimizer.weight_decay, config.optimizer.weight_decay >= 0, "0 or above"),
+        ("optimizer.base_batch", config.optimizer.base_batch, config.optimizer.base_batch > 0, "1 or more"),
+        (
+            "optimizer.sgd_momentum",
+            config.optimizer.sgd_momentum,
+            0 <= config.optimizer.sgd_momentum < 1,
+            "0 to below 1",
+        ),
+        ("optimizer.trust", config.optimizer.trust, config.optimizer.trust > 0, "above 0, usually .001"),
+        ("schedule.warmup_epochs", config.schedule.warmup_epochs, config.schedule.warmup_epochs >= 0, "0 or above"),
+        ("schedule.final_lr", config.schedule.final_lr, config.schedule.final_lr >= 0, "0 or above"),
+        ("run.epochs", run.epochs, run.epochs > 0, "1 or more"),
+        ("run.batch_size", run.batch_size, run.batch_size > 1, "2 or more"),
+        ("run.gradient_accumulation", run.gradient_accumulation, run.gradient_accumulation > 0, "1 or more"),
+        ("run.gradient_clipping", run.gradient_clipping, run.gradient_clipping >= 0, "0 or above"),
+        ("run.checkpoint_every", run.checkpoint_every, run.checkpoint_every > 0, "1 or more"),
+        ("run.keep_checkpoints", run.keep_checkpoints, run.keep_checkpoints > 0, "1 or more"),
+        ("run.keep_best", run.keep_best, run.keep_best >= 0, "0 or above"),
+        ("run.check_ranks", run.check_ranks, run.check_ranks >= 0, "0 or above"),
+        ("run.log_every", run.log_every, run.log_every > 0, "1 or more"),
+        ("run.knn_every", run.knn_every, run.knn_every >= 0, "0 or above"),
+        ("run.knn_images", run.knn_images, run.knn_images > 1, "2 or more, usually 2000"),
+        ("run.knn_neighbours", run.knn_neighbours, run.knn_neighbours > 0, "1 or more, usually 20"),
+    ]
+    if not config.data:
+        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
+    if config.output is None:
+        raise InputError("--output: not given; name a folder for the run")
+    for name, value, is_right, wanted in ranges:
+        if not is_right:
+            raise InputError(f"{name} {value}: out of range; {wanted}")
+    _check_schedule(config, world_size=world_size)
+    if run.zero_stage == 3:
+        raise InputError(
+            "run.zero_stage 3: would leave each process a part of the query's weights, so the momentum encoder could "
+            "not follow them; use 0, 1 or 2"
+        )
+    if run.zero_stage not in (0, 1, 2):
+        raise InputError(f"run.zero_stage {run.zero_stage}: no such stage; use 0, 1 or 2")
+    check_view_size(config.encoder.name, config.views.size)
+    _check_method(config)
+    _check_norm(config, world_size=world_size)
+    keys = run.batch_size * world_size * (2 if method.name == "moco_v2plus" else 1)
+    if has_queue(method) and method.queue_size < keys:
+        raise InputError(
+            f"method.queue_size {method.queue_size}: smaller than the {keys} keys of one step; "
+            "raise it, or lower run.batch_size"
+        )
+
+
+def _check_method(config: PretrainConfig) -> None:
+    method, end = config.method, config.method.momentum_end
+    if end is not None and not method.momentum <= end <= 1:
+        raise InputError(
+            f"method.momentum_end {end:g}: method.momentum {method.momentum:g} rises to it; give a value from there to "
+            "1, or leave it out"
+        )
+    for name in dict.fromkeys(itertools.chain.from_iterable(entry.reads for entry in METHODS.values())):
+        readers = [other for other, entry in METHODS.items() if name in entry.reads]
+        if method.name not in readers and _is_chosen(config, "method", name):
+            raise InputError(
+                f"method.{name} {getattr(method, name)}: would do nothing, for {method.name} has no such thing; leave "
+                f"it out, or give --method.name {' or '.join(readers)}"
+            )
+
+
+def _check_norm(config: PretrainConfig, *, world_size: int) -> None:
+    method, norm, run = config.method, config.norm, config.run
+    strategy = norm_strategy(config, world_size)
+    if strategy == "shuffle" and not METHODS[method.name].has_target:
+        raise InputError(
+            f"norm.strategy shuffle: deals out the images of the momentum copy, and {method.name} has none; use auto, "
+            "sync, plain or group"
+        )
+    if strategy == "shuffle" and world_size == 1:
+        raise InputError(
+            "norm.strategy shuffle: does nothing with one process, and batch norm would leak which key belongs to "
+            "which query; use split, or start several processes with: deepspeed --num_accelerators N"
+        )
+    if strategy in ("sync", "plain") and has_queue(method):
+        raise InputError(
+            f"norm.strategy {norm.strategy}: with the queue of {method.name}, batch norm would leak which key belongs "
+            "to which query; use split, shuffle or group"
+        )
+    if strategy == "split" and (run.batch_size % norm.num_groups or run.batch_size < 2 * norm.num_groups):
+        raise InputError(
+            f"norm.num_groups {norm.num_groups}: does not split run.batch_size {run.batch_size} into equal groups of "
+            "2 or more; choose a divisor"
+        )
+    if norm.strategy not in ("auto", "split") and _is_chosen(config, "norm", "num_groups"):
+        raise InputError(
+            f"norm.num_groups {norm.num_groups}: would do nothing, for norm.strategy {norm.strategy} makes no groups; "
+            "leave it out, or give --norm.strategy split"
+        )
+
+
+def _is_chosen(config: PretrainConfig, section: str, name: str) -> bool:
+    """Whether a field is neither at its default nor as the recipe has it, so that somebody must have meant it."""
+    from train.settings.recipes import RECIPES  # recipes are made of configs, so they import this module
+
+    start = RECIPES[config.recipe]() if config.recipe in RECIPES else PretrainConfig()
+    value, *usual = (getattr(getattr(c, section), name) for c in (config, PretrainConfig(), start))
+    return value not in usual
+
+
+def _check_schedule(config: PretrainConfig, *, world_size: int) -> None:
+    schedule, epochs = config.schedule, config.run.epochs
+    if schedule.warmup_epochs >= epochs:
+        raise InputError(
+            f"schedule.warmup_epochs {schedule.warmup_epochs:g}: the run has {epochs} epochs, so the learning rate "
+            "would never reach its top; lower it, or raise run.epochs"
+        )
+    if schedule.name == "step" and not schedule.milestones:
+        raise InputError(
+            "schedule.milestones: none, so the learning rate would never fall; give epochs, or use schedule.name "
+            "constant"
+        )
+    top = top_rate(config.optimizer, batch=images_per_step(config.run, world_size=world_size))
+    if schedule.final_lr > top:
+        raise InputError(
+            f"schedule.final_lr {schedule.final_lr:g}: above the {top:g} at the top of the schedule; lower it"
+        )
+
+
+def check_rows(config: PretrainConfig, *, num_rows: int, world_size: int, largest_side: int | None = None) -> None:
+    """Refuses settings that do not fit ``num_rows`` selected images.
+
+    Args:
+        largest_side: the largest of the images' shorter sides as they are stored, in pixels.
+
+    Raises:
+        InputError: naming the field, its value and the remedy.
+    """
+    batch = config.run.batch_size * world_size
+    if batch > num_rows:
+        raise InputError(
+            f"run.batch_size {config.run.batch_size}: {batch} images a step over {world_size} process(es), but only "
+            f"{num_rows} images are selected; lower it, or give more data"
+        )
+    if has_queue(config.method) and config.method.queue_size > num_rows:
+        raise InputError(
+            f"method.queue_size {config.method.queue_size}: larger than the {num_rows} images selected, so an image "
+            f"would meet itself as a negative; use at most {num_rows}, or give more data"
+        )
+    if largest_side is not None and config.views.size > largest_side:
+        raise InputError(
+            f"views.size {config.views.size}: no selected image is stored with more than {largest_side} pixels on its "
+            f"shorter side, so views would be blown up; use at most {largest_side}, or build the shards with --size "
+            f"{config.views.size}"
+        )

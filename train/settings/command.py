@@ -1,0 +1,46 @@
+"""The command line of pretraining: a recipe by name, then any of its settings."""
+
+import inspect
+import warnings
+from collections.abc import Sequence
+
+import tyro
+
+from shards.base.errors import InputError
+from train.settings.config import PretrainConfig
+from train.settings.recipes import RECIPES, recipe
+
+_USAGE = "deepspeed train/pretrain.py RECIPE --data DATASET [DATASET ...] --output RUN [--section.field VALUE ...]"
+
+
+def parse_command(arguments: Sequence[str]) -> PretrainConfig:
+    """The configuration that the arguments ask for. Prints the help and exits where they ask for that.
+
+    Raises:
+        InputError: no recipe, an unknown one, or a setting out of range.
+    """
+    # The launcher puts --local_rank=N before our own arguments; LOCAL_RANK says the same.
+    own = [argument for argument in arguments if not argument.startswith(("--local_rank", "--local-rank"))]
+    if own and own[0] in ("-h", "--help"):
+        print(_help())
+        raise SystemExit(0)
+    if not own or own[0].startswith("-"):
+        raise InputError(f"recipe: none given; {_USAGE}; recipes are {', '.join(RECIPES)}")
+    default = recipe(own[0])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="tyro")
+        return tyro.cli(
+            PretrainConfig,
+            default=default,
+            args=own[1:],
+            prog=f"train/pretrain.py {own[0]}",
+            description=inspect.getdoc(RECIPES[own[0]]),
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+        )
+
+
+def _help() -> str:
+    lines = [f"usage: {_USAGE}", "", "recipes (RECIPE --help shows all settings with their values):"]
+    for name, make in RECIPES.items():
+        lines.append(f"  {name:30}{(inspect.getdoc(make) or '').splitlines()[0]}")
+    return "\n".join(lines)
