@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.index import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS
 from benchmarks.measure import Timing, time_variants
 from benchmarks.result import Comparison
-from eval.bootstrap import bootstrap
 from eval.readouts.linear import STRENGTHS, fit
+from eval.stats.bootstrap import bootstrap
 
 Floats = npt.NDArray[np.float32]
 _FEATURES = 512

@@ -3,7 +3,7 @@
     python -m benchmarks multimodal --quick
     python -m benchmarks multimodal --device cuda --width 128 384 768
 
-Steps as :mod:`eval.multimodal_train` takes them, batches, loss and optimiser included, on random tokens: texts all of
+Steps as :mod:`eval.multimodal.run` takes them, batches, loss and optimiser included, on random tokens: texts all of
 one length, or of 4 words up to it, as indications are, of which a batch is cut to its longest. Variants take turns.
 
 Expect some 360 pairs a second on two cores at the default width and 32 text tokens, 150 at
@@ -19,14 +19,14 @@ import torch
 
 from benchmarks.measure import time_variants
 from benchmarks.result import Comparison
-from eval.finetune_engine import build_engine
-from eval.finetune_feed import Examples
-from eval.finetune_model import masked_loss
-from eval.multimodal import MultimodalModel, build_text_model, parameter_groups
-from eval.multimodal_config import MultimodalConfig, check_multimodal
-from eval.multimodal_feed import Texts, TokenFeed
-from eval.text import TextCounts, Tokens
-from eval.tokenizing import build_tokenizer
+from eval.multimodal.config import MultimodalConfig, check_multimodal
+from eval.multimodal.feed import Texts, TokenFeed
+from eval.multimodal.model import MultimodalModel, build_text_model, parameter_groups
+from eval.multimodal.text import TextCounts, Tokens
+from eval.multimodal.tokenizer import build_tokenizer
+from eval.training.engine import build_engine
+from eval.training.feed import Examples
+from eval.training.loop import masked_loss
 from train.engine.precision import Precision
 from train.ranks.world import World
 

@@ -16,14 +16,14 @@ from typing import Annotated, Any, Literal, cast
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from eval.config import SHOTS, GridConfig, KnnConfig, ReadoutName, Settings, grid_of_run
-from eval.draw_file import DrawsConfig, run_draws
-from eval.finetune_config import FinetuneConfig
-from eval.grid_file import read_grid
-from eval.multimodal_config import Inputs, MultimodalConfig
-from eval.results import MULTIMODAL
-from eval.results_file import load_comparison
-from eval.tables import Format, Metric, render, text_tables
+from eval.finetune.config import FinetuneConfig
+from eval.grid.config import SHOTS, GridConfig, KnnConfig, ReadoutName, Settings, grid_of_run
+from eval.grid.draw_lists import DrawsConfig, run_draws
+from eval.grid.file import read_grid
+from eval.multimodal.config import MultimodalConfig
+from eval.report.tables import Format, Metric, render, text_tables
+from eval.results.table import load_comparison
+from eval.words import MULTIMODAL, Inputs
 from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
@@ -41,7 +41,7 @@ class Compared:
     """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
 
     def measure(self, readout: ReadoutName | tuple[ReadoutName, ...], settings: Settings, **fields: Any) -> None:
-        """Measures one or more readouts; ``fields`` are others of :class:`eval.config.GridConfig`."""
+        """Measures one or more readouts; ``fields`` are others of :class:`eval.grid.config.GridConfig`."""
         _measure(grid_of_run(self.run, self.against, readout, settings, output=self.output, **fields))
 
 
@@ -195,7 +195,9 @@ def report(
         device: Where features are computed.
         seed: Of the sample, the map and the choice of images.
     """
-    from eval.page import write_page  # torch and scikit-learn take seconds to import, other commands need neither
+    from eval.report.page import (
+        write_page,  # torch and scikit-learn take seconds to import, other commands need neither
+    )
 
     print(f"written: {write_page(folder, with_images=images, max_images=max_images, device=device, seed=seed)}")
 
@@ -211,7 +213,7 @@ def draws(action: tyro.conf.Positional[Literal["export", "import"]], config: Omi
 
 
 def _measure(config: GridConfig) -> None:
-    from eval.grid import run_grid  # torch and torchvision take seconds to import, `table` and --help need neither
+    from eval.grid.run import run_grid  # torch and torchvision take seconds to import, `table` and --help need neither
 
     comparison = run_grid(config)
     print(text_tables([comparison]))

@@ -11,12 +11,12 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from eval.cells import Cell, CellKey
-from eval.draws import LabelledDraw, label_matrix
-from eval.partition import Partition
-from eval.protocol import Protocol
-from eval.readouts import few_shot, knn, linear
+from eval.readouts import knn, linear
 from eval.readouts.contract import Floats, Readout
+from eval.study.cells import Cell, CellKey
+from eval.study.draws import LabelledDraw, label_matrix
+from eval.study.partition import Partition
+from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 
 
@@ -51,7 +51,7 @@ def frozen_readout(
     """
     readouts: dict[str, Readout] = {
         "linear": partial(linear.fit, seed=seed),
-        "few-shot": partial(few_shot.fit, seed=seed),
+        "few-shot": partial(linear.fit, seed=seed),
         "knn": partial(knn.fit, num_neighbours=num_neighbours, temperature=temperature),
     }
     if name not in readouts:

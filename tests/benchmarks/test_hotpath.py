@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from benchmarks import hotpath
 from benchmarks.hotpath import HotpathConfig
 from benchmarks.result import write_result
 from shards.base.errors import InputError
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALL = HotpathConfig(encoder=("resnet18",), queue=(256,), batch=(16,), turns=2, compile=False, share=False)
 
 

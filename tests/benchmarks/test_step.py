@@ -9,8 +9,7 @@ import torch
 
 from benchmarks.step import PARTS, Clock, StepConfig, run
 from shards.base.errors import InputError
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from eval.interval import Interval
-from eval.results import Bin, Comparison, Difference, DrawResult, Row, StartResult, SubgroupRow, TestCounts
+from eval.results.table import Bin, Comparison, Difference, DrawResult, Row, StartResult, SubgroupRow
+from eval.stats.interval import Interval
+from eval.study.studies import TestCounts
 from pipeline.views import ViewSpec
 from shards.format.schema import FORMAT_VERSION, index_schema, table_from_rows
 from shards.index import ShardIndex

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.__main__ import main
-from eval.results import Comparison
-from eval.results_file import load_comparison, save_comparison
+from eval.results.table import Comparison, load_comparison, save_comparison
 from shards.base.errors import InputError
 
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eval.__main__ import main
-from eval.page import write_page
-from eval.results import MACRO, MICRO, NO_IMAGE
-from eval.results_file import load_comparison
+from eval.report.page import write_page
+from eval.results.table import load_comparison
+from eval.words import MACRO, MICRO, NO_IMAGE
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 

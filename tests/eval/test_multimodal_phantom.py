@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from eval.config import GridConfig, ReadoutName, Settings
-from eval.grid import run_grid
-from eval.multimodal_config import MultimodalConfig
-from eval.results import NO_IMAGE, Comparison
+from eval.grid.config import GridConfig, ReadoutName, Settings
+from eval.grid.run import run_grid
+from eval.multimodal.config import MultimodalConfig
+from eval.results.table import Comparison
+from eval.words import NO_IMAGE
 from shards.index import ShardIndex
 from shards.packing.build import build_dataset
 from shards.packing.config import BuildConfig

@@ -19,7 +19,7 @@ import shards.packing.shard
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
-from tests.conftest import draw_pattern, write_patterns
+from tests.conftest import ROOT, draw_pattern, write_patterns
 
 SCRIPT = (
     "import sys; from pathlib import Path; from shards.packing.build import *; "
@@ -45,8 +45,7 @@ def finished_tars(output: Path) -> dict[Path, int]:
 
 def start(source: Path, output: Path, workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", SCRIPT, str(source), str(output), str(workers)]
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=root, start_new_session=True)
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -268,7 +267,7 @@ def test_a_disk_that_is_really_full(tmp_path, small_disk):
     command = [sys.executable, "-m", "shards", "build", "--source", "folder", "--input", str(source)]
     command += ["--output", str(small_disk / "out"), "--size", "48", "--shard-images", "4", "--name", "patterns"]
     command += ["--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if "Traceback" in line] == []
     # One line; loky's tracker, a process of its own, may warn behind it of a folder that is gone already.
@@ -326,7 +325,7 @@ def test_killed_just_before_a_file_takes_its_place_nothing_is_left_over(tmp_path
         f"pathlib.Path.replace = killed\n{SCRIPT}"
     )
     command = [sys.executable, "-c", code, str(source), str(tmp_path / "out"), "1"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 9, done.stderr
     build_dataset(config(source, tmp_path / "out"))
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

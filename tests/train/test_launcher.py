@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.ranks import free_port
+from tests.train.processes import free_port
 from tests.train.runs import (
     ENTRY,
     SETTINGS,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.ranks import run_ranks
+from tests.train.processes import run_ranks
 from train.settings.methods import METHODS
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"

@@ -6,8 +6,8 @@
       complete.json    where the run was, with the checksum of each file
 
 A kill at any moment leaves the checkpoint before untouched (:mod:`train.run.snapshot`). Nothing in ``state.pt`` depends
-on the number of ranks or on the ZeRO stage, so a run may go on with others; its ranks then all start from the average of
-the old ranks' running statistics and with new random states.
+on the number of ranks or on the ZeRO stage, so a run may go on with others; its ranks then all start from the average
+of the old ranks' running statistics and with new random states.
 """
 
 import re

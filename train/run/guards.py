@@ -21,7 +21,7 @@ from train.ranks.world import World
 from train.run.checkpoint import Progress
 
 _NEVER = 2**62
-_SHOWN_IMAGES = 4  # images that the message names; the file names all
+_SHOWN = 4  # images that the message names; the file names all
 
 
 class LossWatch:
@@ -58,16 +58,16 @@ class LossWatch:
         path = self.folder / "nonfinite.json"
         if self.world.leads:
             path.write_text(json.dumps({"step": step, "rank": rank, "rows": bad, "keys": keys}, indent=1) + "\n")
-        shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_SHOWN_IMAGES])
+        shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_SHOWN])
         back = "there is no checkpoint before it" if last_good is None else f"the last good checkpoint is {last_good}"
         raise InputError(
-            f"loss: not finite at step {step} on rank {rank}, images {shown}{', ...' * (len(bad) > _SHOWN_IMAGES)}, all "
+            f"loss: not finite at step {step} on rank {rank}, images {shown}{', ...' * (len(bad) > _SHOWN)}, all "
             f"in {path}; {back}; look at these images, or lower optimizer.lr, set run.gradient_clipping 1, or use "
             "run.precision fp32, with a new --output"
         )
 
 
-_SHOWN_TENSORS = 3
+_NAMED = 3
 
 
 def compare_ranks(method: Method, world: World, *, step: int) -> None:
@@ -86,7 +86,7 @@ def compare_ranks(method: Method, world: World, *, step: int) -> None:
         return
     odd = [rank for rank, hashes in enumerate(everyone) if any(hashes[name] != everyone[0][name] for name in differing)]
     parts = sorted({name.partition("/")[0] for name in differing})
-    shown = ", ".join(differing[:_SHOWN_TENSORS]) + ", ..." * (len(differing) > _SHOWN_TENSORS)
+    shown = ", ".join(differing[:_NAMED]) + ", ..." * (len(differing) > _NAMED)
     raise InputError(
         f"run.check_ranks: at step {step}, {' and '.join(parts)} of rank(s) {', '.join(map(str, odd))} differ from "
         f"rank 0's: {shown} ({len(differing)} tensors of {len(everyone[0])}); a device or a connection is faulty, or "

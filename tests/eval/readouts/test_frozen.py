@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from eval.cells import CellKey, load_cell, save_cell
-from eval.draws import labelled_draw
-from eval.partition import partition
-from eval.protocol import choose_protocol
-from eval.readouts.few_shot import few_shot_draw
 from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
-from eval.stats import auroc
+from eval.stats.metrics import auroc
+from eval.study.cells import CellKey, load_cell, save_cell
+from eval.study.draws import few_shot_draw, labelled_draw
+from eval.study.partition import partition
+from eval.study.protocol import choose_protocol
 from shards.base.errors import InputError
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eval.readouts import knn
-from eval.stats import auroc
+from eval.stats.metrics import auroc
 from shards.base.errors import InputError
 from train.run.knn import knn_scores
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eval.readouts.linear import DEFAULT_STRENGTH, STRENGTHS, fit
-from eval.stats import auroc, bootstrap
+from eval.stats.bootstrap import bootstrap
+from eval.stats.metrics import auroc
 from shards.base.errors import InputError
 
 NUM_FEATURES = 24

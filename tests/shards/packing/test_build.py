@@ -17,7 +17,7 @@ from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, TooManyRejected, build_dataset
 from shards.sources import SOURCES
 from shards.sources.files import FolderFiles
-from tests.conftest import draw_pattern, write_patterns
+from tests.conftest import ROOT, draw_pattern, write_patterns
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_command_line_shows_one_line_for_a_mistake(tmp_path):
         "--output",
         "x",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
         f"error: --input {tmp_path / 'none'}: no such folder or zip; give the folder that holds the release, or its zip"

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -9,7 +8,7 @@ from shards.packing.build import BuildConfig, build_dataset, plan_dataset
 from shards.packing.plan import NUM_SAMPLED, estimate, make_plan
 from shards.sources.record import Rejected
 from shards.sources.release import Release
-from tests.conftest import draw_pattern, write_patterns
+from tests.conftest import ROOT, draw_pattern, write_patterns
 
 
 @pytest.fixture
@@ -81,8 +80,7 @@ def test_dry_run_and_build_on_the_command_line(source, tmp_path):
     command += ["--output", str(tmp_path / "out"), "--size", "48", "--workers", "1"]
 
     def run(*more):
-        root = Path(__file__).parents[2]
-        return subprocess.run([*command, *more], capture_output=True, text=True, cwd=root, check=False)
+        return subprocess.run([*command, *more], capture_output=True, text=True, cwd=ROOT, check=False)
 
     dry = run("--dry-run")
     assert dry.returncode == 0

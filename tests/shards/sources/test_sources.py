@@ -9,6 +9,7 @@ from shards.packing.build import BuildConfig
 from shards.sources import SOURCES, Source, read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from tests.conftest import ROOT
 from tests.shards.sources import example_source
 
 EXAMPLE = Path(example_source.__file__)
@@ -36,7 +37,7 @@ def test_the_example_of_contributing(example):
 def test_contributing_shows_the_example_as_it_is_tested():
     text = EXAMPLE.read_text()
     assert len(text.splitlines()) < 60
-    contributing = Path(__file__).parents[3] / "CONTRIBUTING.md"
+    contributing = ROOT / "CONTRIBUTING.md"
     if not contributing.is_file():
         pytest.skip("no CONTRIBUTING.md in this tree")
     assert text in contributing.read_text()

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tests.train.ranks import run_ranks
+from tests.train.processes import run_ranks
 from train.encoders.norms import (
     SplitBatchNorm2d,
     SyncBatchNorm2d,

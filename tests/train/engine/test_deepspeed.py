@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shards.base.errors import InputError
-from tests.train.ranks import run_ranks
+from tests.train.processes import run_ranks
 from train.engine.deepspeed import deepspeed_config
 from train.settings.config import RunConfig
 

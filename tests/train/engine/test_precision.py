@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.ranks import run_ranks
+from tests.train.processes import run_ranks
 from train.engine.precision import autocast, resolve_precision
 
 CPU = torch.device("cpu")

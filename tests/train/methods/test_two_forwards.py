@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+
 SCRIPT = Path(__file__).parent / "two_forwards.py"
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])

@@ -4,15 +4,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from train.ranks.stop import Stop, continuing_command
 from train.ranks.world import World
 
-ROOT = Path(__file__).parents[2]
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 SCRIPT = """
 import os, signal, sys, time, torch

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.train.ranks import free_port, start_ranks
+from tests.train.processes import free_port, start_ranks
 
 SCRIPT = """
 import os, signal, sys, time

@@ -1,0 +1,101 @@
+"""An encoder with a linear head for all labels at once: its loss, its batch norm, its learning rates by layer.
+
+Legend: B batch, C channels, H W pixels, F features, L labels.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from eval.finetune.config import FinetuneConfig
+from shards.base.errors import InputError
+from train.encoders.file import FILES, read_tensors
+from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
+
+HEAD_FILE = "head.safetensors"
+# Stages of torchvision's ResNets and DenseNets and blocks of timm's vision transformers; the stem comes before.
+_STAGE = re.compile(r"(?:layer|features\.(?:denseblock|transition))(\d+)\.|blocks\.(\d+)\.")
+
+
+class FinetuneModel(nn.Module):
+    """Images (B, 1, H, W) to logits (B, L). The head is fp32 under autocast too: bf16 has three digits, so that many
+    images would share a score."""
+
+    def __init__(self, encoder: Any, num_labels: int, *, seed: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Linear(encoder.num_features, num_labels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.encoder(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits: Tensor = self.head(features.float())
+        return logits
+
+
+def parameter_groups(model: FinetuneModel, config: FinetuneConfig) -> list[dict[str, Any]]:
+    """What is trained, by learning rate and decay: each group's ``factor`` is its share of the head's rate.
+
+    The encoder's last stage has ``encoder_factor``, each earlier one ``layer_decay`` of the next one's, as in ELECTRA
+    and BEiT (Bao et al. 2021, arXiv 2106.08254); norms and biases do not decay.
+    """
+    depths = _depths(model.encoder)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = 1.0
+        if name.startswith("encoder."):
+            below = max(depths.values()) - depths[name.removeprefix("encoder.")]
+            factor = config.encoder_factor * config.layer_decay**below
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": decay, "lr": config.lr * factor}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def _depths(encoder: nn.Module) -> dict[str, int]:
+    """The stage of each parameter, in the order in which images pass them; 0 is the stem."""
+    depths: dict[str, int] = {}
+    depth = 0
+    for name, _ in encoder.named_parameters():
+        found = _STAGE.match(name)
+        if found:
+            depth = int(found[1]) if found[1] else int(found[2]) + 1
+        depths[name] = depth  # a norm behind the last stage belongs to it
+    return depths
+
+
+def save_finetuned(folder: Path, model: FinetuneModel, start: LoadedEncoder, *, labels: tuple[str, ...]) -> None:
+    """Writes the encoder as :func:`train.encoders.saved.save_encoder` does, so that whatever takes a run takes the
+    folder, and the head beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    norm = start.metadata.get("norm", "batch")
+    save_encoder(folder / FILES["query"], model.encoder, name=start.name, views=start.views, norm=norm)
+    head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
+    save_file(head, folder / HEAD_FILE, {"labels": json.dumps(labels)})
+
+
+def load_finetuned(folder: Path) -> tuple[FinetuneModel, tuple[str, ...], LoadedEncoder]:
+    """The model that :func:`save_finetuned` wrote, in evaluation mode, its labels, and its encoder with the views.
+
+    Raises:
+        InputError: there is none.
+    """
+    loaded = load_encoder(folder)
+    if not (folder / HEAD_FILE).is_file():
+        raise InputError(f"{folder}: has no {HEAD_FILE}; give the folder of a cell that was fine-tuned with keep_model")
+    head, header = read_tensors(folder / HEAD_FILE)
+    labels = tuple(json.loads(header["labels"]))
+    model = FinetuneModel(loaded.encoder, len(labels), seed=0)
+    model.head.load_state_dict(head)
+    return model.eval(), labels, loaded

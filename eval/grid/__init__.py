@@ -1,0 +1,1 @@
+"""A whole comparison: its file, its plan, and running it cell by cell."""

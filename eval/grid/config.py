@@ -1,0 +1,214 @@
+"""Settings of the evaluations. Free of torch, so that the command line can describe itself at once."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from eval.finetune.config import FinetuneConfig
+from eval.multimodal.config import MultimodalConfig
+from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
+from eval.words import MULTIMODAL
+from pipeline.options import EngineName
+from shards.base.errors import InputError
+from shards.index import LabelPolicy
+
+ReadoutName = Literal["linear", "knn", "few-shot", "finetune", "multimodal", "multimodal-image", "multimodal-text"]
+FRACTIONS = (0.01, 0.1, 1.0)
+DRAWS = 5
+SHOTS = (1, 5, 20)
+PRETRAINED = "pretrained"
+WORDS = ("random", "imagenet")  # starts that are no path
+_MIN_REPLICATES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """On what, by which rules and where: what all commands share."""
+
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
+    """Dataset folders, as `python -m shards build` wrote them; several count as one."""
+    label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
+    """One or more labels, all learnt at once; all: every label of the dataset."""
+    draws: int | None = None
+    """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
+    draw_file: Path | None = None
+    """Draws that `python -m eval draws export` wrote, in place of drawing."""
+    protocol: ProtocolName = "clean"
+    """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies."""
+    uncertain: LabelPolicy = "ignore"
+    """What an uncertain label counts as."""
+    view: ViewChoice = "all"
+    """View position, in training and test."""
+    train_split: str = "train"
+    """Split whose labels are learnt."""
+    valid_split: str | None = None
+    """Split that choices are made on; default: valid, or a tenth of the training patients."""
+    test_split: str | None = None
+    """Split that is scored; default: test if the dataset has one, else valid."""
+    split_rule: SplitRule = "dataset"
+    """shenzhen: 65 / 15 / 20 % by class, whatever splits the dataset has."""
+    left_out: str | None = None
+    """Dataset to test on, all of it, while the others are learnt from: the leave-hospital-out test."""
+    random_starts: int = 3
+    """Random starts to average over: one alone differs from the next by some hundredths."""
+    replicates: int = 10_000
+    """Bootstrap resamples of the test patients."""
+    level: float = 0.95
+    """Of the confidence intervals."""
+    specificity: float = 0.9
+    """Where sensitivity is read."""
+    subgroups: bool = True
+    """AUROC by sex, age and projection, where the dataset has them."""
+    seed: int = 0
+    """Of the draws, folds, resamples, fine-tuning, and of the first random start."""
+    jobs: int = 1
+    """Processes on this machine that compute cells; each takes one of the GPUs, in turn."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where features are computed and encoders fine-tuned; auto: a GPU if there is one."""
+    engine: EngineName = "auto"
+    """Loading engine of the features."""
+    batch_size: int = 64
+    """Images in one forward pass of the features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnConfig:
+    """Settings of the nearest neighbours."""
+
+    neighbours: int = 20
+    """Neighbours that vote."""
+    temperature: float = 0.07
+    """Of the weights exp(cosine / temperature) of their votes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """A whole comparison. ``starts`` are names and sources (:mod:`eval.study.starts`), several where figures are means
+    over runs; ``baseline`` is the name of the start that the others are held against. ``architecture`` and ``size``
+    (pixels) are needed where no start is a run.
+
+    ``output`` is the folder of the results, ``features`` that of the features, shared between comparisons.
+    """
+
+    settings: Settings
+    starts: dict[str, tuple[str, ...]]
+    baseline: str
+    readout: tuple[ReadoutName, ...]
+    output: Path
+    features: Path
+    fraction: tuple[float, ...] | None = None
+    shots: tuple[int, ...] = SHOTS
+    architecture: str | None = None
+    size: int | None = None
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
+
+
+def grid_of_run(
+    runs: tuple[Path, ...],
+    against: tuple[str, ...],
+    readout: ReadoutName | tuple[ReadoutName, ...],
+    settings: Settings,
+    *,
+    output: Path | None = None,
+    **fields: Any,
+) -> GridConfig:
+    """The grid of one readout (or more) of one run, or of the mean of several, against other starts, the first of which
+    is the baseline.
+
+    Args:
+        output: default: ``RUN/eval/READOUT-DATASET-LABEL`` of the first run.
+        fields: any others of :class:`GridConfig`.
+
+    Raises:
+        InputError: no run, equal names, a value out of range.
+    """
+    if not runs:
+        raise InputError("--run: no value given; give at least one")
+    starts: dict[str, tuple[str, ...]] = {}
+    for source in against:
+        name = source if source in WORDS else re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(source).resolve().stem)
+        if name in {*starts, PRETRAINED}:
+            raise InputError(f"--against {source}: another start has the name {name!r}; name them in a grid file")
+        starts[name] = (source,)
+    starts[PRETRAINED] = tuple(map(str, runs))
+    readouts = (readout,) if isinstance(readout, str) else readout
+    home = (runs[0] if runs[0].is_dir() else runs[0].parent) / "eval"
+    config = GridConfig(
+        settings=settings,
+        starts=starts,
+        baseline=next(iter(starts)),
+        readout=readouts,
+        output=output or home / _slug(readouts[0], settings, num_runs=len(runs)),
+        features=home / "features",
+        **fields,
+    )
+    check_grid(config)
+    return config
+
+
+def check_grid(config: GridConfig) -> None:
+    """Refuses settings out of range, before anything is computed.
+
+    Raises:
+        InputError: names the field.
+    """
+    settings = config.settings
+    for name, values in {
+        "--data": settings.data,
+        "--label": settings.label,
+        "starts": config.starts,
+        "readout": config.readout,
+        "--fraction": (1.0,) if config.fraction is None else config.fraction,
+        "--shots": config.shots,
+    }.items():
+        if not values:
+            raise InputError(f"{name}: no value given; give at least one")
+    for share in config.fraction or ():
+        if not 0.0 < share <= 1.0:
+            raise InputError(f"--fraction {share:g}: must be above 0 and at most 1; 0.01 means 1 % of the patients")
+    for shots in config.shots:
+        if shots < 1:
+            raise InputError(f"--shots {shots}: must be at least 1 image a class")
+    for option, value, least in (
+        ("--draws", 1 if settings.draws is None else settings.draws, 1),
+        ("--random-starts", settings.random_starts, 1),
+        ("--jobs", settings.jobs, 1),
+        ("--batch-size", settings.batch_size, 1),
+        ("--seed", settings.seed, 0),
+        ("--neighbours", config.knn.neighbours, 1),
+    ):
+        if value < least:
+            raise InputError(f"{option} {value}: must be at least {least}")
+    if settings.replicates < _MIN_REPLICATES:
+        raise InputError(f"--replicates {settings.replicates}: an interval needs at least {_MIN_REPLICATES}")
+    for option, share in (("--level", settings.level), ("--specificity", settings.specificity)):
+        if not 0.0 < share < 1.0:
+            raise InputError(f"{option} {share:g}: must be between 0 and 1")
+    if config.knn.temperature <= 0:
+        raise InputError(f"--temperature {config.knn.temperature:g}: must be above 0")
+    if config.baseline not in config.starts:
+        raise InputError(f"baseline {config.baseline!r}: is none of the starts {', '.join(config.starts)}")
+    for name, each, is_asked in (
+        ("finetune", config.finetune.num_processes, "finetune" in config.readout),
+        ("multimodal", config.multimodal.num_processes, bool(MULTIMODAL.keys() & set(config.readout))),
+    ):
+        if settings.jobs > 1 and each > 1 and is_asked:
+            raise InputError(
+                f"--jobs {settings.jobs}: each training takes {each} processes already ({name}.num_processes); give "
+                "one of the two"
+            )
+    if config.output.exists() and not config.output.is_dir():
+        raise InputError(f"--output {config.output}: is a file; name a folder")
+
+
+def _slug(readout: str, settings: Settings, *, num_runs: int) -> str:
+    """A folder's name in lower case and without signs that a shell would mind."""
+    names = [path.name for path in settings.data]
+    labels = settings.label if len(settings.label) <= 3 else (f"{len(settings.label)} labels",)
+    several = [f"{num_runs} runs"] if num_runs > 1 else []
+    return re.sub(r"[^a-z0-9]+", "-", "-".join([readout, *names, *labels, *several]).lower()).strip("-")

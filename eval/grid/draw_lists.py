@@ -1,0 +1,129 @@
+"""Label draws as files, from the command line: to hand to others, and to take theirs.
+
+python -m eval draws export --data data/chexpert --label "Pleural Effusion" --fraction 0.01 0.1 --output draws.parquet
+python -m eval draws import --data data/chexpert --label "Pleural Effusion" --source lists/*.csv --output draws.parquet
+python -m eval linear --run runs/first --data data/chexpert --label "Pleural Effusion" --draw-file draws.parquet ...
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import tyro
+
+from eval.grid.config import Settings
+from eval.study.draws import LabelledDraw
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+
+_PATH_COLUMNS = ("path", "Path", "source_path", "key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawsConfig:
+    """Draws to write."""
+
+    settings: tyro.conf.OmitArgPrefixes[Settings]
+    """From what, and by which rules."""
+    output: Path
+    """Parquet file to write: one row for each image of a draw, with the columns dataset, key, fraction, draw."""
+    fraction: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")] = None
+    """Shares to export; default: 0.01 0.1 1."""
+    source: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV [CSV ...]")] = ()
+    """CSV files to import: a column path (or key), and fraction and draw; folders in front of a path may differ."""
+
+
+def run_draws(action: Literal["export", "import"], config: DrawsConfig) -> None:
+    """Writes ``config.output`` and prints what it holds.
+
+    Raises:
+        InputError: as :func:`eval.grid.plan.make_study`; lists that are no CSV, lack a column or name images that are
+            not in the training set.
+    """
+    from eval.grid.plan import make_study
+    from eval.study.draws import labelled_draws
+
+    if action == "export" and config.source:
+        raise InputError("--source: goes with import; leave it away")
+    if action == "import" and not config.source:
+        raise InputError("--source: no list given; give the CSV files to import")
+    study = make_study(config.settings, fraction=config.fraction if action == "export" else ())
+    draws = study.draws
+    if action == "import":
+        rows = read_lists(config.source, study.parts.train)
+        wanted: dict[float, list[int]] = {}
+        for fraction, draw in sorted(rows):
+            wanted.setdefault(fraction, []).append(draw)
+        draws = labelled_draws(study.parts.train, study.labels, wanted, protocol=study.protocol, imported=rows)
+    export_draws(config.output, draws, study.parts.train)
+    for each in draws:
+        counts = ", ".join(
+            f"{label} {positives:,} of {images:,}"
+            for label, positives, images in zip(study.labels, each.num_positives, each.num_images, strict=True)
+        )
+        mark = " (extended)" if each.is_extended else ""
+        print(f"{100 * each.fraction:g} %, draw {each.draw}: {each.num_patients:,} patients; {counts}{mark}")
+    print(f"written: {config.output}")
+
+
+def read_lists(paths: tuple[Path, ...], train: ShardIndex) -> dict[tuple[float, int], np.ndarray]:
+    """Rows by fraction and draw, of CSV lists.
+
+    Raises:
+        InputError: see :func:`run_draws`.
+    """
+    by_path = dict(zip(train.column("source_path"), train.rows.tolist(), strict=True))
+    by_key = dict(zip(train.column("key"), train.rows.tolist(), strict=True))
+    rows: dict[tuple[float, int], list[int]] = {}
+    for path in paths:
+        table = _read_csv(path)
+        name = next((name for name in _PATH_COLUMNS if name in table.column_names), None)
+        absent = [each for each in ("fraction", "draw") if each not in table.column_names]
+        if name is None or absent:
+            lacking = ", ".join([*([] if name else ["path"]), *absent])
+            raise InputError(f"--source {path}: has no column {lacking}; it has {', '.join(table.column_names)}")
+        strange = []
+        columns = (table[each].to_pylist() for each in (name, "fraction", "draw"))
+        for image, fraction, draw in zip(*columns, strict=True):
+            row = by_key.get(str(image)) if name == "key" else _row_of_path(str(image), by_path)
+            if row is None:
+                strange.append(str(image))
+            else:
+                rows.setdefault((float(fraction), int(draw)), []).append(row)
+        if strange:
+            some = ", ".join(strange[:3])
+            raise InputError(f"--source {path}: {len(strange)} images are not in the training set, such as {some}")
+    return {key: np.unique(np.array(found, dtype=np.int64)) for key, found in rows.items()}
+
+
+def _read_csv(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise InputError(f"--source {path}: no such file")
+    try:
+        return pyarrow.csv.read_csv(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"--source {path}: no CSV ({error})") from None
+
+
+def _row_of_path(path: str, by_path: dict[str, int]) -> int | None:
+    """The row of a path under which the dataset knows the image, with fewer or other folders in front."""
+    parts = path.split("/")
+    return next((by_path[tail] for first in range(len(parts)) if (tail := "/".join(parts[first:])) in by_path), None)
+
+
+def export_draws(path: Path, draws: Sequence[LabelledDraw], index: ShardIndex) -> None:
+    """Writes the draws as Parquet, one row for each image of a draw: dataset, key, fraction, draw."""
+    tables = []
+    for draw in draws:
+        chosen = index.take(index.positions(draw.rows)).table.select(["dataset", "key"])
+        chosen = chosen.append_column("fraction", pa.array([draw.fraction] * len(chosen), pa.float64()))
+        tables.append(chosen.append_column("draw", pa.array([draw.draw] * len(chosen), pa.int32())))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as file:
+        pq.write_table(pa.concat_tables(tables).combine_chunks().replace_schema_metadata(None), file)

@@ -1,0 +1,115 @@
+"""A grid as a file: a whole comparison in a short YAML. Its fields are the options of the commands, and three more.
+
+    data: data/chexpert
+    label: [Pleural Effusion, Edema]
+    starts: {random: random, imagenet: imagenet, pretrained: [runs/first, runs/second]}   # the first is the baseline
+    readout: [linear, few-shot, finetune]
+    fraction: [0.001, 0.01, 0.1, 1]
+    finetune: {max_steps: 2000}
+
+A start of several runs is their mean. Paths in the file are relative to the working directory, as on the command line.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eval.finetune.config import FinetuneConfig
+from eval.grid.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
+from eval.multimodal.config import MultimodalConfig
+from shards.base.dataclass_io import from_mapping
+from shards.base.errors import InputError
+
+_STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"
+_LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GridFile:
+    """The fields of a grid's file that are no :class:`Settings`; its starts aside, whose names are the user's own."""
+
+    readout: tuple[ReadoutName, ...] = ("linear",)
+    baseline: str | None = None
+    fraction: tuple[float, ...] | None = None
+    shots: tuple[int, ...] = SHOTS
+    architecture: str | None = None
+    size: int | None = None
+    output: Path | None = None
+    knn: KnnConfig = field(default_factory=KnnConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
+
+
+def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None) -> GridConfig:
+    """The grid of a YAML file.
+
+    Args:
+        output: takes the place of the file's; default: the file's path without its suffix.
+        jobs: takes the place of the file's.
+
+    Raises:
+        InputError: no such file, no YAML, an unknown field, a value of the wrong type or out of range.
+    """
+    if not path.is_file():
+        raise InputError(f"grid {path}: no such file; give a YAML file with data, label, starts and readout")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"grid {path}: no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"grid {path}: holds no fields; give data, label, starts and readout")
+    shared, own = ({each.name for each in dataclasses.fields(kind)} for kind in (Settings, _GridFile))
+    known = shared | own | {"starts"}
+    for name in content:
+        if name not in known:
+            (nearest,) = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+            raise InputError(f"grid {path}: {name}: no such field; did you mean {nearest}?")
+    for name in ("data", "label", "starts"):
+        if name not in content:
+            raise InputError(f"grid {path}: {name}: missing; give it")
+    content = {
+        name: [value] if name in _LISTS and not isinstance(value, list) else value for name, value in content.items()
+    }
+    starts = _read_starts(content["starts"])
+    settings = from_mapping(Settings, {name: value for name, value in content.items() if name in shared})
+    file = from_mapping(_GridFile, {name: value for name, value in content.items() if name in own})
+    if jobs is not None:
+        settings = dataclasses.replace(settings, jobs=jobs)
+    folder = output or file.output or path.with_suffix("")
+    if folder == path:
+        raise InputError(f"grid {path}: output: not given, and the file has no suffix to leave away; give --output")
+    config = GridConfig(
+        settings=settings,
+        starts=starts,
+        baseline=file.baseline or next(iter(starts)),
+        readout=file.readout,
+        output=folder,
+        features=folder / "features",
+        fraction=file.fraction,
+        shots=file.shots,
+        architecture=file.architecture,
+        size=file.size,
+        knn=file.knn,
+        finetune=file.finetune,
+        multimodal=file.multimodal,
+    )
+    check_grid(config)
+    return config
+
+
+def _read_starts(content: Any) -> dict[str, tuple[str, ...]]:
+    """``{name: source}``, ``{name: [source, source]}``, or a list of sources that name themselves."""
+    if isinstance(content, list):
+        content = {source if source in WORDS else Path(str(source)).name: source for source in content}
+    if not isinstance(content, dict):
+        raise InputError(_STARTS)
+    starts = {str(name): tuple(source) if isinstance(source, list) else (source,) for name, source in content.items()}
+    if not all(sources and all(isinstance(source, str) for source in sources) for sources in starts.values()):
+        raise InputError(_STARTS)
+    if not starts:
+        raise InputError("starts: no value given; give at least one name: source line")
+    return starts

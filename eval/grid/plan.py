@@ -1,0 +1,252 @@
+"""What a grid has to compute. All is read, checked and drawn before the first cell, so that mistakes show at once."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.finetune.config import PUBLISHED, FinetuneConfig, check_finetune
+from eval.grid.config import DRAWS, FRACTIONS, WORDS, GridConfig, Settings
+from eval.multimodal.config import MultimodalConfig, check_multimodal
+from eval.multimodal.text import texts_of
+from eval.multimodal.tokenizer import model_fingerprint
+from eval.results.table import CELLS
+from eval.study.cells import CellKey, cell_fingerprint
+from eval.study.draws import LabelledDraw, few_shot_draw, import_draws, label_matrix, labelled_draws
+from eval.study.partition import SHENZHEN_DRAWS, Partition, partition
+from eval.study.protocol import Protocol, choose_protocol
+from eval.study.starts import Start, StartEncoder, build_starts, is_run
+from eval.study.studies import ScoredStudies, scored_studies
+from eval.words import FEW_SHOT, MULTIMODAL, NO_IMAGE
+from pipeline.views import PRESETS
+from shards.base.dataclass_io import to_mapping
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+
+# What decides how fast a fine-tuning runs and not what comes out of it.
+_FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellTask:
+    """One cell to compute; ``fingerprint`` is that of all it depends on. What reads texts alone has no ``encoder``."""
+
+    key: CellKey
+    encoder: StartEncoder | None
+    draw: LabelledDraw
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What all cells of all starts share: images, rules, draws.
+
+    ``draws`` are those of the label fractions, ``few_shot`` those of the numbers of images a class.
+    """
+
+    index: ShardIndex
+    protocol: Protocol
+    parts: Partition
+    draws: list[LabelledDraw]
+    few_shot: list[LabelledDraw]
+    labels: tuple[str, ...]
+
+    @cached_property
+    def scored(self) -> ScoredStudies:
+        """The test set, grouped into studies."""
+        return scored_studies(self.parts.test, self.labels, self.protocol)
+
+    @cached_property
+    def valid_labels(self) -> npt.NDArray[np.float32]:
+        """Labels of the validation images, NaN where there are none."""
+        return label_matrix(self.parts.valid, self.labels, self.protocol.uncertain)
+
+    def of_readout(self, readout: str) -> list[LabelledDraw]:
+        """The draws that a readout learns from."""
+        return self.few_shot if readout == FEW_SHOT else self.draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study, its starts, and the cells to compute, ordered by readout, start, encoder and draw."""
+
+    config: GridConfig
+    study: Study
+    starts: Mapping[str, Start]
+    tasks: list[CellTask]
+
+    @property
+    def cells(self) -> Path:
+        """The folder of the cells."""
+        return self.config.output / CELLS
+
+    @cached_property
+    def drawn(self) -> ShardIndex:
+        """The training images that any draw of a frozen readout holds: those whose features are needed."""
+        draws = [task.draw for task in self.tasks if task.key.readout not in ("finetune", *MULTIMODAL)]
+        train = self.study.parts.train
+        return train.take(np.isin(train.rows, np.unique(np.concatenate([draw.rows for draw in draws]))))
+
+
+def make_plan(config: GridConfig) -> Plan:
+    """Reads and checks everything.
+
+    Raises:
+        InputError: no such run, dataset, label or split; patients that are in two splits; one class only in training
+            or test.
+    """
+    check_finetune(config.finetune)
+    check_multimodal(config.multimodal)
+    _check_sources(config)
+    study = make_study(
+        config.settings,
+        fraction=config.fraction if set(config.readout) != {FEW_SHOT} else (),
+        shots=config.shots if FEW_SHOT in config.readout else (),
+    )
+    _ = study.scored  # says now what is wrong with the test set
+    if any(MULTIMODAL.get(readout) in ("both", "text") for readout in config.readout):
+        _check_texts(study)
+    views = None if config.size is None else dataclasses.replace(PRESETS["evaluation"], size=config.size)
+    starts = build_starts(
+        config.starts,
+        architecture=config.architecture,
+        views=views,
+        num_random=config.settings.random_starts,
+        seed=config.settings.seed,
+    )
+    settings = {readout: _readout_settings(readout, config) for readout in config.readout}
+    every = [encoder for start in starts.values() for encoder in start.encoders]
+    tasks = [
+        _task(study, readout, encoder, draw, settings[readout])
+        for readout in config.readout
+        for encoder in (every if MULTIMODAL.get(readout) != "text" else [None])
+        for draw in study.of_readout(readout)
+    ]
+    return Plan(config=config, study=study, starts=starts, tasks=tasks)
+
+
+def _task(
+    study: Study, readout: str, encoder: StartEncoder | None, draw: LabelledDraw, settings: dict[str, Any]
+) -> CellTask:
+    start, hash, views = (NO_IMAGE, "", None) if encoder is None else (encoder.id, encoder.hash, encoder.views)
+    return CellTask(
+        key=CellKey(readout=readout, start=start, fraction=draw.fraction, draw=draw.draw),
+        encoder=encoder,
+        draw=draw,
+        fingerprint=cell_fingerprint(
+            encoder_hash=hash,
+            protocol=study.protocol,
+            datasets=study.index.fingerprints,
+            labels=study.labels,
+            settings={
+                **settings,
+                "draw": draw.hash,
+                "views": None if views is None else dataclasses.asdict(views.evaluation()),
+            },
+        ),
+    )
+
+
+def _check_texts(study: Study) -> None:
+    for images, name in ((study.parts.train, "training"), (study.parts.test, "test")):
+        if not any(text and text.strip() for text in texts_of(images)):
+            raise InputError(
+                f"--data: none of the {len(images):,} {name} images has an indication; pack the reports with them "
+                "(mimic: --reports, table: --indication-column), or ask for --inputs image"
+            )
+
+
+def _check_sources(config: GridConfig) -> None:
+    sources = [(name, source) for name, several in config.starts.items() for source in several]
+    for name, source in sources:
+        if source not in WORDS and not Path(source).exists():
+            raise InputError(f"start {name} {source}: no such file or run folder; give one, or random or imagenet")
+    if not any(is_run(source) for _, source in sources):
+        for field in ("architecture", "size"):
+            if getattr(config, field) is None:
+                raise InputError(f"{field}: not given, and no start is a run that says it; give it in a grid file")
+
+
+def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None, shots: tuple[int, ...] = ()) -> Study:
+    """Opens the data and draws labels.
+
+    Args:
+        fraction: None: 1, 10 and 100 %, or those of the split rule.
+        shots: images a class, of the few-shot readout.
+
+    Raises:
+        InputError: as :func:`make_plan`.
+    """
+    index = ShardIndex.open(*settings.data)
+    labels = tuple(index.label_names) if settings.label == ("all",) else settings.label
+    label_matrix(index, labels, settings.uncertain)  # refuses an unknown label before anything else
+    protocol = choose_protocol(
+        index,
+        settings.protocol,
+        uncertain=settings.uncertain,
+        view=settings.view,
+        train_split=settings.train_split,
+        valid_split=settings.valid_split,
+        test_split=settings.test_split,
+        split_rule=settings.split_rule,
+        left_out=settings.left_out,
+        seed=settings.seed,
+    )
+    parts = partition(index, protocol)
+    imported = None if settings.draw_file is None else import_draws(settings.draw_file, parts.train)
+    wanted = _num_draws(settings, fraction)
+    return Study(
+        index=index,
+        protocol=protocol,
+        parts=parts,
+        draws=labelled_draws(parts.train, labels, wanted, protocol=protocol, imported=imported) if wanted else [],
+        few_shot=[
+            few_shot_draw(parts.train, labels, num_shots, draw=draw, protocol=protocol)
+            for num_shots in sorted(set(shots))
+            for draw in range(settings.draws or DRAWS)
+        ],
+        labels=labels,
+    )
+
+
+def finetune_settings(config: GridConfig) -> FinetuneConfig:
+    """The settings of fine-tuning with the protocol's: what was not asked for is as in the paper under
+    ``published``."""
+    asked, default = config.finetune, FinetuneConfig()
+    changes: dict[str, Any] = {"seed": config.settings.seed + asked.seed}
+    if config.settings.protocol == "published":
+        changes |= {name: value for name, value in PUBLISHED.items() if getattr(asked, name) == getattr(default, name)}
+    return dataclasses.replace(asked, **changes)
+
+
+def multimodal_settings(config: GridConfig) -> MultimodalConfig:
+    """The settings of the multimodal classifier with the seed of the comparison."""
+    return dataclasses.replace(config.multimodal, seed=config.settings.seed + config.multimodal.seed)
+
+
+def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
+    match readout:
+        case "knn":
+            return to_mapping(config.knn)
+        case "finetune":
+            settings = to_mapping(finetune_settings(config))
+            return {name: value for name, value in settings.items() if name not in _FREE}
+        case "multimodal" | "multimodal-image" | "multimodal-text":
+            settings = to_mapping(multimodal_settings(config))
+            settings |= {"text_model": model_fingerprint(config.multimodal.text_model)}
+            return {name: value for name, value in settings.items() if name not in _FREE}
+    return {}
+
+
+def _num_draws(settings: Settings, fraction: tuple[float, ...] | None) -> dict[float, int]:
+    """How many draws of each fraction."""
+    is_shenzhen = settings.split_rule == "shenzhen"
+    if fraction is None:
+        fraction = tuple(SHENZHEN_DRAWS) if is_shenzhen else FRACTIONS
+    by_rule = SHENZHEN_DRAWS if is_shenzhen else {}
+    return {share: settings.draws or by_rule.get(share, DRAWS) for share in sorted(set(fraction))}

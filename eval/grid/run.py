@@ -1,0 +1,198 @@
+"""A whole comparison: the cells that are missing are computed, then all are compared.
+
+A grid that was interrupted goes on with the cells that are missing. Several processes, also of several machines that
+share the output folder, work on one grid: each takes cells that nobody has (:mod:`shards.base.locks`); the same command
+is started on each machine, and each ends with the same results.
+"""
+
+import dataclasses
+import os
+import platform
+import shlex
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
+from multiprocessing import get_context
+
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from eval.grid.config import GridConfig
+from eval.grid.plan import CellTask, Plan, make_plan
+from eval.grid.work import CellWorker
+from eval.report.tables import csv_table, latex_tables
+from eval.results.compare import Group, Statistics, compare
+from eval.results.inputs import compare_inputs
+from eval.results.subgroups import compare_subgroups
+from eval.results.table import Comparison, StartResult, save_comparison
+from eval.stats.interval import replicates_for_holm
+from eval.study.cells import Cell, cell_path, load_cell, save_cell
+from eval.words import NO_IMAGE
+from shards.base.atomic import written_aside
+from shards.base.dataclass_io import to_mapping
+from shards.base.locks import claimed, wait_for_any
+from train.encoders.seen import num_seen
+
+_NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
+
+
+def run_grid(config: GridConfig) -> Comparison:
+    """Computes, compares, and writes ``results.json``, ``results.csv`` and ``results.tex`` into the output folder.
+
+    Raises:
+        InputError: a mistake in the settings or the data; as far as possible before anything is computed.
+    """
+    plan = make_plan(config)
+    begin = time.perf_counter()
+    if config.settings.jobs > 1 and len(_missing(plan, plan.tasks)) > 1:
+        _compute_in_processes(config)
+    compute_cells(plan)
+    computed = time.perf_counter()
+    comparison = _compared(plan)
+    seconds = {"cells": computed - begin, "statistics": time.perf_counter() - computed}
+    comparison = dataclasses.replace(comparison, seconds=seconds)
+    write_results(comparison, config)
+    return comparison
+
+
+def write_results(comparison: Comparison, config: GridConfig) -> None:
+    """The comparison for this program, for others and for papers."""
+    save_comparison(comparison, config.output)
+    for name, text in {"results.csv": csv_table([comparison]), "results.tex": latex_tables([comparison])}.items():
+        with written_aside(config.output / name) as file:
+            file.write(f"{text}\n".encode())
+
+
+def compute_cells(plan: Plan, *, first: int = 0) -> None:
+    """Computes what is missing, and waits for what others are computing.
+
+    Args:
+        first: number of the encoder to begin with, so that several processes begin with different ones.
+    """
+    worker = CellWorker(plan)
+    encoders = list(dict.fromkeys(task.key.start for task in plan.tasks))
+    turn = {name: (number - first) % len(encoders) for number, name in enumerate(encoders)}
+    missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.key.start]) if first else plan.tasks)
+    with tqdm(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
+        while missing:
+            left = []
+            for task in missing:
+                if _settle(plan, task, worker):
+                    progress.update()
+                else:
+                    left.append(task)
+            if left and len(left) == len(missing):
+                wait_for_any()
+            missing = left
+
+
+def _settle(plan: Plan, task: CellTask, worker: CellWorker) -> bool:
+    """Whether the cell is there now: it was, or this process has computed it; not where another one is at it."""
+    path = cell_path(plan.cells, task.key)
+    with claimed(path.with_name(f"{path.name}.lock")) as is_mine:
+        if _is_stored(plan, task):
+            return True
+        if is_mine:
+            save_cell(plan.cells, worker.compute(task))
+        return is_mine
+
+
+def _missing(plan: Plan, tasks: list[CellTask]) -> list[CellTask]:
+    return [task for task in tasks if not _is_stored(plan, task)]
+
+
+def _is_stored(plan: Plan, task: CellTask) -> bool:
+    return load_cell(plan.cells, task.key, fingerprint=task.fingerprint) is not None
+
+
+def _compute_in_processes(config: GridConfig) -> None:
+    num_jobs = config.settings.jobs
+    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool:
+        for done in [pool.submit(_work, config, number) for number in range(num_jobs)]:
+            done.result()
+
+
+def _work(config: GridConfig, number: int) -> None:
+    """One process of several: its GPU if there are some, its share of the cores."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    if gpus != [""]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    num_threads = max(1, len(os.sched_getaffinity(0)) // config.settings.jobs)
+    torch.set_num_threads(num_threads)
+    with threadpool_limits(num_threads):
+        compute_cells(make_plan(config), first=number)
+
+
+def _compared(plan: Plan) -> Comparison:
+    config, settings, study = plan.config, plan.config.settings, plan.study
+    cells = _by_group(plan)
+    statistics = Statistics(
+        num_replicates=settings.replicates, level=settings.level, specificity=settings.specificity, seed=settings.seed
+    )
+    rows, num_dropped = compare(cells, study.scored, baseline=config.baseline, statistics=statistics)
+    inputs = compare_inputs(cells, study.scored, statistics=statistics)
+    num_differences = max(sum(row.difference is not None for row in rows), len(inputs))
+    needed = replicates_for_holm(num_differences, level=settings.level) if num_differences else 0
+    if settings.replicates < needed:
+        print(
+            f"warning: --replicates {settings.replicates}: too few for {num_differences} differences, none of which "
+            f"can be sure after Holm's correction; give {needed} or more",
+            file=sys.stderr,
+        )
+    return Comparison(
+        command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
+        config=to_mapping(config),
+        data=[str(folder) for folder in settings.data],
+        dataset="+".join(sorted(set(study.index.column("dataset")))),
+        datasets=list(study.index.fingerprints),
+        labels=list(study.labels),
+        starts={
+            name: StartResult(
+                encoder=start.encoders[0].name,
+                sources=list(config.starts[name]),
+                hashes=[encoder.hash for encoder in start.encoders],
+                num_features=start.encoders[0].num_features,
+                num_seen=max(num_seen(encoder.trained_on, study.parts.test) for encoder in start.encoders),
+                seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
+            )
+            for name, start in plan.starts.items()
+        }
+        | ({NO_IMAGE: _NO_START} if any(task.encoder is None for task in plan.tasks) else {}),
+        baseline=config.baseline,
+        protocol=to_mapping(study.protocol),
+        test=study.scored.counts(),
+        rows=rows,
+        subgroups=compare_subgroups(cells, study.scored, baseline=config.baseline, statistics=statistics)
+        if settings.subgroups
+        else [],
+        inputs=inputs,
+        level=settings.level,
+        specificity=settings.specificity,
+        num_replicates=settings.replicates,
+        num_dropped=num_dropped,
+        seed=settings.seed,
+        views={name: to_mapping(start.encoders[0].views.evaluation()) for name, start in plan.starts.items()},
+        versions=_versions(),
+        seconds={},
+    )
+
+
+def _by_group(plan: Plan) -> dict[Group, dict[str, list[Cell]]]:
+    start_of = {encoder.id: name for name, start in plan.starts.items() for encoder in start.encoders}
+    start_of[NO_IMAGE] = NO_IMAGE
+    cells: dict[Group, dict[str, list[Cell]]] = {}
+    for task in sorted(plan.tasks, key=lambda task: task.draw.draw):
+        cell = load_cell(plan.cells, task.key, fingerprint=task.fingerprint)
+        assert cell is not None, f"{task.key.name} vanished behind its computation"
+        group = cells.setdefault((task.key.readout, task.key.fraction), {})
+        group.setdefault(start_of[task.key.start], []).append(cell)
+    order, starts = plan.config.readout, [*plan.starts, NO_IMAGE]
+    ordered = sorted(cells.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
+    return {key: {name: group[name] for name in starts if name in group} for key, group in ordered}
+
+
+def _versions() -> dict[str, str]:
+    names = ("moco-cxr", "torch", "numpy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}

@@ -1,0 +1,1 @@
+"""A classifier that reads the image and the report's indication."""

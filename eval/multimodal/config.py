@@ -1,0 +1,117 @@
+"""Settings of the multimodal classifier. Free of torch, so that command lines start at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from eval.training.config import check_training
+from pipeline.options import EngineName
+
+SMALL = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultimodalConfig:
+    """A transformer over image tokens and the words of the indication.
+
+    The closest public recipe (github.com/jacenkow/mmbt, MMBT after Kiela et al. 2019, arXiv 1909.02950) is BERT-base
+    with class-weighted BCE, AdamW 5e-5, weight decay 1e-2, linear warm-up and batches of 32. The rates here are its
+    own for what is pretrained, and ten times that for what is new.
+    """
+
+    text_model: str = SMALL
+    """``small``: a transformer from scratch, with a vocabulary of the training texts. Else a BERT-like checkpoint of
+    Hugging Face, by name or as a local folder."""
+    image_tokens: int = 4
+    """Tokens an image: 1 is the encoder's pooled feature, 4, 9, 16, 49 are grids of its last map."""
+    max_tokens: int = 64
+    """Tokens a text, the first and the last one's signs included; longer ones are cut."""
+    image_encoder: Literal["frozen", "trained"] = "frozen"
+    """``frozen``: image tokens are computed once. ``trained``: the encoder learns as well, on augmented images."""
+    modality_dropout: float = 0.0
+    """Share of the training examples that lose one of their two inputs, drawn anew each epoch."""
+    layers: int = 4
+    """Of the small model, as the three below."""
+    width: int = 128
+    heads: int = 4
+    vocabulary: int = 4096
+    """Word pieces at most."""
+    dropout: float = 0.1
+    """Of the transformer's hidden states."""
+    lr: float = 5e-4
+    """Learning rate of what is new, at the top of the schedule; for AdamW."""
+    text_factor: float = 0.1
+    """A pretrained text model learns at this share of it."""
+    encoder_factor: float = 0.1
+    """The image encoder, where it is trained, learns at this share of it."""
+    weight_decay: float = 1e-2
+    """Decoupled, for all but norms, biases and embeddings."""
+    gradient_clipping: float = 1.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """``linear`` and ``cosine`` end at 0."""
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises from 0."""
+    batch_size: int = 32
+    """Examples an optimiser step, over all processes; fewer where fewer are labelled."""
+    epochs: float | None = None
+    """Passes over the labelled examples; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
+    min_steps: int = 600
+    """Optimiser steps at least."""
+    max_steps: int | None = None
+    """Optimiser steps at most, for small machines."""
+    validations: int = 20
+    """How often the validation examples are scored, in even intervals."""
+    patience: int = 6
+    """Ends behind so many validations without a better AUROC; 0 goes to the end."""
+    average: int = 1
+    """Checkpoints, ranked for each label on the validation examples, whose probabilities are averaged."""
+    class_weights: Literal["none", "balanced"] = "balanced"
+    """``balanced``: positives weigh as much as negatives in the loss, label by label."""
+    norm: Literal["auto", "frozen", "trained"] = "auto"
+    """Batch norm of an image encoder that is trained; as in fine-tuning."""
+    augmentation: Literal["moco_cxr", "crop_contrast", "moco_v2", "evaluation"] = "moco_cxr"
+    """Preset of the views of an image encoder that is trained."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 where the hardware has it and it is faster; on a CPU, not for narrow models."""
+    num_processes: int = 1
+    """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
+    checkpoint_every: int = 500
+    """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
+    keep_model: bool = False
+    """Write the model, its vocabulary and, if trained, the image encoder into the cell's folder."""
+    engine: EngineName = "auto"
+    """Loading engine."""
+    seed: int = 0
+    """Of the new weights, of the order of the examples, of dropout."""
+
+    @property
+    def grid(self) -> int:
+        """Image tokens a side."""
+        return math.isqrt(self.image_tokens)
+
+
+def check_multimodal(config: MultimodalConfig) -> None:
+    """Refuses settings out of range.
+
+    Raises:
+        InputError: naming the field.
+    """
+    own = {
+        "image_tokens": (
+            config.image_tokens >= 1 and config.grid**2 == config.image_tokens,
+            "a square number, as 1, 4, 9, 16 or 49",
+        ),
+        "max_tokens": (config.max_tokens >= 3, "3 or more"),
+        "modality_dropout": (0 <= config.modality_dropout < 1, "0 to below 1"),
+        "layers": (config.layers >= 1, "1 or more"),
+        "heads": (config.heads >= 1, "1 or more"),
+        "width": (
+            config.width >= 1 and config.width % max(1, config.heads) == 0,
+            f"a multiple of the {config.heads} heads",
+        ),
+        "vocabulary": (config.vocabulary >= 100, "100 or more"),
+        "dropout": (0 <= config.dropout < 1, "0 to below 1"),
+        "text_factor": (0 < config.text_factor <= 1, "above 0 and at most 1"),
+    }
+    check_training("multimodal", config, own)

@@ -1,0 +1,160 @@
+"""Image tokens of frozen encoders on disk, each image's computed once whatever the selection it is asked for in.
+
+    FOLDER/tokens-ENCODER-VIEWS-GRID/    NAME.images.npy (n,) uint64, NAME.tokens.npy (n, N, F) float16
+
+Every call adds the images that were missing as more such pairs. Half precision is off by less than 0.05 % of the
+spread (RMS); where it would overflow, single precision is kept.
+
+Legend: K images of the selection, N tokens, F features.
+
+Image tokens: an encoder's last map before pooling, averaged over the cells of a grid, or its pooled feature.
+
+Legend: B images, H W pixels, h w places of the last map, N tokens, F features.
+"""
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eval.study.features import encoder_hash, extract_features, views_hash
+from pipeline.options import EngineName
+from pipeline.views import ViewSpec
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
+from shards.base.locks import claimed_in_turn
+from shards.index import ShardIndex
+
+ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+_BLOCK = 8192  # images computed before they are written
+
+
+def stored_tokens(
+    folder: Path,
+    encoder: nn.Module,
+    index: ShardIndex,
+    views: ViewSpec,
+    *,
+    grid: int,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    engine: EngineName = "auto",
+    description: str = "image tokens",
+) -> ImageTokens:
+    """Tokens (K, N, F) in the order of ``index.rows``.
+
+    Raises:
+        InputError: some are not finite, or the encoder has no map of such a grid.
+    """
+    store = folder / f"tokens-{encoder_hash(encoder)}-{views_hash(views, engine)}-{grid}"
+    names = _image_names(index)
+    store.mkdir(parents=True, exist_ok=True)
+    with claimed_in_turn(store.with_suffix(".lock")):
+        missing = np.flatnonzero(~np.isin(names, _known(store)))
+        for start in range(0, len(missing), _BLOCK):
+            block = missing[start : start + _BLOCK]
+            made = extract_features(
+                TokenEncoder(encoder, grid),
+                index.take(block),
+                views,
+                batch_size=batch_size,
+                device=device,
+                engine=engine,
+                description=description,
+            )
+            _write(store, names[block], made)
+    return _gather(store, names)
+
+
+def _image_names(index: ShardIndex) -> npt.NDArray[np.uint64]:
+    """A number for each image by its dataset, key and content."""
+    table = index.table
+    lines = zip(*(table[name].to_pylist() for name in ("dataset", "key", "crc32")), strict=True)
+    digests = [hashlib.blake2b(repr(line).encode(), digest_size=8).digest() for line in lines]
+    return np.array([int.from_bytes(each, "little") for each in digests], dtype=np.uint64)
+
+
+def _known(store: Path) -> npt.NDArray[np.uint64]:
+    parts = [np.load(path, allow_pickle=False) for path in sorted(store.glob("*.images.npy"))]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
+
+
+def _write(store: Path, names: npt.NDArray[np.uint64], tokens: npt.NDArray[np.float32]) -> None:
+    largest = float(np.abs(tokens).max(initial=0.0))
+    kind = np.float16 if largest < float(np.finfo(np.float16).max) else np.float32
+    name = uuid.uuid4().hex[:12]
+    with written_aside(store / f"{name}.tokens.npy") as file:
+        np.save(file, tokens.astype(kind))
+    with written_aside(store / f"{name}.images.npy") as file:  # behind the tokens: it is what is looked for
+        np.save(file, names)
+
+
+def _gather(store: Path, names: npt.NDArray[np.uint64]) -> ImageTokens:
+    found: ImageTokens | None = None
+    for path in sorted(store.glob("*.images.npy")):
+        images = np.load(path, allow_pickle=False)
+        tokens = np.load(path.with_name(path.name.replace(".images", ".tokens")), mmap_mode="r", allow_pickle=False)
+        order = np.argsort(images, kind="stable")
+        places = order[np.searchsorted(images, names, sorter=order) % len(images)]
+        is_here = images[places] == names
+        if found is None:
+            found = np.empty((len(names), *tokens.shape[1:]), dtype=tokens.dtype)
+        elif tokens.dtype == np.float32 and is_here.any():
+            found = found.astype(np.float32, copy=False)
+        found[is_here] = tokens[places[is_here]]
+    assert found is not None, "the selection has images, and all of them were computed"
+    return found
+
+
+_RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+class TokenEncoder(nn.Module):
+    """Images (B, 1, H, W) to tokens (B, grid * grid, F), row by row. A grid of 1 gives the encoder's own pooled
+    feature; with average pooling, as in ResNets and DenseNets, that is the mean of any finer grid's tokens."""
+
+    def __init__(self, encoder: Any, grid: int) -> None:
+        super().__init__()
+        self.encoder, self.grid = encoder, grid
+
+    @property
+    def num_features(self) -> int:
+        return int(self.encoder.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.grid == 1:
+            pooled: Tensor = self.encoder(images)
+            return pooled[:, None]
+        places = last_map(self.encoder, images)
+        if min(places.shape[2:]) < self.grid:
+            side = min(places.shape[2:])
+            raise InputError(
+                f"multimodal.image_tokens {self.grid**2}: the encoder's last map has {places.shape[2]} x "
+                f"{places.shape[3]} places; give at most {side * side}, or larger views"
+            )
+        return F.adaptive_avg_pool2d(places, self.grid).flatten(2).transpose(1, 2)
+
+
+def last_map(encoder: Any, images: Tensor) -> Tensor:
+    """The encoder's last map (B, F, h, w), before pooling.
+
+    Raises:
+        InputError: an encoder of which it is not known.
+    """
+    if hasattr(encoder, "layer4"):  # torchvision's ResNets
+        for stage in _RESNET_STAGES:
+            images = getattr(encoder, stage)(images)
+        return images
+    if hasattr(encoder, "forward_features"):  # timm's vision transformers
+        patches: Tensor = encoder.forward_features(images)[:, encoder.num_prefix_tokens :]  # (B, h w, F)
+        height = images.shape[2] // encoder.patch_embed.patch_size[0]
+        return patches.transpose(1, 2).unflatten(2, (height, -1))
+    if isinstance(getattr(encoder, "features", None), nn.Module):  # torchvision's DenseNets
+        return torch.relu(encoder.features(images))
+    raise InputError(f"multimodal.image_tokens: no map of a {type(encoder).__name__} is known; give 1")

@@ -1,0 +1,63 @@
+"""The note below the tables of a comparison: how to read them, and what they do not say."""
+
+from collections.abc import Sequence
+
+from eval.results.table import Comparison
+from eval.words import MACRO, MICRO, decimal
+
+
+def note(comparisons: Sequence[Comparison]) -> str:
+    """How to read the tables."""
+    rows = [row for one in comparisons for row in one.rows]
+    draws = max(len(row.draws) for row in rows)
+    replicates = min(one.num_replicates - max(one.num_dropped.values(), default=0) for one in comparisons)
+    unit = "studies" if any(one.protocol["name"] == "published" for one in comparisons) else "patients"
+    level = comparisons[0].level
+    lines = [
+        f"{_draws_words(draws)}{_over_encoders(comparisons)}. Intervals: {replicates:,} resamples of test {unit}, the "
+        "same for all columns.",
+        "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
+        *_spreads(comparisons),
+    ]
+    if any(row.difference for row in rows) or any(one.inputs for one in comparisons):
+        lines.append(
+            f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences "
+            "of the comparison; unclear: it does not."
+        )
+    if any(draw.is_extended for row in rows for draw in row.draws):
+        lines.append("* a draw held under two images of one class and was extended by further patients.")
+    if any(row.label == MACRO for row in rows):
+        lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")
+    if any(row.label == MICRO for row in rows):
+        lines.append(f"{MICRO}: all labels' studies together, as if of one label.")
+    for one in comparisons:
+        for name, start in one.starts.items():
+            if start.num_seen:
+                lines.append(
+                    f"Caution: pretraining of {name} took images of the splits that {start.num_seen:,} test images of "
+                    f"{one.dataset} are in; its figures are not those of new patients."
+                )
+    return "\n".join(lines)
+
+
+def _draws_words(num_draws: int) -> str:
+    return "One draw of training labels" if num_draws == 1 else f"Mean over up to {num_draws} draws of training labels"
+
+
+def _spreads(comparisons: Sequence[Comparison]) -> list[str]:
+    """How far the encoders of one start lie apart: all that is known of another run."""
+    spreads: dict[str, float] = {}
+    for one in comparisons:
+        for row in one.rows:
+            if len(one.starts[row.start].hashes) > 1:
+                means = [sum(values) / len(values) for values in zip(*(draw.auroc for draw in row.draws), strict=True)]
+                spreads[row.start] = max(spreads.get(row.start, 0.0), max(means) - min(means))
+    if not spreads:
+        return []
+    told = ", ".join(f"{name} {decimal(spread, '')}" for name, spread in spreads.items())
+    return [f"AUROC of one start's encoders, each averaged over the draws, lies apart by up to: {told}."]
+
+
+def _over_encoders(comparisons: Sequence[Comparison]) -> str:
+    counts = {name: len(start.hashes) for one in comparisons for name, start in one.starts.items()}
+    return "".join(f" and over {count} encoders of {name}" for name, count in counts.items() if count > 1)

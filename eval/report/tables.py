@@ -1,0 +1,252 @@
+"""A comparison as tables: aligned text for terminals, Markdown, LaTeX (booktabs), and CSV with every number.
+
+There is one table for each readout, with a line for each label, fraction and start, and on request one of the
+subgroups.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eval.report.note import note
+from eval.results.table import Comparison, Row, SubgroupRow
+from eval.stats.interval import Interval
+from eval.words import FEW_SHOT, interval_text, p_text, readout_phrase
+
+Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]
+Format = Literal["text", "markdown", "latex", "csv"]
+
+_CSV_METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "sensitivity", "ece")
+_LATEX_SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX_SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+@dataclass(frozen=True)
+class _Table:
+    title: str
+    header: list[str]
+    lines: list[list[str]]
+
+
+def render(
+    comparisons: Sequence[Comparison], format: Format, *, metric: Metric = "auroc", subgroups: bool = False
+) -> str:
+    """All tables of the comparisons in one of the formats; CSV always holds all metrics, and no subgroups."""
+    match format:
+        case "text":
+            return text_tables(comparisons, metric=metric, subgroups=subgroups)
+        case "markdown":
+            return markdown_tables(comparisons, metric=metric, subgroups=subgroups)
+        case "latex":
+            return latex_tables(comparisons, metric=metric, subgroups=subgroups)
+        case "csv":
+            return csv_table(comparisons)
+
+
+def text_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
+    """Aligned tables, each under a line that says what was tested, and a note on how to read them."""
+    blocks = []
+    for table in _tables(comparisons, metric, subgroups):
+        rows = [table.header, *table.lines]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        lines.insert(1, "-" * len(lines[0]))
+        blocks.append("\n".join([table.title, *(line.rstrip() for line in lines)]))
+    return "\n\n".join([*blocks, note(comparisons)])
+
+
+def markdown_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
+    """The same tables in Markdown."""
+    blocks = []
+    for table in _tables(comparisons, metric, subgroups):
+        lines = [f"| {' | '.join(row)} |" for row in (table.header, ["---"] * len(table.header), *table.lines)]
+        blocks.append("\n".join([f"**{table.title}**", "", *lines]))
+    return "\n\n".join([*blocks, note(comparisons)])
+
+
+def latex_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
+    """The same tables for LaTeX with the package booktabs; the title and the note are the caption."""
+    blocks = []
+    for table in _tables(comparisons, metric, subgroups):
+        columns = "l" * len(table.header)
+        body = [f"{' & '.join(map(_latex, row))} \\\\" for row in table.lines]
+        caption = _latex(f"{table.title}. {note(comparisons)}".replace("\n", " "))
+        blocks.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    r"\centering",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\toprule",
+                    f"{' & '.join(map(_latex, table.header))} \\\\",
+                    r"\midrule",
+                    *body,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    rf"\caption{{{caption}}}",
+                    r"\end{table}",
+                ]
+            )
+        )
+    return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks])
+
+
+def csv_table(comparisons: Sequence[Comparison]) -> str:
+    """Every row of the comparisons with every number, one line each, for other programs."""
+    columns = ["dataset", "protocol", "readout", "label", "start", "fraction", "draws"]
+    columns += ["images", "positives", "extended"]
+    columns += [f"{metric}{limit}" for metric in _CSV_METRICS for limit in ("", "_low", "_high")]
+    columns += ["against", "difference", "difference_low", "difference_high", "p", "p_holm", "p_delong"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for comparison in comparisons:
+        for row in comparison.rows:
+            values: list[object] = [comparison.dataset, comparison.protocol["name"], row.readout, row.label, row.start]
+            values += [row.fraction, len(row.draws), _mean_of(row, "num_images"), _mean_of(row, "num_positives")]
+            values.append(any(draw.is_extended for draw in row.draws))
+            for metric in _CSV_METRICS:
+                interval: Interval = getattr(row, metric)
+                values += [interval.estimate, interval.low, interval.high]
+            if row.difference is None:
+                values += [""] * 7
+            else:
+                found = row.difference
+                values += [found.against, found.auroc.estimate, found.auroc.low, found.auroc.high]
+                values += [found.p_value, found.p_holm, "" if found.p_delong is None else found.p_delong]
+            writer.writerow(values)
+    return text.getvalue().rstrip("\n")
+
+
+def share(row: Row | SubgroupRow) -> str:
+    """How much was labelled, in words: ``1 %``, or ``5 a class``."""
+    return f"{row.fraction:g} a class" if row.readout == FEW_SHOT else f"{100 * row.fraction:g} %"
+
+
+def _tables(comparisons: Sequence[Comparison], metric: Metric, subgroups: bool) -> Iterator[_Table]:
+    for comparison in comparisons:
+        for readout in comparison.readouts:
+            yield _table(comparison, readout, metric)
+        if comparison.inputs:
+            yield _input_table(comparison)
+        if subgroups and comparison.subgroups:
+            yield _subgroup_table(comparison)
+
+
+def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
+    """One line for each label, fraction and start; what is as in the line above is left blank."""
+    level = _level(comparison)
+    header = (["label"] if comparison.has_macro else []) + ["labelled", "images (positive)", "start"]
+    header.append(f"{'AUROC' if metric == 'auroc' else metric.replace('_', ' ')} {level}")
+    has_differences = metric == "auroc" and any(row.difference for row in comparison.select(readout=readout))
+    if has_differences:
+        header += [f"minus {comparison.baseline} {level}", "p (Holm)", "it is"]
+    lines = []
+    above: tuple[str, float] | None = None
+    for row in comparison.select(readout=readout):
+        of_row = [share(row), _counts(row)]
+        if comparison.has_macro:
+            of_row.insert(0, "" if above and above[0] == row.label else row.label)
+        if above == (row.label, row.fraction):
+            of_row = [""] * len(of_row)
+        above = (row.label, row.fraction)
+        line = [*of_row, row.start, interval_text(getattr(row, metric))]
+        if has_differences:
+            line += _difference_cells(row, comparison.level)
+        lines.append(line)
+    return _Table(_title(comparison, readout, metric), header, lines)
+
+
+def _difference_cells(row: Row, level: float) -> list[str]:
+    found = row.difference
+    if found is None:
+        return [""] * 3
+    return [interval_text(found.auroc, sign="+"), p_text(found.p_holm), found.verdict(level)]
+
+
+def metric_words(comparison: Comparison, metric: Metric) -> str:
+    """The metric's name in a sentence."""
+    return {
+        "auroc": "AUROC",
+        "average_precision": "average precision",
+        "sensitivity": f"sensitivity at {100 * comparison.specificity:g} % specificity",
+        "ece": "calibration error (ECE)",
+    }[metric]
+
+
+def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
+    protocol = comparison.protocol
+    encoders = " and ".join(dict.fromkeys(start.encoder for start in comparison.starts.values() if start.sources))
+    runs = [source for start in comparison.starts.values() if start.is_run for source in start.sources]
+    where = f"; {encoders}" + (f" of {', '.join(dict.fromkeys(runs))}" if runs else "")
+    views = "" if protocol["view"] == "all" else f", {protocol['view']} views"
+    if comparison.has_macro:
+        what = f"{len(comparison.labels)} labels"
+        studies = max(counts.num_studies for counts in comparison.test.values())
+        patients = max(counts.num_patients for counts in comparison.test.values())
+        tested = f"up to {studies:,} {protocol['test_split']} studies of {patients:,} patients"
+    else:
+        (what,) = comparison.labels
+        test = comparison.test[what]
+        tested = (
+            f"{test.num_studies:,} {protocol['test_split']} studies ({test.num_positive_studies:,} positive) "
+            f"of {test.num_patients:,} patients"
+        )
+    name = readout_phrase(readout, article="the")
+    published = ", published protocol" if protocol["name"] == "published" else ""
+    figure = f"{metric_words(comparison, metric)} of {name}"
+    return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{where}"
+
+
+def _subgroup_table(comparison: Comparison) -> _Table:
+    """Who, how many, AUROC or why there is none."""
+    header = ["label", "readout", "labelled", "group", "studies (positive)", "start", f"AUROC {_level(comparison)}"]
+    header.append(f"minus {comparison.baseline} {_level(comparison)}")
+    lines = []
+    for row in comparison.subgroups:
+        amount = share(row)
+        counts = f"{row.num_studies:,} ({row.num_positive_studies:,})"
+        figure = interval_text(row.auroc) if row.auroc else f"- ({row.reason})"
+        difference = interval_text(row.difference, sign="+") if row.difference else ""
+        lines.append([row.label, row.readout, amount, f"{row.attribute} {row.group}", counts, row.start, figure])
+        lines[-1].append(difference)
+    return _Table(f"{comparison.dataset}: AUROC in groups of the test set, at the largest fraction", header, lines)
+
+
+def _input_table(comparison: Comparison) -> _Table:
+    """What the image adds to the text, and the text to the image."""
+    header = (["label"] if comparison.has_macro else []) + ["labelled", "start", "both minus"]
+    header += [f"AUROC {_level(comparison)}", "p (Holm)", "both are"]
+    lines = []
+    for row in comparison.inputs:
+        line = [row.label] if comparison.has_macro else []
+        line += [f"{100 * row.fraction:g} %", row.start, f"{row.alone} alone", interval_text(row.auroc, sign="+")]
+        lines.append([*line, p_text(row.p_holm), row.verdict(comparison.level)])
+    title = f"{comparison.dataset}: AUROC of the multimodal classifier minus that of one input alone"
+    return _Table(title, header, lines)
+
+
+def _level(comparison: Comparison) -> str:
+    return f"[{100 * comparison.level:g} % CI]"
+
+
+def _counts(row: Row) -> str:
+    """Images and positives of the draws: one number if all draws agree, else the mean with a tilde."""
+    images = _rounded([draw.num_images for draw in row.draws])
+    positives = _rounded([draw.num_positives for draw in row.draws])
+    mark = "*" if any(draw.is_extended for draw in row.draws) else ""
+    return f"{images} ({positives}){mark}"
+
+
+def _rounded(counts: list[int]) -> str:
+    return f"{counts[0]:,}" if len(set(counts)) == 1 else f"~{sum(counts) / len(counts):,.0f}"
+
+
+def _mean_of(row: Row, field: str) -> float:
+    return sum(getattr(draw, field) for draw in row.draws) / len(row.draws)
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text)

@@ -1,0 +1,1 @@
+"""Cells to tables: comparisons, subgroups, the headline."""

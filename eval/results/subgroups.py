@@ -1,0 +1,236 @@
+"""Subgroups of the test set: sex, age band and projection, each with its counts and the AUROC of every model.
+
+A subgroup with too few patients of either class gets a reason instead of figures: an AUROC of three ill patients would
+be read as a finding.
+
+Legend: N images, S scored items (images or studies), D label draws and encoders.
+
+From cells to the subgroups' table: AUROC by sex, age and projection, and what each start gains there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.results.compare import Group, Statistics
+from eval.results.table import SubgroupRow
+from eval.stats.bootstrap import bootstrap
+from eval.stats.interval import Interval
+from eval.study.cells import Cell
+from eval.study.studies import ScoredStudies
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+
+AGE_LIMITS = (40, 60, 80)
+MINIMUM = 10
+_NOT_STATED = "not stated"
+_MIXED = "mixed"
+_NOTHING = -1  # what an image says that does not state an attribute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subgroup:
+    """Some of the scored items: ``members`` (S,) is true for those whose ``attribute`` (``sex``, ``age``,
+    ``projection``) is what ``name`` says."""
+
+    attribute: str
+    name: str
+    members: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgroupResult:
+    """Counts of a subgroup's labelled items, each model's AUROC and its paired difference to the baseline. Where
+    ``reason`` says why not, the latter two are empty: print a dash and the reason."""
+
+    attribute: str
+    name: str
+    num_items: int
+    num_patients: int
+    num_positives: int
+    auroc: Mapping[str, Interval]
+    difference: Mapping[str, Interval]
+    reason: str | None = None
+
+
+def subgroups(
+    images: ShardIndex, items: npt.NDArray[np.int64], *, age_limits: Sequence[float] = AGE_LIMITS
+) -> list[Subgroup]:
+    """The subgroups that the images belong to; those of an attribute hold every item exactly once.
+
+    A study belongs to what its images say: images that say nothing are passed over (a lateral view is neither AP nor
+    PA), those that differ make it ``mixed``. An attribute that no image states is left out.
+
+    Args:
+        images: the N scored images.
+        items: (N,) the number of each image's scored item, from 0: its study, or its own position.
+        age_limits: ascending; the first year of each age band but the youngest.
+
+    Raises:
+        InputError: age limits that do not ascend from above zero.
+    """
+    if not age_limits or list(age_limits) != sorted(set(age_limits)) or age_limits[0] <= 0:
+        listed = " ".join(f"{limit:g}" for limit in age_limits)
+        raise InputError(f"age limits {listed or 'none'}: give one or more that ascend, the first above 0")
+    coded = {
+        "sex": (("F", "M"), _positions(("F", "M"), images.column("sex"))),
+        "age": (_age_bands(age_limits), _bands(images.column("age"), age_limits)),
+        "projection": (("AP", "PA"), _positions(("AP", "PA"), images.column("projection"))),
+    }
+    found = []
+    for attribute, (names, kinds) in coded.items():
+        lowest, highest = _range_of_each(kinds, items)
+        by_name = {name: (lowest == kind) & (highest == kind) for kind, name in enumerate(names)}
+        by_name |= {_MIXED: lowest < highest, _NOT_STATED: highest == _NOTHING}
+        if by_name[_NOT_STATED].all():
+            continue
+        found += [
+            Subgroup(attribute=attribute, name=name, members=members)
+            for name, members in by_name.items()
+            if members.any()
+        ]
+    return found
+
+
+def subgroup_results(
+    labels: npt.NDArray[np.floating],
+    scores: Mapping[str, npt.NDArray[np.floating]],
+    patients: npt.NDArray[np.int64],
+    groups: Sequence[Subgroup],
+    *,
+    baseline: str | None = None,
+    minimum: int = MINIMUM,
+    num_replicates: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[SubgroupResult]:
+    """Counts and AUROCs of each subgroup, with intervals by bootstrap of its patients.
+
+    Args:
+        labels: (S,) of 0 and 1; nan where an item has no such label.
+        scores: for each model logits (D, S).
+        patients: (S,) any values that tell patients apart.
+        baseline: the model that differences are taken to; default: none are.
+        minimum: patients of each class that a subgroup must have to be scored.
+
+    Raises:
+        InputError: ``minimum`` is below 1.
+    """
+    if minimum < 1:
+        raise InputError(f"minimum {minimum}: a subgroup needs at least 1 patient of each class to be scored")
+    results = []
+    for group in groups:
+        chosen = group.members & np.isfinite(labels)
+        values, owners = labels[chosen], patients[chosen]
+        reason = _reason(values, owners, minimum)
+        auroc: dict[str, Interval] = {}
+        difference: dict[str, Interval] = {}
+        if reason is None:
+            resampled = bootstrap(
+                values,
+                {model: np.asarray(draws)[:, chosen] for model, draws in scores.items()},
+                owners,
+                num_replicates=num_replicates,
+                level=level,
+                seed=seed,
+            )
+            auroc = {model: resampled.interval(model) for model in scores}
+            if baseline is not None:
+                difference = {model: resampled.difference(model, baseline) for model in scores if model != baseline}
+        results.append(
+            SubgroupResult(
+                attribute=group.attribute,
+                name=group.name,
+                num_items=len(values),
+                num_patients=len(np.unique(owners)),
+                num_positives=int((values == 1).sum()),
+                auroc=auroc,
+                difference=difference,
+                reason=reason,
+            )
+        )
+    return results
+
+
+def _reason(labels: npt.NDArray[np.floating], patients: npt.NDArray[np.int64], minimum: int) -> str | None:
+    for value, has_it in ((1, "with"), (0, "without")):
+        num_patients = len(np.unique(patients[labels == value]))
+        if num_patients < minimum:
+            return f"{num_patients} patient{'' if num_patients == 1 else 's'} {has_it} the finding, under {minimum}"
+    return None
+
+
+def _positions(names: Sequence[str], words: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+    return np.array([names.index(word) if word in names else _NOTHING for word in words], dtype=np.int64)
+
+
+def _bands(ages: npt.NDArray[np.float64], limits: Sequence[float]) -> npt.NDArray[np.int64]:
+    return np.where(np.isnan(ages), _NOTHING, np.searchsorted(limits, ages, side="right"))
+
+
+def _age_bands(limits: Sequence[float]) -> tuple[str, ...]:
+    between = [f"{low:g}-{high - 1:g}" for low, high in pairwise(limits)]
+    return (f"<{limits[0]:g}", *between, f"{limits[-1]:g}+")
+
+
+def _range_of_each(
+    kinds: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The lowest and highest kind among each item's images that state one, (S,) each; both -1 where none does."""
+    num_items, is_stated = int(items.max()) + 1, kinds != _NOTHING
+    lowest, highest = np.full(num_items, np.iinfo(np.int64).max), np.full(num_items, _NOTHING)
+    np.minimum.at(lowest, items[is_stated], kinds[is_stated])
+    np.maximum.at(highest, items[is_stated], kinds[is_stated])
+    return np.minimum(lowest, highest), highest
+
+
+_REPLICATES = 2000  # enough for intervals; no p value is taken from them
+
+
+def compare_subgroups(
+    cells: Mapping[Group, Mapping[str, Sequence[Cell]]],
+    test: ScoredStudies,
+    *,
+    baseline: str,
+    statistics: Statistics,
+) -> list[SubgroupRow]:
+    """AUROC by sex, age and projection at the largest fraction of each readout, label by label."""
+    groups = subgroups(test.images, test.items)
+    largest = {readout: max(share for name, share in cells if name == readout) for readout, _ in cells}
+    rows: list[SubgroupRow] = []
+    for readout, fraction in largest.items():
+        by_start = cells[readout, fraction]
+        scores = {start: np.stack([test.scores(cell) for cell in several]) for start, several in by_start.items()}
+        for number, label in enumerate(test.names):
+            found = subgroup_results(
+                test.labels[:, number],
+                {start: values[:, :, number] for start, values in scores.items()},
+                test.clusters,
+                groups,
+                baseline=baseline if baseline in scores else None,
+                num_replicates=min(statistics.num_replicates, _REPLICATES),
+                level=statistics.level,
+                seed=statistics.seed,
+            )
+            rows += [
+                SubgroupRow(
+                    readout=readout,
+                    fraction=fraction,
+                    label=label,
+                    start=start,
+                    attribute=one.attribute,
+                    group=one.name,
+                    num_studies=one.num_items,
+                    num_patients=one.num_patients,
+                    num_positive_studies=one.num_positives,
+                    auroc=one.auroc.get(start),
+                    difference=one.difference.get(start),
+                    reason=one.reason,
+                )
+                for one in found
+                for start in scores
+            ]
+    return rows

@@ -1,0 +1,301 @@
+"""What a comparison found, with what is needed to repeat it: the folder of ``results.json``.
+
+A comparison is a table: one :class:`Row` for each readout, label, fraction and start, in that order. Where there are
+several labels, the rows of ``MACRO`` come first and hold the means over them, and multimodal readouts also have
+``MICRO``. The cells the rows were computed from
+lie beside the file, in ``cells/`` (:mod:`eval.study.cells`).
+
+Numbers that do not exist (a difference of the baseline to itself, an interval of too few resamples) are ``None``.
+
+The file of a comparison: ``results.json`` in its folder.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from eval.stats.interval import Interval
+from eval.study.studies import TestCounts
+from eval.words import MACRO, Inputs
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
+
+FILE = "results.json"
+CELLS = "cells"
+
+Verdict = Literal["better", "worse", "unclear"]
+
+
+def verdict(difference: float, p_holm: float, level: float) -> Verdict:
+    """Whether a difference is sure at ``level``, and its direction."""
+    if p_holm >= round(1 - level, 9):  # 1 - .95 is not quite .05
+        return "unclear"
+    return "better" if difference > 0 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartResult:
+    """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
+
+    ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``; none of ``NO_IMAGE``.
+    ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``num_seen`` are the test images of
+    datasets and splits that its pretraining took images of.
+    """
+
+    encoder: str
+    sources: list[str]
+    hashes: list[str]
+    num_features: int
+    seeds: list[int] | None = None
+    num_seen: int = 0
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is weights of the user's own, not a random or supervised start."""
+        return bool(self.sources) and not {"random", "imagenet"} & set(self.sources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawResult:
+    """One label draw of a row: what it held of the label, and the test AUROC of each of the start's encoders.
+
+    ``details`` are the readout's own: the strength it chose, its epochs, seconds. In rows of ``MACRO`` images and
+    positives are sums over the labels.
+    """
+
+    draw: int
+    num_patients: int
+    num_images: int
+    num_positives: int
+    is_extended: bool
+    auroc: list[float]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """One bin of a reliability curve, over all draws: the studies in it, their mean probability, the positive share."""
+
+    num_studies: int
+    mean_probability: float
+    positive_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """AUROC minus that of the start ``against``, on the same resamples.
+
+    ``p_value`` is two-sided, of the bootstrap; ``p_holm`` the same held against all differences of the comparison;
+    ``delong`` the interval, ``p_delong`` the p-value after DeLong, as a cross-check (one label, images as if
+    independent).
+    """
+
+    against: str
+    auroc: Interval
+    p_value: float
+    p_holm: float
+    delong: Interval | None = None
+    p_delong: float | None = None
+
+    def verdict(self, level: float) -> Verdict:
+        """Whether the difference is sure at ``level`` after Holm, and its direction."""
+        return verdict(self.auroc.estimate, self.p_holm, level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One readout of one label at one fraction from one start: means over its draws and encoders.
+
+    ``fraction`` is the share of the training labels; for the ``FEW_SHOT`` readout it is the number of images a class.
+    """
+
+    readout: str
+    fraction: float
+    label: str
+    start: str
+    auroc: Interval
+    average_precision: Interval
+    sensitivity: Interval
+    ece: Interval
+    draws: list[DrawResult]
+    difference: Difference | None = None
+    reliability: list[Bin] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgroupRow:
+    """One group of the test set in one row of the table. Without ``auroc``, ``reason`` says why it is not given.
+
+    ``attribute`` is ``sex``, ``age`` or ``projection``. ``difference`` is to the baseline, in the group.
+    """
+
+    readout: str
+    fraction: float
+    label: str
+    start: str
+    attribute: str
+    group: str
+    num_studies: int
+    num_patients: int
+    num_positive_studies: int
+    auroc: Interval | None = None
+    difference: Interval | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRow:
+    """What a second input adds: AUROC of both inputs minus that of one alone, from the same start, on the same
+    resamples. ``p_holm`` is held against all such rows."""
+
+    fraction: float
+    label: str
+    start: str
+    alone: Inputs
+    auroc: Interval
+    p_value: float
+    p_holm: float
+
+    def verdict(self, level: float) -> Verdict:
+        """Whether both are better than one, sure at ``level`` after Holm."""
+        return verdict(self.auroc.estimate, self.p_holm, level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Starts, readouts and fractions compared on labels of one dataset.
+
+    ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of
+    multimodal readouts only. ``protocol`` is :class:`eval.study.protocol.Protocol` as a mapping,
+    ``config`` what was asked for. ``specificity`` is where ``Row.sensitivity`` is read. ``num_dropped`` says for each
+    label how many resamples held one class only. ``data`` are the dataset folders, ``datasets`` the fingerprints of
+    what was packed. ``seconds`` are wall times by phase, ``views`` those of each start.
+    """
+
+    command: str
+    config: dict[str, Any]
+    data: list[str]
+    dataset: str
+    datasets: list[str]
+    labels: list[str]
+    starts: dict[str, StartResult]
+    baseline: str
+    protocol: dict[str, Any]
+    test: dict[str, TestCounts]
+    rows: list[Row]
+    subgroups: list[SubgroupRow]
+    inputs: list[InputRow] = field(default_factory=list)
+    level: float
+    specificity: float
+    num_replicates: int
+    num_dropped: dict[str, int]
+    seed: int
+    views: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    seconds: dict[str, float]
+
+    @property
+    def readouts(self) -> list[str]:
+        """In the order of the rows."""
+        return list(dict.fromkeys(row.readout for row in self.rows))
+
+    @property
+    def has_macro(self) -> bool:
+        """Whether there are several labels, hence rows of their means."""
+        return len(self.labels) > 1
+
+    @property
+    def headline(self) -> str:
+        """The label to speak of first: the mean over the labels, or the only one."""
+        return MACRO if self.has_macro else self.labels[0]
+
+    def fractions(self, readout: str) -> list[float]:
+        """The label fractions of a readout, ascending; for ``FEW_SHOT`` the numbers of images a class."""
+        return sorted({row.fraction for row in self.rows if row.readout == readout})
+
+    def select(
+        self, *, readout: str | None = None, fraction: float | None = None, label: str | None = None, start: str = ""
+    ) -> Iterator[Row]:
+        """The rows of a readout, fraction, label, start, whichever are given."""
+        for row in self.rows:
+            if (
+                readout in (None, row.readout)
+                and fraction in (None, row.fraction)
+                and label in (None, row.label)
+                and start in ("", row.start)
+            ):
+                yield row
+
+
+FORMAT_VERSION = 2
+
+
+def save_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Writes ``results.json`` into ``folder``, which is made if need be, and returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"format_version": FORMAT_VERSION, **asdict(comparison)}
+    with written_aside(folder / FILE) as file:
+        file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return folder / FILE
+
+
+def load_comparison(path: Path) -> Comparison:
+    """Reads what :func:`save_comparison` wrote; ``path`` is the file or the folder around it.
+
+    Raises:
+        InputError: a missing file, one that is no result, or one of another format version.
+    """
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"result {path}: no such file; write one with: python -m eval linear")
+    try:
+        stored = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"result {path}: not JSON; give a file that `python -m eval` wrote") from None
+    version = stored.pop("format_version", None) if isinstance(stored, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"result {path}: format version {version}, but this version of moco-cxr reads {FORMAT_VERSION}; "
+            "repeat the evaluation"
+        )
+    try:
+        return Comparison(
+            **stored
+            | {
+                "starts": {name: StartResult(**start) for name, start in stored["starts"].items()},
+                "test": {label: TestCounts(**counts) for label, counts in stored["test"].items()},
+                "rows": [_row(row) for row in stored["rows"]],
+                "subgroups": [_subgroup(row) for row in stored["subgroups"]],
+                "inputs": [InputRow(**row | {"auroc": Interval(**row["auroc"])}) for row in stored["inputs"]],
+            }
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"result {path}: damaged ({error}); repeat the evaluation") from None
+
+
+def _row(stored: dict[str, Any]) -> Row:
+    metrics = ("auroc", "average_precision", "sensitivity", "ece")
+    difference = stored["difference"]
+    return Row(
+        **stored
+        | {name: Interval(**stored[name]) for name in metrics}
+        | {
+            "draws": [DrawResult(**draw) for draw in stored["draws"]],
+            "difference": None if difference is None else _difference(difference),
+            "reliability": [Bin(**one) for one in stored["reliability"]],
+        }
+    )
+
+
+def _difference(stored: dict[str, Any]) -> Difference:
+    return Difference(**stored | {"auroc": Interval(**stored["auroc"]), "delong": _interval(stored["delong"])})
+
+
+def _subgroup(stored: dict[str, Any]) -> SubgroupRow:
+    return SubgroupRow(**stored | {name: _interval(stored[name]) for name in ("auroc", "difference")})
+
+
+def _interval(stored: dict[str, float] | None) -> Interval | None:
+    return None if stored is None else Interval(**stored)

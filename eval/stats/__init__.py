@@ -1,0 +1,1 @@
+"""Metrics, their bootstrap over patients, DeLong's test, Holm's rule."""

@@ -1,0 +1,174 @@
+"""One cell of a comparison: what one readout of one start, trained on one label draw, says of the test images.
+
+Everything that is reported later (AUROC, intervals, subgroups, calibration) is computed from the cells and the index,
+so a comparison that was interrupted goes on with the cells that are missing.
+
+Legend: N test images, M validation images, L labels.
+"""
+
+import hashlib
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.study.protocol import Protocol
+from shards.base.atomic import written_aside
+from shards.base.errors import InputError
+
+FORMAT_VERSION = 1
+_ARRAYS = ("test_rows", "scores", "valid_rows", "valid_scores")
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_NAME = re.compile(r"([^/]+)/([^/]+)/([^/]+)-draw(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class CellKey:
+    """Which cell. ``start`` is the name of one encoder (``StartEncoder.id``): ``pretrained``, or ``random-0`` where a
+    start has several. ``fraction`` is the share of the training labels; for the few-shot readout, which takes a number
+    of images a class, that number.
+
+    Raises:
+        InputError: a readout or start whose name is not safe in a file name.
+    """
+
+    readout: str
+    start: str
+    fraction: float
+    draw: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("readout", self.readout), ("start", self.start)):
+            if not _SAFE.fullmatch(value):
+                raise InputError(f"{name} {value!r}: names a file; use letters, digits and . _ + -")
+
+    @property
+    def name(self) -> str:
+        """Such as ``linear/pretrained/0.01-draw2``; the cell's file has this path below the folder of the cells."""
+        return f"{self.readout}/{self.start}/{self.fraction:.10g}-draw{self.draw}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The key of a :attr:`name`.
+
+        Raises:
+            InputError: it is none.
+        """
+        match = _NAME.fullmatch(name)
+        try:
+            if match:
+                return cls(readout=match[1], start=match[2], fraction=float(match[3]), draw=int(match[4]))
+        except ValueError:
+            pass  # a fraction that is no number, told below
+        raise InputError(f"cell {name!r}: names no cell; one looks like linear/pretrained/0.01-draw2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """``test_rows`` (N,) and ``valid_rows`` (M,) are global row numbers, ``scores`` (N, L) and ``valid_scores`` (M, L)
+    float32 logits of these images. All images of the test split are scored, whether or not a label of theirs is known.
+
+    ``num_images`` and ``num_positives`` count the labelled training images of each label, ``num_patients`` all patients
+    of the draw. ``details`` holds what JSON can: strength, epochs, encoder_hash, and the like. ``fingerprint`` is that
+    of :func:`cell_fingerprint`.
+    """
+
+    key: CellKey
+    fingerprint: str
+    labels: tuple[str, ...]
+    test_rows: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    valid_rows: npt.NDArray[np.int64]
+    valid_scores: npt.NDArray[np.float32]
+    num_patients: int
+    num_images: list[int]
+    num_positives: list[int]
+    is_extended: bool
+    details: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        assert self.scores.shape == (len(self.test_rows), len(self.labels))
+        assert self.valid_scores.shape == (len(self.valid_rows), len(self.labels))
+        assert len(self.num_images) == len(self.num_positives) == len(self.labels)
+
+
+def cell_fingerprint(
+    *,
+    encoder_hash: str,
+    protocol: Protocol,
+    datasets: Sequence[str],
+    labels: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """16 hexadecimal digits that change with anything a cell's scores depend on, other than its key.
+
+    Args:
+        encoder_hash: ``StartEncoder.hash``.
+        datasets: ``ShardIndex.fingerprints``.
+        settings: of the readout, as JSON can hold them; the hash of an imported draw's rows belongs here too.
+    """
+    described = {
+        "encoder": encoder_hash,
+        "protocol": asdict(protocol),
+        "datasets": list(datasets),
+        "labels": list(labels),
+        "settings": dict(settings or {}),
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cell_path(folder: Path, key: CellKey) -> Path:
+    """The file of a cell, below the folder of the cells."""
+    return folder / f"{key.name}.npz"
+
+
+def save_cell(folder: Path, cell: Cell) -> Path:
+    """Writes the cell's file, whole or not at all, and returns its path.
+
+    Raises:
+        InputError: scores that are not finite.
+    """
+    num_bad = int((~np.isfinite(cell.scores).all(axis=1)).sum() + (~np.isfinite(cell.valid_scores).all(axis=1)).sum())
+    if num_bad:
+        raise InputError(
+            f"cell {cell.key.name}: the scores of {num_bad} images are not finite; its training diverged, so use "
+            "another checkpoint or a lower learning rate"
+        )
+    path = cell_path(folder, cell.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {name: value for name, value in vars(cell).items() if name not in (*_ARRAYS, "key")}
+    about |= {"key": asdict(cell.key), "format_version": FORMAT_VERSION}
+    arrays = {name: getattr(cell, name) for name in _ARRAYS}
+    with written_aside(path) as file:
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+    return path
+
+
+def load_cell(folder: Path, key: CellKey, *, fingerprint: str | None = None) -> Cell | None:
+    """The stored cell; None where there is none, where it is of another ``fingerprint`` or format version, or where
+    its file is damaged: all of these are to be computed anew."""
+    path = cell_path(folder, key)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            arrays = {name: stored[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    if about.pop("format_version") != FORMAT_VERSION or fingerprint not in (None, about["fingerprint"]):
+        return None
+    about |= {"key": CellKey(**about["key"]), "labels": tuple(about["labels"])}
+    return Cell(**about, **arrays)
+
+
+def stored_cells(folder: Path) -> list[CellKey]:
+    """The keys of all cells below ``folder``, sorted."""
+    paths = folder.glob("*/*/*-draw*.npz")
+    return sorted(CellKey.parse(path.relative_to(folder).as_posix().removesuffix(".npz")) for path in paths)

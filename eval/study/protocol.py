@@ -1,0 +1,130 @@
+"""The rules of an evaluation, settled once for all of its starts: who learns, who chooses, who is tested, and how.
+
+clean       (default) label draws by patient, batch norm frozen, one checkpoint chosen on validation patients,
+            intervals by resampling patients
+published   as in MoCo-CXR (Sowrirajan et al., arXiv 2010.05352, section 3): label draws by image, uncertain labels
+            masked, batch norm trained, up to ten checkpoints averaged, intervals by resampling studies
+
+In both, the fraction is one of training labels alone: the validation set is the same, and whole, at every fraction.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shards.base.errors import InputError
+from shards.index import LabelPolicy, ShardIndex
+
+ProtocolName = Literal["clean", "published"]
+ViewChoice = Literal["all", "frontal", "lateral"]
+SplitRule = Literal["dataset", "shenzhen"]
+Unit = Literal["patient", "study"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Made by :func:`choose_protocol`, which fills in what follows from the name and the dataset.
+
+    ``by``: what label draws take whole. ``valid_split`` None: a tenth of the training patients is set aside.
+    ``split_rule`` shenzhen: the splits are drawn by ``seed`` (:func:`eval.study.partition.shenzhen_split`) and the
+    three split names are not looked at. ``left_out``: a dataset that is tested on, and on all of it; the others are
+    trained on.
+    """
+
+    name: ProtocolName
+    by: Literal["patient", "image"]
+    uncertain: LabelPolicy
+    view: ViewChoice
+    train_split: str
+    valid_split: str | None
+    test_split: str
+    seed: int
+    split_rule: SplitRule = "dataset"
+    left_out: str | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """What the bootstrap resamples: test patients, or test studies."""
+        return "patient" if self.name == "clean" else "study"
+
+    @property
+    def num_checkpoints(self) -> int:
+        """How many checkpoints of a fine-tuning, ranked on validation, have their probabilities averaged, at most."""
+        return 1 if self.name == "clean" else 10
+
+    @property
+    def is_batch_norm_frozen(self) -> bool:
+        """Whether fine-tuning leaves the running statistics of batch norm as pretraining left them."""
+        return self.name == "clean"
+
+
+def choose_protocol(
+    index: ShardIndex,
+    name: ProtocolName = "clean",
+    *,
+    uncertain: LabelPolicy | None = None,
+    view: ViewChoice = "all",
+    train_split: str = "train",
+    valid_split: str | None = None,
+    test_split: str | None = None,
+    split_rule: SplitRule = "dataset",
+    left_out: str | None = None,
+    seed: int = 0,
+) -> Protocol:
+    """The protocol for a dataset.
+
+    Args:
+        uncertain: default: ignore, which masks them.
+        valid_split: default: ``valid`` if the dataset has such images and is not tested on them; else none, so that a
+            tenth of the training patients is set aside.
+        test_split: default: ``test`` if the dataset has such images, else ``valid``.
+
+    Raises:
+        InputError: an unknown name, a published protocol with another policy, no test split, or splits that are equal.
+    """
+    if name not in ("clean", "published"):
+        raise InputError(f"--protocol {name!r}: unknown; give clean or published")
+    if name == "published" and uncertain not in (None, "ignore"):
+        raise InputError(
+            f"--uncertain {uncertain}: the published protocol masks uncertain labels; give --protocol clean"
+        )
+    if split_rule == "shenzhen" and left_out is not None:
+        raise InputError(f"--left-out {left_out}: goes with the dataset's own splits; leave the shenzhen rule away")
+    if test_split is None:
+        test_split = "test" if split_rule == "shenzhen" or left_out is not None else default_test_split(index)
+    if valid_split is None and test_split != "valid" and train_split != "valid" and len(index.where(split="valid")):
+        valid_split = "valid"
+    if split_rule == "dataset":
+        _require_different(train_split, valid_split, None if left_out is not None else test_split)
+    return Protocol(
+        name=name,
+        by="patient" if name == "clean" else "image",
+        uncertain=uncertain or "ignore",
+        view=view,
+        train_split=train_split,
+        valid_split=valid_split,
+        test_split=test_split,
+        seed=seed,
+        split_rule=split_rule,
+        left_out=left_out,
+    )
+
+
+def default_test_split(index: ShardIndex) -> str:
+    """``test`` if the dataset has such images, else ``valid``.
+
+    Raises:
+        InputError: it has neither.
+    """
+    for split in ("test", "valid"):
+        if len(index.where(split=split)):
+            return split
+    raise InputError("--test-split: the dataset has no images of split test or valid; pack it with one of them")
+
+
+def _require_different(train_split: str, valid_split: str | None, test_split: str | None) -> None:
+    if valid_split == train_split:
+        raise InputError(f"--valid-split {valid_split}: is the training split; give another")
+    if test_split is not None and test_split == valid_split:
+        raise InputError(f"--test-split {test_split}: is the validation split; give another")
+    if test_split == train_split:
+        raise InputError(f"--test-split {test_split}: is the training split; give another")

@@ -1,0 +1,247 @@
+"""The starts that are compared: names for encoders, each with the views it is given images in.
+
+random                  the architecture as it is initialised, with several seeds: one alone differs from the next by
+                        some hundredths of AUROC
+imagenet                supervised ImageNet weights of torchvision or timm
+RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
+FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
+
+Several runs (of other seeds, say) can make one start together, whose figures are their means.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from eval.study.features import encoder_hash
+from pipeline.views import ViewSpec
+from shards.base.errors import InputError
+from train.encoders.build import build_encoder
+from train.encoders.file import find_encoder, has_our_header, read_tensors
+from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.weights import describe_start
+from train.settings.architectures import ENCODERS, check_name, check_view_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartEncoder:
+    """One encoder, in evaluation mode on the CPU.
+
+    ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
+    architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
+    :func:`eval.study.features.encoder_hash`; ``origin`` says in one line what was loaded,
+    ``trained_on`` is what pretraining saw (:mod:`train.encoders.seen`), as far as it is known.
+    """
+
+    id: str
+    encoder: nn.Module
+    name: str
+    norm: str
+    views: ViewSpec
+    weights: str
+    seed: int
+    hash: str
+    num_features: int
+    origin: str
+    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A way to start: one encoder, or several of one architecture over which figures are averaged."""
+
+    name: str
+    encoders: tuple[StartEncoder, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What starts that are no run take from the run they are compared with, or from the command line."""
+
+    architecture: str
+    norm: str
+    views: ViewSpec
+
+
+def build_starts(
+    sources: Mapping[str, str | Sequence[str]] | Sequence[str],
+    *,
+    reference: str | Path | None = None,
+    architecture: str | None = None,
+    views: ViewSpec | None = None,
+    num_random: int = 3,
+    seed: int = 0,
+) -> dict[str, Start]:
+    """The starts by name, in the order given.
+
+    Args:
+        sources: what the module's table lists; as a mapping with names of one's own, of one or of several that are
+            averaged over; as a sequence named by themselves and by the folder of the run.
+        reference: run whose architecture, norm and views the starts take that are no run; default: the first source
+            that is one.
+        architecture, views: take the place of those of the reference.
+        num_random: seeds of a random start: ``seed``, ``seed + 1``, ...
+
+    Raises:
+        InputError: no source, an unknown one, one that does not fit the architecture, an architecture or views that
+            nothing tells, equal names, names that are not safe in file names, or several sources of one start that are
+            the same, of other architectures, or not all weights of one's own.
+    """
+    named = _listed(sources) if isinstance(sources, Mapping) else {k: (v,) for k, v in _names(sources).items()}
+    if not named:
+        raise InputError("starts: none given; give at least one of random, imagenet, a run folder or a file of weights")
+    if num_random < 1:
+        raise InputError(f"--random-starts {num_random}: must be at least 1")
+    for name in named:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+            raise InputError(f"start {name!r}: its name names files; use letters, digits and . _ + -")
+    _check_several(named)
+    loaded = {source: load_encoder(source) for several in named.values() for source in several if is_run(source)}
+    first = load_encoder(reference) if reference is not None else next(iter(loaded.values()), None)
+    others = [source for several in named.values() for source in several if source not in loaded]
+    common = _common(first, architecture, views, others) if others else None
+    starts = {}
+    for name, several in named.items():
+        encoders = []
+        for number, source in enumerate(several):
+            id = name if len(several) == 1 else f"{name}-{number}"
+            if source in loaded:
+                encoders.append(_of_run(id, source, loaded[source]))
+            else:
+                assert common is not None
+                seeds = range(seed, seed + num_random) if source == "random" else [seed]
+                encoders += [_of_weights(id, source, common, seed=number) for number in seeds]
+        for other in encoders[1:]:
+            if (other.name, other.views) != (encoders[0].name, encoders[0].views):
+                raise InputError(
+                    f"start {name}: {other.weights} is a {other.name} at {other.views.size} px, "
+                    f"{encoders[0].weights} a {encoders[0].name} at {encoders[0].views.size} px; "
+                    "a mean is of runs that differ by seed only"
+                )
+        starts[name] = Start(name=name, encoders=tuple(encoders))
+    ids = [encoder.id for start in starts.values() for encoder in start.encoders]
+    twice = sorted({id for id in ids if ids.count(id) > 1})
+    if twice:
+        raise InputError(f"start {twice[0]!r}: names the cells of two encoders; give other names")
+    return starts
+
+
+def _listed(sources: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: (found,) if isinstance(found, str) else tuple(found) for name, found in sources.items()}
+
+
+def _check_several(named: Mapping[str, Sequence[str]]) -> None:
+    for name, several in named.items():
+        words = [source for source in several if source in ("random", "imagenet")]
+        if len(several) > 1 and words:
+            raise InputError(f"start {name}: {words[0]} stands alone; a mean is of run folders or files")
+        if len(set(several)) < len(several):
+            raise InputError(f"start {name}: {max(several, key=list(several).count)}: given twice; give each run once")
+
+
+def rebuild(name: str, *, weights: str, norm: str, seed: int) -> nn.Module:
+    """The encoder of a :class:`StartEncoder` again, as another process builds it from plain values.
+
+    Raises:
+        InputError: the weights are gone, or do not fit.
+    """
+    return build_encoder(name, weights=weights, norm=norm, seed=seed).eval()
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether a source is an encoder of train/pretrain.py, which says itself what it is.
+
+    Raises:
+        InputError: a folder without one, or a damaged file.
+    """
+    path = Path(source)
+    if str(source) in ("random", "imagenet") or not path.exists():
+        return False
+    if not path.is_dir() and path.suffix != ".safetensors":
+        return False
+    return has_our_header(read_tensors(find_encoder(path))[1])
+
+
+def _common(
+    first: LoadedEncoder | None, architecture: str | None, views: ViewSpec | None, others: Sequence[str]
+) -> _Common:
+    name = architecture or (first.name if first else None)
+    if name is None:
+        raise InputError(
+            f"start {others[0]}: does not say of which architecture it is, and no run is compared that does; give "
+            f"--architecture {{{','.join(ENCODERS)}}}"
+        )
+    check_name(name)
+    views = views or (first.views if first else None)
+    if views is None:
+        raise InputError(f"start {others[0]}: does not say which views it takes, and no run is compared; give --views")
+    check_view_size(name, views.size)
+    norm = first.metadata["norm"] if first and first.name == name else "batch"
+    return _Common(architecture=name, norm=norm, views=views)
+
+
+def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
+    return StartEncoder(
+        id=id,
+        encoder=loaded.encoder,
+        name=loaded.name,
+        norm=loaded.metadata["norm"],
+        views=loaded.views,
+        weights=str(source),
+        seed=0,
+        hash=encoder_hash(loaded.encoder),
+        num_features=int(loaded.metadata["num_features"]),
+        origin=f"encoder of the run {source}",
+        trained_on=loaded.metadata.get("trained_on", {}),
+    )
+
+
+def _of_weights(name: str, source: str, common: _Common, *, seed: int) -> StartEncoder:
+    encoder = rebuild(common.architecture, weights=str(source), norm=common.norm, seed=seed)
+    num_features = encoder.num_features
+    assert isinstance(num_features, int)
+    return StartEncoder(
+        id=f"{name}-{seed}" if source == "random" else name,
+        encoder=encoder,
+        name=common.architecture,
+        norm=common.norm,
+        views=common.views,
+        weights=str(source),
+        seed=seed,
+        hash=encoder_hash(encoder),
+        num_features=num_features,
+        origin=f"random start, seed {seed}" if source == "random" else describe_start(encoder),
+    )
+
+
+def _names(sources: Sequence[str]) -> dict[str, str]:
+    """A name for each source: the word, the run's folder or the file, and the folder above where two are alike."""
+    short = [_short(source) for source in sources]
+    named: dict[str, str] = {}
+    for source, name in zip(sources, short, strict=True):
+        if short.count(name) > 1:
+            folder = Path(source).resolve()
+            above = folder.parent.parent if folder.name == "encoder.safetensors" else folder.parent
+            name = _safe(f"{above.name}-{name}")
+        if name in named:
+            raise InputError(
+                f"start {source}: given twice, or named like {named[name]}; name the starts in a grid file"
+            )
+        named[name] = source
+    return named
+
+
+def _short(source: str) -> str:
+    path = Path(source)
+    if source in ("random", "imagenet"):
+        return source
+    if path.name == "encoder.safetensors":
+        return _safe(path.resolve().parent.name)
+    return _safe(path.resolve().name if path.is_dir() else path.name.split(".")[0])
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("-._+") or "start"

@@ -1,0 +1,1 @@
+"""One supervised loop: what fine-tuning and the multimodal classifier share."""

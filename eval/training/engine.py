@@ -1,0 +1,86 @@
+"""What makes a step of a model: DeepSpeed's engine among several processes, plain PyTorch in one.
+
+One process may fine-tune dozens of cells in a row; plain steps need no process group, and carry nothing from one cell
+to the next. Gradients and steps are the same.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.precision import Precision, autocast
+from train.ranks.world import World
+from train.settings.config import RunConfig
+
+
+class PlainEngine:
+    """The part of DeepSpeed's engine that fine-tuning uses."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, precision: Precision, clipping: float, world: World
+    ) -> None:
+        self.model, self.optimizer, self.clipping = model, optimizer, clipping
+        self._autocast = partial(autocast, precision, world.device)
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        with self._autocast():
+            output: Tensor = self.model(*inputs)
+        return output
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self) -> None:
+        """Takes the optimiser's step and forgets the gradients."""
+        if self.clipping:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clipping)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def zero_optimization_stage(self) -> int:
+        return 0
+
+
+def build_engine(
+    model: nn.Module,
+    groups: list[dict[str, Any]],
+    *,
+    precision: Precision,
+    clipping: float,
+    batch_size: int,
+    world: World,
+) -> Any:
+    """The engine of ``model`` with AdamW on parameter ``groups``.
+
+    Args:
+        batch_size: images a process and a step.
+    """
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    if world.size == 1:
+        return PlainEngine(model, optimizer, precision=precision, clipping=clipping, world=world)
+    run = RunConfig(batch_size=batch_size, gradient_clipping=clipping)
+    return start_engine(model, optimizer, deepspeed_config(run, precision=precision, optimizer="adamw"), world)
+
+
+def resolve_norm(encoder: nn.Module, norm: Literal["auto", "frozen", "trained"]) -> Literal["frozen", "trained"]:
+    """``auto``: frozen, but trained where the running statistics are as they were made: normalising by them would leave
+    a random start without any normalisation."""
+    if norm != "auto":
+        return norm
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    is_new = bool(norms) and all(not module.running_mean.any() for module in norms if module.running_mean is not None)
+    return "trained" if is_new else "frozen"
+
+
+def train_mode(model: nn.Module, norm: Literal["frozen", "trained"]) -> None:
+    """Puts the model into training mode; frozen batch norm goes on with its running statistics, and only its scale and
+    shift are learnt."""
+    model.train()
+    if norm == "frozen":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()

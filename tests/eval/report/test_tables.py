@@ -1,0 +1,139 @@
+"""Tables show counts, AUROCs, paired differences, and plainly whether a difference is sure."""
+
+import csv
+import dataclasses
+import io
+import re
+
+import pytest
+
+from eval.report.tables import csv_table, latex_tables, markdown_tables, render, text_tables
+from eval.results.table import Comparison
+from eval.stats.interval import Interval
+from eval.words import MACRO, interval_text, p_text
+
+
+@pytest.fixture
+def two_labels(comparison: Comparison) -> Comparison:
+    rows = [dataclasses.replace(row, label=label) for label in (MACRO, "Finding", "Other_1") for row in comparison.rows]
+    test = comparison.test | {"Other_1": comparison.test["Finding"]}
+    return dataclasses.replace(comparison, labels=["Finding", "Other_1"], rows=rows, test=test)
+
+
+def test_text_table(comparison: Comparison) -> None:
+    blocks = text_tables([comparison]).split("\n\n")
+    title, header, rule, random, pretrained, _, full = blocks[0].splitlines()
+    assert title == (
+        "made, Finding: AUROC of the linear probe on 200 valid studies (50 positive) of 180 patients; "
+        "resnet18 of runs/a"
+    )
+    assert header.split("  ")[0] == "labelled"
+    assert set(rule) == {"-"}
+    for cell in ("1 %", "~10 (~2)*", "random", ".700 [.650, .750]"):
+        assert cell in random
+    assert "better" not in random
+    for cell in ("pretrained", ".800 [.760, .840]", "+.100 [+.070, +.130]", ".020", "better"):
+        assert cell in pretrained
+    assert "1 %" not in pretrained
+    for cell in (".890 [.870, .910]", "-.010 [-.030, +.010]"):
+        assert cell in full
+    note = blocks[1].splitlines()
+    assert "up to 2 draws" in note[0]
+    assert "2 encoders of random" in note[0]
+    assert "997 resamples of test patients" in note[0]
+    assert "extended" in note[-1]
+
+
+def test_columns_of_the_text_table_are_aligned(comparison: Comparison) -> None:
+    _, header, _, *lines = text_tables([comparison]).split("\n\n")[0].splitlines()
+    for line in lines:
+        assert line[header.index("start") :].startswith(("random", "pretrained"))
+        assert line[header.index("AUROC") :].startswith(".")
+        assert line[header.index("minus") :][:1] in ("", "+", "-")
+
+
+def test_several_labels_are_lines_of_one_table(two_labels: Comparison) -> None:
+    title, header, _, *lines = text_tables([two_labels]).split("\n\n")[0].splitlines()
+    assert title.startswith("made, 2 labels: AUROC of the linear probe on up to 200 valid studies")
+    assert header.startswith("label")
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [MACRO, "Finding", "Other_1"]
+    assert f"{MACRO}: the mean over the labels" in text_tables([two_labels])
+
+
+def test_markdown_table_has_equal_columns(comparison: Comparison) -> None:
+    lines = [line for line in markdown_tables([comparison, comparison]).splitlines() if line.startswith("|")]
+    assert len(lines) == 12
+    assert {line.count("|") for line in lines} == {8}
+    assert lines[1].replace(" ", "") == "|---" * 7 + "|"
+
+
+def test_latex_table_escapes_signs(two_labels: Comparison) -> None:
+    text = latex_tables([two_labels])
+    assert text.count(r"\begin{tabular}{llllllll}") == text.count(r"\end{table}") == 1
+    assert r"Other\_1 & 1 \% & \textasciitilde{}10" in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in rows} == {7}
+
+
+def test_csv_holds_every_number(comparison: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_table([comparison]))))
+    assert len(rows) == len(comparison.rows)
+    assert rows[0]["difference"] == rows[0]["p_holm"] == ""
+    assert (rows[1]["start"], float(rows[1]["auroc_low"]), float(rows[1]["p_delong"])) == ("pretrained", 0.76, 0.012)
+    assert float(rows[1]["images"]) == 10
+    assert rows[1]["extended"] == "True"
+    assert all(float(row["ece"]) == 0.03 for row in rows)
+
+
+def test_another_metric_is_named_and_has_no_verdict(comparison: Comparison) -> None:
+    text = render([comparison], "text", metric="sensitivity")
+    assert "sensitivity at 90 % specificity of the linear probe" in text
+    assert ".500 [.400, .600]" in text
+    assert "p (Holm)" not in text
+
+
+def test_several_comparisons_share_one_note(comparison: Comparison) -> None:
+    text = text_tables([comparison, dataclasses.replace(comparison, dataset="other")])
+    assert text.count("AUROC of the linear probe") == 2
+    assert text.count("better, worse:") == 1
+
+
+def test_encoders_of_one_start_and_images_seen_are_told(comparison: Comparison) -> None:
+    text = text_tables([comparison])
+    assert "lies apart by up to: random .020." in text
+    assert "Caution" not in text
+    starts = comparison.starts | {"pretrained": dataclasses.replace(comparison.starts["pretrained"], num_seen=1200)}
+    draws = [dataclasses.replace(draw, auroc=[0.7, 0.75]) for draw in comparison.rows[0].draws]
+    rows = [dataclasses.replace(comparison.rows[0], draws=draws), *comparison.rows[1:]]
+    text = text_tables([dataclasses.replace(comparison, starts=starts, rows=rows)])
+    assert "lies apart by up to: random .050." in text
+    assert "Caution: pretraining of pretrained took images of the splits that 1,200 test images of made are in" in text
+
+
+def test_one_start_has_no_columns_of_differences(comparison: Comparison) -> None:
+    alone = dataclasses.replace(comparison, rows=[row for row in comparison.rows if row.difference is None])
+    text = text_tables([alone])
+    assert "minus" not in text
+    assert "better" not in text
+    assert ".700 [.650, .750]" in text
+
+
+def test_subgroups_are_a_table_on_request(comparison: Comparison) -> None:
+    assert "sex F" not in text_tables([comparison])
+    text = text_tables([comparison], subgroups=True)
+    assert "made: AUROC in groups of the test set" in text
+    women = next(line for line in text.splitlines() if "sex F" in line)
+    assert re.search(r"Finding +linear +100 % +sex F +90 \(20\) +pretrained +\.880 .* \+\.010", women)
+    assert "- (3 positive studies, under 10)" in text
+    assert "| sex F |" in render([comparison], "markdown", subgroups=True)
+
+
+def test_published_resamples_studies(comparison: Comparison) -> None:
+    published = dataclasses.replace(comparison, protocol=comparison.protocol | {"name": "published"})
+    assert "resamples of test studies" in text_tables([published])
+
+
+def test_limits_print_in_full() -> None:
+    assert interval_text(Interval(estimate=1.0, low=0.99999, high=1.0)) == "1.000 [1.000, 1.000]"
+    assert interval_text(Interval(estimate=0.0, low=-0.2, high=0.1), sign="+") == "+.000 [-.200, +.100]"
+    assert [p_text(value) for value in (0.0, 0.0021, 1.0)] == ["<.001", ".002", "1.000"]

@@ -1,0 +1,55 @@
+"""Studies take the maximum over their views, and the bootstrap's clusters are patients or studies."""
+
+import numpy as np
+import pytest
+
+from eval.study.studies import study_set
+from shards.base.errors import InputError
+
+ROWS = [
+    {"patient_id": "a", "study_id": "s1", "Finding": 1},
+    {"patient_id": "b", "study_id": "s1", "Finding": 0},  # the same study name, of another patient
+    {"patient_id": "a", "study_id": "s1", "Finding": 0},
+    {"patient_id": "a", "study_id": "s2", "Finding": 0},
+    {"patient_id": "b", "study_id": "", "Finding": 1},  # without study: each its own
+    {"patient_id": "b", "study_id": "", "Finding": 0},
+    {"patient_id": "c", "study_id": "s1", "Finding": -1},  # uncertain: not scored
+]
+
+
+def test_study_scores_are_maxima_over_views(make_index) -> None:
+    studies = study_set(make_index(ROWS), "Finding")
+    assert studies.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    image_scores = np.array([0.1, 0.2, 0.9, 0.4, 0.5, 0.6])
+    expected = {(0, 2): (1, 0.9), (1,): (0, 0.2), (3,): (0, 0.4), (4,): (1, 0.5), (5,): (0, 0.6)}
+    scores = studies.scores(image_scores)
+    found = {
+        tuple(np.flatnonzero(studies.studies == i).tolist()): (studies.labels[i], scores[i])
+        for i in range(len(studies.labels))
+    }
+    assert found == expected
+    assert studies.studies[np.searchsorted(studies.rows, studies.first_rows)].tolist() == list(range(5))
+
+
+def test_scores_are_found_by_row_among_those_of_all_images(make_index) -> None:
+    studies = study_set(make_index(ROWS), "Finding")
+    rows = np.array([6, 3, 0, 5, 1, 4, 2])
+    np.testing.assert_array_equal(studies.scores_of(rows, rows / 10), studies.scores(np.arange(6) / 10))
+    with pytest.raises(AssertionError, match="not scored"):
+        studies.scores_of(rows[:3], rows[:3] / 10)
+
+
+def test_clusters_are_patients_or_studies(make_index) -> None:
+    studies = study_set(make_index(ROWS), "Finding")
+    assert len(np.unique(studies.clusters("patient"))) == 2
+    assert len(np.unique(studies.clusters("study"))) == 5
+    assert len({studies.patients[studies.studies[row]] for row in (0, 3)}) == 1
+
+
+def test_one_class_is_refused_where_both_are_needed(make_index) -> None:
+    index = make_index([{"patient_id": f"p{i}", "Finding": 1} for i in range(4)])
+    with pytest.raises(InputError, match="4 positive and 0 negative studies"):
+        study_set(index, "Finding")
+    assert study_set(index, "Finding", require_both=False).labels.tolist() == [1, 1, 1, 1]
+    with pytest.raises(InputError, match="known: Finding"):
+        study_set(index, "Nonsense")
