@@ -30,22 +30,27 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks import evaluation, hotpath, loader, multimodal, packing, peers, scaling, step
-from benchmarks.compare import compare
+from benchmarks import evaluation, multimodal, packing
 from benchmarks.evaluation import EvaluationConfig
-from benchmarks.guard import guard
-from benchmarks.hotpath import HotpathConfig
-from benchmarks.hotpath_share import measure_share
+from benchmarks.hotpath import run as hotpath
+from benchmarks.hotpath.guard import guard
+from benchmarks.hotpath.run import HotpathConfig
+from benchmarks.hotpath.share import measure_share
 from benchmarks.index import CHEXPERT_ROWS, measure_index, write_synthetic_index
-from benchmarks.loader import LoaderConfig
+from benchmarks.loader import run as loader
+from benchmarks.loader.run import LoaderConfig
+from benchmarks.measuring.result import Comparison, write_result
+from benchmarks.measuring.trace import profiled
 from benchmarks.multimodal import MultimodalBenchConfig
 from benchmarks.packing import PackingConfig
-from benchmarks.peers import PeersConfig
-from benchmarks.report import write_report
-from benchmarks.result import Comparison, write_result
-from benchmarks.scaling import ScalingConfig
-from benchmarks.step import StepConfig
-from benchmarks.trace import profiled
+from benchmarks.reporting.compare import compare
+from benchmarks.reporting.page import write_report
+from benchmarks.scaling import run as scaling
+from benchmarks.scaling.run import ScalingConfig
+from benchmarks.step import peers
+from benchmarks.step import run as step
+from benchmarks.step.peers import PeersConfig
+from benchmarks.step.run import StepConfig
 from shards.base.errors import InputError, run_command
 
 RESULTS = Path(__file__).parent / "results"

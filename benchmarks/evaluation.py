@@ -20,8 +20,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.index import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS
-from benchmarks.measure import Timing, time_variants
-from benchmarks.result import Comparison
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import Timing, time_variants
 from eval.readouts.linear import STRENGTHS, fit
 from eval.stats.bootstrap import bootstrap
 

@@ -17,8 +17,8 @@ from itertools import islice
 import numpy as np
 import torch
 
-from benchmarks.measure import time_variants
-from benchmarks.result import Comparison
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import time_variants
 from eval.multimodal.config import MultimodalConfig, check_multimodal
 from eval.multimodal.feed import Texts, TokenFeed
 from eval.multimodal.model import MultimodalModel, build_text_model, parameter_groups

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measure import Timing, time_variants
-from benchmarks.result import Comparison
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import Timing, time_variants
 from shards.base.errors import InputError
 from shards.images import jpeg
 from shards.packing.build import BuildConfig, build_dataset

@@ -18,10 +18,10 @@ from shards.base.errors import InputError
 from shards.checks.verify import verify_dataset
 from shards.derived import merge_datasets, write_subset
 from shards.index import ShardIndex
+from shards.remote import cache as cache_module
+from shards.remote import transfer
 from shards.remote.address import Address
 from shards.remote.cache import Cache
-from shards.remote.folder import cache as cache_module
-from shards.remote.folder import transfer
 from shards.remote.transfer import Patience
 from tests.conftest import ROOT
 from tests.servers import FileServer, Proxy

@@ -1,0 +1,1 @@
+"""The hot path: momentum update, queue, InfoNCE."""

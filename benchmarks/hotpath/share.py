@@ -1,0 +1,90 @@
+"""The hot path as a share of a whole training step. Part of ``python -m benchmarks hotpath``."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.hotpath.loss import TEMPERATURE, WIDTH, cloned
+from benchmarks.hotpath.momentum import out_of_place_loop
+from benchmarks.hotpath.queue import IndexedQueue
+from benchmarks.measuring.data import build_phantom_dataset
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import time_variants
+from benchmarks.step.run import TrainerStep
+from shards.index import ShardIndex
+from train.methods.info_nce import info_nce
+from train.ranks.world import World, start_processes
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
+
+STEP, PLAIN, TRAINER = "whole step (trainer)", "hot path, written plainly", "hot path (trainer)"
+
+
+def measure_share(
+    *,
+    encoder: Literal["resnet18", "resnet50", "densenet121"],
+    size: int,
+    batch: int,
+    queue: int,
+    turns: int,
+    device: torch.device,
+) -> Comparison:
+    """Times momentum update, InfoNCE with its gradient and enqueueing together, beside the step they are part of."""
+    world = World(rank=0, size=1, local_rank=0, device=device)
+    start_processes(world)
+    config = PretrainConfig(
+        encoder=EncoderConfig(name=encoder),
+        method=MethodConfig(queue_size=queue, embedding=WIDTH, temperature=TEMPERATURE),
+        run=RunConfig(batch_size=batch),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        index = ShardIndex.open(build_phantom_dataset(Path(folder), num_images=batch, size=size))
+        whole = TrainerStep(config, index, world)
+        rows = torch.from_numpy(index.rows.copy())
+    method = whole.method
+    generator = torch.Generator().manual_seed(0)
+    views = tuple(torch.randn(2, batch, 1, size, size, generator=generator).to(device))
+    query, keys = (F.normalize(torch.randn(batch, WIDTH, generator=generator)).to(device) for _ in range(2))
+    query.requires_grad_()
+    patients = torch.arange(batch, device=device)
+    followed = dict(method.model.named_parameters())
+    sources = [followed[name].detach() for name, _ in method.target.named_parameters()]
+    targets = [torch.nn.Parameter(source.clone(), requires_grad=False) for source in sources]
+    indexed = IndexedQueue(queue, device=device)
+
+    def plain() -> Tensor:
+        out_of_place_loop(targets, sources)
+        (gradient,) = torch.autograd.grad(cloned(query, keys, indexed.keys), query)
+        indexed.enqueue(keys, patients)
+        return gradient
+
+    def trainer() -> Tensor:
+        method.before_step(0.5)
+        loss = info_nce(query, keys, method.negatives.keys, temperature=TEMPERATURE).loss
+        (gradient,) = torch.autograd.grad(loss, query)
+        method.negatives.enqueue(keys, patients)
+        return gradient
+
+    indexed.keys.copy_(method.negatives.keys)
+    torch.testing.assert_close(trainer(), plain(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(method.negatives.keys, indexed.keys, rtol=0, atol=0)
+    variants: dict[str, Callable[[], object]] = {STEP: lambda: whole(views, rows), PLAIN: plain, TRAINER: trainer}
+    timings = time_variants(variants, turns=turns, device=device)
+    torch.distributed.destroy_process_group()
+    return Comparison(
+        title=f"share of a step, {encoder}, {size} px",
+        work=f"MoCo v2, batch {batch}, queue {queue:,}; momentum update, InfoNCE with its gradient, enqueueing",
+        rate=float(batch),
+        unit="images",
+        timings=timings,
+        remarks=(
+            f"momentum update, loss and queue: {timings[TRAINER].ratio:.1%} of the step; written plainly they would "
+            f"take {timings[PLAIN].median - timings[TRAINER].median:.3f} s more, "
+            f"{(timings[PLAIN].ratio - timings[TRAINER].ratio):.1%} of the step",
+        ),
+        are_rivals=False,
+    )

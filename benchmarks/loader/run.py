@@ -1,0 +1,201 @@
+"""Two views an image from packed shards to the device: our engines, what others have, and the limit, side by side.
+
+    python -m benchmarks loader                     # phantom images, drawn on the spot
+    python -m benchmarks loader --data DATASET --size 224 320
+    python -m benchmarks loader --quick
+
+Expect on two CPU cores, two 224 px views, in images/s: torchvision's PIL transforms in workers 350, DALI's operators
+450, the engines 2,400 (dali), 3,700 (kornia) and 8,000 (resident, from the second epoch on), decoding alone 7,000.
+
+A call is one pass over the same images, from nothing in flight to nothing in flight; variants take turns in one
+process. Waiting, memory and the first batch are measured in a fresh process for each variant.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.index import CHEXPERT_ROWS
+from benchmarks.loader import feeds as loader_feeds
+from benchmarks.loader import peers as loader_peers
+from benchmarks.loader.child import measure_resources
+from benchmarks.loader.feeds import Feed, Setting, check, consume, num_cores
+from benchmarks.loader.gpu import compare_beside_step
+from benchmarks.loader.scale import compare_epoch_starts, compare_threads
+from benchmarks.loader.warps import compare_warps
+from benchmarks.measuring.data import build_phantom_dataset
+from benchmarks.measuring.resources import Resources, cpu_seconds
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import time_variants
+
+_ENGINES = (
+    loader_feeds.DALI,
+    loader_feeds.KORNIA,
+    loader_feeds.FIRST_EPOCH,
+    loader_feeds.RESIDENT,
+    loader_feeds.MOCO_V2,
+)
+_LIMIT = loader_feeds.DECODING
+_PASS_GROWTH = 0.05  # of the memory after the first pass, beyond which it is called growing
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig:
+    """Which images and views are measured, and how often."""
+
+    data: Path | None = None
+    """A packed dataset of JPEGs; default: phantom images 320 px high, drawn and packed on the spot (20 seconds on two
+    cores for 2,048, as on 16 for 16,384)."""
+    views: str = "moco_cxr"
+    """View preset of our engines; their peers rotate, flip and crop in any case, but for lightly's own views."""
+    size: tuple[int, ...] = (224, 320)
+    """Sides of the views in pixels; a table for each."""
+    batch: int = 128
+    """Images a batch."""
+    images: int = 0
+    """Images a pass, at most the dataset's; 0 takes 2,048, and 16,384 on cuda, where a pass would else be too short."""
+    turns: int = 5
+    """Turns each variant is timed."""
+    threads: int = 0
+    """Threads, or worker processes, of each variant; 0 takes all cores."""
+    consumer: float = 1000.0
+    """Images per second that the consumer takes, before which waiting is measured: a ResNet18 step on one GPU."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    quick: bool = False
+    """192 images, one size, one turn, fewer variants: under a minute, for a first look."""
+
+    def resolved(self) -> "LoaderConfig":
+        """The settings that zeros and ``quick`` stand for."""
+        images = self.images or (16_384 if self.device == "cuda" else 2048)
+        config = replace(self, images=images, threads=self.threads or num_cores())
+        if not self.quick:
+            return config
+        return replace(config, size=self.size[:1], batch=min(self.batch, 32), images=min(images, 192), turns=1)
+
+
+def run(config: LoaderConfig) -> list[Comparison]:
+    """Measures all there is to compare on the device.
+
+    Raises:
+        InputError: a setting is wrong, or no dataset is there.
+    """
+    config = config.resolved()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = config.data or build_phantom_dataset(folder, num_images=config.images, size=320)
+        settings = [
+            Setting(
+                data=data,
+                num_images=config.images,
+                views=config.views,
+                size=size,
+                batch=config.batch,
+                threads=config.threads,
+                device=config.device,
+            )
+            for size in config.size
+        ]
+        comparisons = [_compare_feeds(setting, config) for setting in settings]
+        if config.device == "cuda":
+            engines = (loader_feeds.DALI, loader_feeds.KORNIA, loader_feeds.RESIDENT)
+            comparisons += [compare_beside_step(engines, setting, turns=config.turns) for setting in settings]
+        else:
+            comparisons += [
+                compare_warps(setting, num_images=min(128, len(setting.index())), turns=config.turns)
+                for setting in settings
+            ]
+        scaled = (loader_feeds.KORNIA,) if config.quick else (loader_feeds.KORNIA, loader_feeds.DALI)
+        comparisons += compare_threads(scaled, settings[0], turns=config.turns)
+        comparisons.append(
+            compare_epoch_starts(settings[0], folder, num_rows=CHEXPERT_ROWS, turns=max(3, config.turns))
+        )
+    return comparisons
+
+
+def choose_feeds(*, quick: bool) -> list[Feed]:
+    """Those whose packages are here; the reference first, and the limits last."""
+    peers: Sequence[Feed] = loader_peers.PEERS
+    if quick:
+        peers = (loader_peers.REFERENCE, loader_peers.KORNIA_SEQUENTIAL, loader_peers.DALI_CHAIN)
+    return [feed for feed in (*peers, *_ENGINES, _LIMIT, loader_feeds.READING) if feed.is_present]
+
+
+def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
+    device = torch.device(setting.device)
+    index = setting.index()
+    feeds = choose_feeds(quick=config.quick)
+    with ExitStack() as stack:
+        variants: dict[str, Callable[[], object]] = {}
+        for feed in feeds:
+            one_pass = stack.enter_context(feed.open(setting))
+            # The first pass starts the workers, which are forked before any feed with threads is built.
+            check(feed, one_pass(), setting, len(index))
+            variants[feed.name] = lambda one_pass=one_pass: consume(one_pass(), device)  # type: ignore[misc]
+        timings = time_variants(variants, turns=config.turns, device=device, cpu_clock=cpu_seconds)
+    measured = [feed for feed in feeds if feed.has_resources]
+    if config.quick:
+        measured = [loader_peers.REFERENCE, loader_feeds.KORNIA]
+    resources = {feed.name: measure_resources(feed, setting, consumer=config.consumer) for feed in measured}
+    width, height = index.sizes().mean(axis=0)
+    encoded = sum(len(index.read(row)) for row in index.rows.tolist()) / len(index) / 1e3
+    comparison = Comparison(
+        title=f"two {setting.size} px views ({setting.views}), device {setting.device}",
+        work=f"{len(index):,} images of {width:.0f}x{height:.0f} px and {encoded:.0f} kB on average, batch "
+        f"{setting.batch}, {setting.threads} threads or workers",
+        rate=float(len(index)),
+        unit="images",
+        timings=timings,
+        limit=_LIMIT.name,
+        resources=resources,
+    )
+    return replace(comparison, remarks=tuple(_remarks(comparison, setting)))
+
+
+def _remarks(comparison: Comparison, setting: Setting) -> Iterator[str]:
+    """What the figures come to, losses as well as wins, beside what was asked for."""
+    reference, speedup = loader_peers.REFERENCE.name, comparison.speedup
+    engines = [feed.name for feed in (loader_feeds.DALI, loader_feeds.KORNIA)]
+    best = min(engines, key=lambda name: comparison.timings[name].median)
+    resident, chain = loader_feeds.RESIDENT.name, loader_peers.DALI_CHAIN.name
+    yield f"fastest engine that decodes: {best}, {speedup(best, reference):.1f} times the reference (asked: 8)"
+    nearest = loader_peers.NEAREST.name
+    if nearest in comparison.timings:
+        yield f"{best} is {speedup(best, nearest):.1f} times as fast as {nearest}"
+    yield f"{best} reaches {speedup(best, _LIMIT.name):.0%} of decoding alone (asked: 60 %)"
+    yield f"dali is {speedup('dali', chain):.1f} times as fast as its operator chain (asked: 2)"
+    yield f"resident is {speedup(resident, reference):.1f} times the reference after its first epoch (asked: 20)"
+    first = loader_feeds.FIRST_EPOCH.name
+    yield f"resident's first epoch, building included, runs at {speedup(first, best):.0%} of {best}'s rate"
+    for peer in loader_peers.PEERS:
+        if peer.name not in comparison.timings:
+            reason = "left out of the quick form" if peer.is_present else "not installed"
+            yield f"not measured: {peer.name} ({reason})"
+        elif speedup(peer.name, best) > 1:
+            yield f"{peer.name} is faster than {best}: {speedup(peer.name, best):.2f} times its rate"
+    own, lightly = loader_feeds.MOCO_V2.name, loader_peers.LIGHTLY.name
+    if lightly in comparison.timings:
+        yield f"{own}, run at {speedup(own, lightly):.1f} times the rate of {lightly}, which also makes MoCo v2's"
+    assert comparison.resources is not None
+    yield from _resource_remarks(comparison.resources, setting, best)
+
+
+def _resource_remarks(resources: Mapping[str, Resources], setting: Setting, best: str) -> Iterator[str]:
+    used = resources[best] if best in resources else next(iter(resources.values()))
+    yield (
+        f"waits: share of the time that a consumer of {used.consumer:,.0f} images/s waits; MB: memory that cannot be "
+        "dropped, imports included; 1st ms: from building to the first batch"
+    )
+    for name, one in resources.items():
+        start, end = one.pass_megabytes[0], one.pass_megabytes[-1]
+        if end > start * (1 + _PASS_GROWTH):
+            yield f"memory of {name} grows over three passes, from {start:,.0f} to {end:,.0f} MB"
+        if one.device_megabytes is not None:
+            yield f"{name} uses {one.device_megabytes:,.0f} MB of the device, its context included"
+        if name == best:
+            figures = ", ".join(f"{megabytes:,.0f}" for megabytes in one.pass_megabytes)
+            yield f"memory of {name} after each of three passes: {figures} MB"

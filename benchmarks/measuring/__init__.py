@@ -1,0 +1,1 @@
+"""How things are measured: timing, memory, traces, the machine, the data, the result file."""

@@ -1,0 +1,159 @@
+"""A benchmark result: one JSON file with where and how it was measured, and one table; written and read here."""
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measuring.machine import describe_machine
+from benchmarks.measuring.resources import Resources
+from benchmarks.measuring.timing import Timing
+from shards.base.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Variants of one thing, timed side by side; ``work`` is what one call does, ``rate`` its amount in ``unit``, and
+    ``remarks`` are sentences on what the figures come to. ``limit`` names the variant that none can be faster than,
+    ``resources`` says what variants take beside time, and ``are_rivals`` is false where variants are not ways of doing
+    the same, but sizes or parts of it, so that the fastest is not the best. ``memory`` is the peak of bytes that one
+    call of a variant allocates, by variant, and ``flops`` the floating point operations of one call of any of them."""
+
+    title: str
+    work: str
+    rate: float
+    unit: str
+    timings: Mapping[str, Timing]
+    remarks: tuple[str, ...] = ()
+    limit: str | None = None
+    resources: Mapping[str, Resources] | None = None
+    are_rivals: bool = True
+    memory: Mapping[str, int] | None = None
+    flops: float | None = None
+
+    def table(self) -> str:
+        """One line a variant, at most 120 columns: milliseconds, rate, ratio of time to the first variant, and where
+        known operations a second and peak memory; or, where resources were measured, rates and resources."""
+        if self.resources is not None:
+            return self._resource_table(self.resources)
+        head = f"{self.title}: {self.work}"
+        width = max(28, *(len(name) + 1 for name in self.timings))
+        names = f"  {'variant':<{width}}{'ms':>10}{'quartiles':>18}{self.unit + '/s':>16}{'time ratio':>12}"
+        names += f"{'GFLOP/s':>9}" if self.flops else ""
+        names += f"{'peak MB':>9}" if self.memory else ""
+        lines = []
+        for name, t in self.timings.items():
+            line = f"  {name:<{width}}{1e3 * t.median:>10.3f}{1e3 * t.low_quartile:>9.3f}-{1e3 * t.high_quartile:<8.3f}"
+            line += f"{self.rate / t.median:>16,.4g}{t.ratio:>12.3f}"
+            line += f"{self.flops / t.median / 1e9:>9,.1f}" if self.flops else ""
+            line += f"{self.memory[name] / 2**20:>9,.1f}" if self.memory and name in self.memory else ""
+            lines.append(line)
+        return "\n".join([head, names, *lines, *self._remark_lines()])
+
+    def speedup(self, name: str, other: str) -> float:
+        """How many times as fast as ``other`` a variant is."""
+        return self.timings[other].median / self.timings[name].median
+
+    def _resource_table(self, resources: Mapping[str, Resources]) -> str:
+        first = next(iter(self.timings))
+        names = (
+            f"  {'variant':<39}{self.unit + '/s':>10}{'quartiles':>16}{'x first':>9}{'of limit':>9}"
+            f"{'CPU s/1,000':>12}{'waits':>7}{'MB':>7}{'1st ms':>8}"
+        )
+        lines = []
+        for name, t in self.timings.items():
+            share = f"{self.speedup(name, self.limit):.0%}" if self.limit else ""
+            cpu = "" if t.cpu_seconds is None else f"{1e3 * t.cpu_seconds / self.rate:.2f}"
+            quartiles = f"{self.rate / t.high_quartile:,.0f}-{self.rate / t.low_quartile:,.0f}"
+            line = f"  {name:<39}{self.rate / t.median:>10,.0f}{quartiles:>16}{self.speedup(name, first):>9.2f}"
+            line += f"{share:>9}{cpu:>12}"
+            if (used := resources.get(name)) is not None:
+                line += f"{used.wait_share:>7.0%}{used.peak_megabytes:>7,.0f}{1e3 * used.first_batch_seconds:>8,.0f}"
+            lines.append(line)
+        return "\n".join([self.title, f"  {self.work}", names, *lines, *self._remark_lines()])
+
+    def _remark_lines(self) -> list[str]:
+        return [textwrap.fill(remark, 120, initial_indent="  ", subsequent_indent="    ") for remark in self.remarks]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one file holds: comparisons of one benchmark, remarks on all of it, and the machine in words."""
+
+    benchmark: str
+    machine: Mapping[str, Any]
+    comparisons: tuple[Comparison, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def write_result(
+    path: Path, name: str, device: torch.device, comparisons: Sequence[Comparison], *, remarks: Sequence[str] = ()
+) -> None:
+    """Writes the comparisons of one benchmark, and remarks on all of it, with the machine they were measured on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {
+        "benchmark": name,
+        "machine": describe_machine(device),
+        "comparisons": [asdict(c, dict_factory=_present) for c in comparisons],
+    }
+    result |= {"remarks": list(remarks)} if remarks else {}
+    path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def read_result(path: Path) -> Result:
+    """Reads what :func:`write_result` wrote.
+
+    Raises:
+        InputError: no such file, or not a benchmark result; the message names the part that is wrong.
+    """
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a file that a benchmark wrote") from None
+    except ValueError:
+        raise InputError(f"{path}: not a JSON file; name one that a benchmark wrote") from None
+    try:
+        values = _known(Result, raw)
+        if not isinstance(values["machine"], dict):
+            raise TypeError("machine is not an object")
+        comparisons = tuple(_comparison(one) for one in values["comparisons"])
+        return Result(**{**values, "comparisons": comparisons, "remarks": tuple(values.get("remarks", ()))})
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: not a benchmark result, {error}; run the benchmark again") from None
+
+
+def _comparison(raw: Any) -> Comparison:
+    values = _known(Comparison, raw)
+    values["timings"] = {name: _timing(name, one) for name, one in values["timings"].items()}
+    if not values["timings"]:
+        raise ValueError(f"{values['title']}: no timings")
+    if "resources" in values:
+        values["resources"] = {name: Resources(**_known(Resources, one)) for name, one in values["resources"].items()}
+    return Comparison(**{**values, "remarks": tuple(values.get("remarks", ()))})
+
+
+def _timing(name: str, raw: Any) -> Timing:
+    values = _known(Timing, raw)
+    for field_name, value in values.items():
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name}: {field_name} is {value!r}, not a number")
+    return Timing(**values)
+
+
+def _known(kind: type, raw: Any) -> dict[str, Any]:
+    """The members of a JSON object that are fields of a dataclass; other ones, of a later version, are passed over."""
+    if not isinstance(raw, dict):
+        raise TypeError(f"{kind.__name__.lower()} is {type(raw).__name__}, not an object")
+    for one in fields(kind):
+        if one.default is MISSING and one.name not in raw:
+            raise ValueError(f"{kind.__name__.lower()} without {one.name}")
+    return {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+
+
+def _present(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields that were measured."""
+    return {name: value for name, value in fields if value is not None}

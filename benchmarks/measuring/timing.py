@@ -1,0 +1,90 @@
+"""Timing of variants side by side: warm-up, alternation, median and quartiles.
+
+Machines drift, so variants take turns (A B C A B C ...) and what is reported beside seconds is the ratio to the first
+variant. The device is synchronised inside each timed region.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.measuring.trace import named_range
+
+_LONG_CALL = 1.0  # seconds, beyond which a second call would only say what the first did
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one call: median and quartiles over the turns; ``ratio`` is the median over turns of this variant's
+    time divided by the first variant's in the same turn (below 1 is faster), with its quartiles; ``cpu_seconds``, where
+    a clock for it was given, is the median of the processor time."""
+
+    median: float
+    low_quartile: float
+    high_quartile: float
+    ratio: float
+    turns: int
+    cpu_seconds: float | None = None
+    ratio_low_quartile: float | None = None
+    ratio_high_quartile: float | None = None
+
+
+def time_variants(
+    variants: Mapping[str, Callable[[], object]],
+    *,
+    turns: int,
+    device: torch.device,
+    min_seconds: float = 0.01,
+    cpu_clock: Callable[[], float] | None = None,
+) -> dict[str, Timing]:
+    """Times each variant in turn. Calls too short for the clock are repeated until they take ``min_seconds``.
+
+    Args:
+        cpu_clock: seconds of processor time so far, as :func:`benchmarks.measuring.resources.cpu_seconds`; read before
+            and after each turn.
+    """
+    repeats = {}
+    for name, call in variants.items():
+        seconds = _seconds(call, 1, device)  # warm-up: allocation, caches, compilation
+        if seconds < _LONG_CALL:
+            seconds = _seconds(call, 1, device)
+        repeats[name] = max(1, int(min_seconds / max(seconds, 1e-9)))
+    taken = {name: np.empty(turns) for name in variants}
+    cpu = {name: np.empty(turns) for name in variants}
+    for turn in range(turns):
+        for name, call in variants.items():
+            before = cpu_clock() if cpu_clock else 0.0
+            with named_range(name, device):  # for a profile; outside of what is timed
+                taken[name][turn] = _seconds(call, repeats[name], device)
+            cpu[name][turn] = ((cpu_clock() if cpu_clock else 0.0) - before) / repeats[name]
+    first = next(iter(taken.values()))
+    return {
+        name: Timing(
+            median=float(np.median(seconds)),
+            low_quartile=float(np.quantile(seconds, 0.25)),
+            high_quartile=float(np.quantile(seconds, 0.75)),
+            ratio=float(np.median(seconds / first)),
+            turns=turns,
+            cpu_seconds=float(np.median(cpu[name])) if cpu_clock else None,
+            ratio_low_quartile=float(np.quantile(seconds / first, 0.25)),
+            ratio_high_quartile=float(np.quantile(seconds / first, 0.75)),
+        )
+        for name, seconds in taken.items()
+    }
+
+
+def _seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
+    _synchronise(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    _synchronise(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

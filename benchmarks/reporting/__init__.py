@@ -1,0 +1,1 @@
+"""Result files to a page, plots, and the comparison of two."""

@@ -1,0 +1,137 @@
+"""Two results of one benchmark beside each other: which ratios became worse?
+
+    python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
+
+Only ratios to the first variant of the same run are compared, since times drift with the machine. Exit code 1 where one
+worsened by more than the allowed share, 2 for a mistake.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measuring.result import Comparison, Result, read_result
+from benchmarks.measuring.timing import Timing
+from shards.base.errors import InputError
+
+_SAME_MACHINE = ("cpu", "gpu", "cores", "torch_threads", "environment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One variant's ratio of time to the first variant, before and after; below 1 is faster than the first."""
+
+    title: str
+    variant: str
+    before: Timing
+    after: Timing
+
+    @property
+    def share(self) -> float:
+        """How much longer it takes relative to the first variant: .1 is a tenth longer, negative is faster."""
+        return self.after.ratio / self.before.ratio - 1
+
+    @property
+    def is_within_spread(self) -> bool:
+        """Whether the middle halves of the turns overlap, so that two runs of the same code could differ as much."""
+        before_low, before_high = spread(self.before)
+        after_low, after_high = spread(self.after)
+        return after_low <= before_high and before_low <= after_high
+
+
+def compare(before: Path, after: Path, *, allow: float = 0.2, only: Sequence[str] = ()) -> int:
+    """Prints a table of all ratios in both files.
+
+    Args:
+        allow: share by which a ratio may worsen.
+        only: words, one of which must be in a variant's name for it to count; none takes all.
+
+    Returns:
+        1 where a ratio worsened by more than ``allow``, else 0.
+
+    Raises:
+        InputError: a file is no result, the two have nothing in common, or ``allow`` is negative.
+    """
+    if allow < 0:
+        raise InputError(f"--allow {allow}: must be 0 or more, a share such as 0.2")
+    old, new = read_result(before), read_result(after)
+    found = [change for change in changes(old, new) if not only or any(word in change.variant for word in only)]
+    if not found:
+        which = f" whose variants' names hold {' or '.join(only)}" if only else ""
+        raise InputError(f"{before} and {after} have no comparisons in common{which}; run the same grid for both")
+    print("\n".join(_table(found, allow=allow)))
+    worse = [change for change in found if change.share > allow]
+    print()
+    for remark in _remarks(old, new):
+        print(remark)
+    print(f"{len(found)} ratios compared, {len(worse)} worse by more than {allow:.0%}")
+    return 1 if worse else 0
+
+
+def changes(before: Result, after: Result) -> Iterator[Change]:
+    """What both have: comparisons by title, variants by name, but for the first ones, whose ratio is 1."""
+    later = {comparison.title: comparison for comparison in after.comparisons}
+    for old in before.comparisons:
+        new = later.get(old.title)
+        if new is None or _first(new) != _first(old):
+            continue
+        for name, timing in old.timings.items():
+            if name in new.timings and name != _first(old):
+                yield Change(title=old.title, variant=name, before=timing, after=new.timings[name])
+
+
+def spread(timing: Timing) -> tuple[float, float]:
+    """Quartiles of the ratio over the turns; of files without them, those of the time in proportion."""
+    if timing.ratio_low_quartile is not None and timing.ratio_high_quartile is not None:
+        return timing.ratio_low_quartile, timing.ratio_high_quartile
+    scale = timing.ratio / timing.median
+    return timing.low_quartile * scale, timing.high_quartile * scale
+
+
+def _first(comparison: Comparison) -> str:
+    return next(iter(comparison.timings))
+
+
+def _table(found: Sequence[Change], *, allow: float) -> Iterator[str]:
+    width = max(28, *(len(change.variant) + 1 for change in found))
+    yield f"  {'time ratio to the first variant':<{width}}{'before':>9}{'after':>9}{'change':>9}"
+    title = None
+    for change in found:
+        if change.title != title:
+            title = change.title
+            yield title
+        if change.share > allow:
+            verdict = "WORSE" + (", within the spread" if change.is_within_spread else "")
+        elif change.share < -allow:
+            verdict = "better" + (", within the spread" if change.is_within_spread else "")
+        else:
+            verdict = ""
+        line = f"  {change.variant:<{width}}{change.before.ratio:>9.3f}{change.after.ratio:>9.3f}{change.share:>+9.1%}"
+        yield f"{line}  {verdict}".rstrip()
+
+
+def _remarks(before: Result, after: Result) -> Iterator[str]:
+    """What keeps the two from being compared whole."""
+    for name in _SAME_MACHINE:
+        if name not in before.machine or name not in after.machine:  # of an earlier version
+            continue
+        old, new = before.machine[name], after.machine[name]
+        if old != new:
+            yield f"measured differently: {name.replace('_', ' ')} {old} before, {new} after"
+    old_variants, new_variants = _variants(before), _variants(after)
+    for words, missing in (("before", old_variants - new_variants), ("after", new_variants - old_variants)):
+        if missing:
+            yield f"{len(missing)} ratios only in the one {words}, such as {': '.join(min(missing))}"
+    after_titles = {comparison.title: _first(comparison) for comparison in after.comparisons}
+    for comparison in before.comparisons:
+        if after_titles.get(comparison.title, _first(comparison)) != _first(comparison):
+            yield f"not compared, as the first variant differs: {comparison.title}"
+
+
+def _variants(result: Result) -> set[tuple[str, str]]:
+    return {
+        (comparison.title, name)
+        for comparison in result.comparisons
+        for name in comparison.timings
+        if name != _first(comparison)
+    }

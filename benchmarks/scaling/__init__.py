@@ -1,0 +1,1 @@
+"""One machine's ranks, and a prediction for more."""

@@ -1,0 +1,1 @@
+"""The whole pretraining step beside a plain one and beside peers."""

@@ -1,0 +1,146 @@
+"""What others have for the same work, in the same run: lightly's MoCo blocks, timm's moving average, loaders of views.
+
+    make bench-peers                                 # installs those that the project does not depend on
+    python -m benchmarks peers --quick
+    python -m benchmarks peers --encoder resnet50 --queue 65536 --batch 256 --data DATASET
+
+First of each table is MoCo's own code (facebookresearch/moco), or torchvision's transforms of PIL images. All are
+checked to compute the same, or for loaders to give two views of each image, before they are timed; what a peer does
+beyond that is said. A peer that is not installed is named and left out. The full table of loaders is ``loader``'s.
+
+Expect on two CPU cores: lightly's and timm's momentum updates, which call multi-tensor kernels too, at a third of the
+loop's time and ours below; loss and queue at two thirds of lightly's, which are as MoCo's; loaders several times as
+fast; and a whole step hardly faster, as the network takes nearly all of it.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmarks.loader import feeds as loader_feeds
+from benchmarks.loader import peers as loader_peers
+from benchmarks.loader.feeds import Feed, Setting, check, consume, num_cores
+from benchmarks.measuring.data import build_phantom_dataset
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import time_variants
+from benchmarks.step.peer_blocks import compare_loss_and_queue, compare_momentum
+from benchmarks.step.peer_step import compare_steps
+
+_LOADERS = (
+    loader_peers.REFERENCE,
+    loader_peers.WEBDATASET,
+    loader_peers.KORNIA_SEQUENTIAL,
+    loader_peers.DALI_CHAIN,
+)
+_ENGINES = (loader_feeds.DALI, loader_feeds.KORNIA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeersConfig:
+    """Which grid is measured."""
+
+    encoder: tuple[Literal["resnet18", "resnet50", "densenet121"], ...] = ("resnet18", "resnet50")
+    """Encoders for the momentum update; the first one's step is compared."""
+    queue: tuple[int, ...] = (4096, 65_536)
+    """Queue sizes for loss and enqueue."""
+    batch: tuple[int, ...] = (256,)
+    """Batch sizes for loss and enqueue."""
+    turns: int = 9
+    """Turns each variant is timed; loaders a third as often."""
+    data: Path | None = None
+    """A packed dataset of JPEGs for the loaders; default: phantom images 320 px high, made on the spot."""
+    size: int = 224
+    """Views of the loaders, in pixels."""
+    images: int = 1024
+    """Images a pass of the loaders."""
+    step_size: int = 96
+    """Views of the steps, in pixels."""
+    step_batch: int = 32
+    """Images of the steps."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    quick: bool = False
+    """One encoder, one queue, three turns, and 96 images a pass: under a minute, for a first look."""
+
+
+def run(config: PeersConfig) -> list[Comparison]:
+    """Measures the grid.
+
+    Raises:
+        InputError: the dataset has fewer images than a batch, or none is there.
+    """
+    if config.quick:
+        config = replace(config, encoder=config.encoder[:1], queue=(4096,), batch=(64,), turns=3)
+        config = replace(config, size=96, images=96, step_size=64, step_batch=16)
+    device = torch.device(config.device)
+    comparisons = [_compare_loaders(config)]  # first: workers are forked before threads are started
+    comparisons += [compare_momentum(name, turns=config.turns, device=device) for name in config.encoder]
+    comparisons += [
+        compare_loss_and_queue(size, batch, turns=config.turns, device=device)
+        for size in config.queue
+        for batch in config.batch
+    ]
+    step = compare_steps(
+        config.encoder[0], size=config.step_size, batch=config.step_batch, turns=config.turns, device=device
+    )
+    return [*comparisons, step]
+
+
+def _compare_loaders(config: PeersConfig) -> Comparison:
+    with tempfile.TemporaryDirectory() as folder:
+        data = config.data
+        if data is None:
+            height = 128 if config.quick else 320
+            data = build_phantom_dataset(Path(folder), num_images=config.images, size=height)
+        setting = Setting(
+            data=data,
+            num_images=config.images,
+            views="moco_cxr",
+            size=config.size,
+            batch=min(128, config.images // 3),
+            threads=num_cores(),
+            device=config.device,
+        )
+        return _time_loaders(setting, turns=max(1, config.turns // 3))
+
+
+def _time_loaders(setting: Setting, *, turns: int) -> Comparison:
+    device, index = torch.device(setting.device), setting.index()
+    feeds = [feed for feed in (*_LOADERS, *_ENGINES) if feed.is_present]
+    with ExitStack() as stack:
+        variants: dict[str, Callable[[], object]] = {}
+        for feed in feeds:
+            one_pass = stack.enter_context(feed.open(setting))
+            check(feed, one_pass(), setting, len(index))
+            variants[_name(feed)] = lambda one_pass=one_pass: consume(one_pass(), device)  # type: ignore[misc]
+        timings = time_variants(variants, turns=turns, device=device)
+    comparison = Comparison(
+        title=f"loaders of two {setting.size} px views, {setting.device}",
+        work=f"{len(index):,} images, batch {setting.batch}, {setting.threads} threads or workers",
+        rate=float(len(index)),
+        unit="images",
+        timings=timings,
+    )
+    return replace(comparison, remarks=tuple(_remarks(comparison)))
+
+
+def _remarks(comparison: Comparison) -> Iterator[str]:
+    for feed in _LOADERS:
+        if _name(feed) not in comparison.timings:
+            yield f"not measured: {feed.name} (not installed; make bench-peers installs it)"
+    ours = [_name(feed) for feed in _ENGINES if _name(feed) in comparison.timings]
+    others = [name for name in comparison.timings if name not in ours]
+    best, other = (min(names, key=lambda name: comparison.timings[name].median) for names in (ours, others))
+    yield f"{best} runs at {comparison.speedup(best, other):.1f} times the rate of the fastest peer, {other}"
+    for name in ours:
+        if comparison.speedup(name, other) < 1:
+            yield f"{other} is faster than {name}: {comparison.speedup(other, name):.2f} times its rate"
+
+
+def _name(feed: Feed) -> str:
+    return f"{feed.name} (ours)" if feed in _ENGINES else feed.name

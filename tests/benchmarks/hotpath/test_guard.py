@@ -1,0 +1,49 @@
+import pytest
+
+from benchmarks.hotpath.run import guard
+from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.timing import Timing
+
+
+def _comparison(title, reference, ratio, memory=None):
+    timings = {
+        name: Timing(median=value, low_quartile=value, high_quartile=value, ratio=value, turns=1)
+        for name, value in ((reference, 1.0), ("ours (trainer)", ratio))
+    }
+    held = None if memory is None else {reference: 1000, "ours (trainer)": memory}
+    return Comparison(title=title, work="a call", rate=1.0, unit="calls", timings=timings, memory=held)
+
+
+def _measured(momentum, loss, memory=40):
+    return [
+        _comparison("momentum update, resnet18", "out-of-place loop", momentum),
+        _comparison("InfoNCE, queue 65,536, batch 256", "clone, concatenate", loss, memory),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (_measured(1.0, 0.4), "momentum update, resnet18: ours (trainer) takes 1.00 of out-of-place loop, above 0.8"),
+        (_measured(0.3, 1.1), "InfoNCE, queue 65,536, batch 256: ours (trainer) takes 1.10 of clone, concatenate"),
+        (_measured(0.3, 0.4, 900), "ours (trainer) takes 0.90 of the memory, above 0.3"),
+    ],
+)
+def test_a_lost_gain_fails(monkeypatch, capsys, measured, said):
+    monkeypatch.setattr(guard.hotpath, "run", lambda config: measured)
+    assert guard.guard() == 1
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert printed.count("guard: ") == 1
+
+
+def test_gains_that_are_there_pass(monkeypatch):
+    monkeypatch.setattr(guard.hotpath, "run", lambda config: _measured(0.3, 0.6))
+    assert guard.guard() == 0
+
+
+def test_what_is_no_longer_measured_is_noticed():
+    with pytest.raises(AssertionError, match="InfoNCE: not measured"):
+        list(guard.find_misses(_measured(0.3, 0.4)[:1]))
+    with pytest.raises(AssertionError, match="is against in-place loop"):
+        list(guard.find_misses([_comparison("momentum update, resnet18", "in-place loop", 0.3)]))

@@ -1,0 +1,53 @@
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.step.run import PARTS, Clock, StepConfig, run
+from shards.base.errors import InputError
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+def test_the_step_is_checked_measured_and_written(tmp_path):
+    """In a process of its own, as it starts a process group."""
+    path, trace = tmp_path / "step.json", tmp_path / "trace.json"
+    command = [sys.executable, "-m", "benchmarks", "step", "--quick", "--output", str(path), "--profile", str(trace)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    (comparison,) = json.loads(path.read_text())["comparisons"]
+    assert list(comparison["timings"]) == [
+        "plain: 3 channels, fp32",
+        "trainer, fp32",
+        "trainer, bf16",
+        "trainer, bf16, with loader",
+    ]
+    assert all(timing["median"] > 0 for timing in comparison["timings"].values())
+    shares = comparison["remarks"][0]
+    assert all(part in shares for part in PARTS)
+    assert "waits for data" in comparison["remarks"][1]
+    events = json.loads(trace.read_text())["traceEvents"]
+    named = Counter(event["name"] for event in events if event.get("cat") == "user_annotation")
+    assert {part: named[part] for part in PARTS} == dict.fromkeys(PARTS, 3) | {"loss and queue": 6}
+    assert {"step 0", "step 1", "step 2"} < set(named)
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setattr("benchmarks.step.run.start_processes", lambda world: pytest.fail("started"))
+    with pytest.raises(InputError, match="--profile trace.txt"):
+        run(StepConfig(quick=True, profile=Path("trace.txt")))
+
+
+def test_parts_are_charged_without_the_parts_inside_them(monkeypatch):
+    now = iter([0.0, 1.0, 3.0, 7.0])
+    monkeypatch.setattr("benchmarks.step.run.time.perf_counter", lambda: next(now))
+    clock = Clock(torch.device("cpu"))
+    clock.is_on = True
+    with clock.part("loss and queue"), clock.part("forward"):
+        pass
+    assert clock.seconds["forward"] == pytest.approx(2.0)
+    assert clock.seconds["loss and queue"] == pytest.approx(1.0 + 4.0)
