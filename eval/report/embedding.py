@@ -59,7 +59,6 @@ def embed(features: Floats, *, seed: int) -> npt.NDArray[np.float64]:
     return points - points.mean(axis=0)
 
 
-Floats = npt.NDArray[np.floating]
 Positions = npt.NDArray[np.int64]
 
 

@@ -122,7 +122,7 @@ def labelled_draws(
             rows, is_extended = _draw_rows(train, values, fraction, draw=draw, protocol=protocol)
         else:
             rows, is_extended = _imported_rows(imported, fraction, draw), False
-        at = train.encoders.weights(rows)
+        at = train.positions(rows)
         chosen = LabelledDraw(
             fraction=fraction,
             draw=draw,
@@ -180,7 +180,7 @@ def _draw_rows(
         return train.fraction(share, draw=draw, by=protocol.by, seed=protocol.seed)
 
     def suffices(chosen: ShardIndex) -> bool:
-        held = values[train.encoders.weights(chosen.rows)]
+        held = values[train.positions(chosen.rows)]
         return all(bool(((held == kind).sum(axis=0) >= needed[kind]).all()) for kind in (0, 1))
 
     drawn = selection(fraction)

@@ -96,9 +96,6 @@ class TestCounts:
     num_positive_studies: int
 
 
-Floats = npt.NDArray[np.floating]
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScoredStudies:
     """The test set as all labels share it: the studies (S,) of the images that have any label.

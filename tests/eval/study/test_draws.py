@@ -76,7 +76,7 @@ def test_published_draws_are_of_images(make_train) -> None:
 def test_labels_and_patients_belong_to_the_rows_and_all_labels_share_them(make_train) -> None:
     train = make_train(rows_of(60, every=4, rare=5))
     drawn = labelled_draw(train, LABELS, 0.4, draw=1, protocol=protocol())
-    chosen = train.take(train.encoders.weights(drawn.rows))
+    chosen = train.take(train.positions(drawn.rows))
     np.testing.assert_array_equal(drawn.labels, np.stack([chosen.labels(name) for name in LABELS], axis=1))
     names = chosen.column("patient_id")
     assert len(set(zip(drawn.patients, names, strict=True))) == len(set(names)) == drawn.num_patients == 24

@@ -29,7 +29,7 @@ def test_each_class_has_k_images_of_as_many_patients(train) -> None:
         drawn = shots(train, count)
         assert (drawn.num_images, drawn.num_positives, drawn.num_patients) == ([2 * count], [count], 2 * count)
         assert drawn.fraction == count
-        at = train.encoders.weights(drawn.rows)
+        at = train.positions(drawn.rows)
         np.testing.assert_array_equal(drawn.labels[:, 0], train.labels("Finding")[at])
         np.testing.assert_array_equal(drawn.patients, train.patients()[at])
 
