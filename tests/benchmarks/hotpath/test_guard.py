@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.hotpath.run import guard
+from benchmarks.hotpath import guard
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import Timing
 
