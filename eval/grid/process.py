@@ -18,7 +18,7 @@ from eval.finetune.run import finetune
 from eval.multimodal.run import classify_work
 from eval.training.task import Finetuned, Work, fingerprint, read_work, write_result
 from shards.base.errors import InputError, run_command
-from train.ranks.watchdog import Fellows, run_together
+from train.ranks.watchdog import Watchdog, run_together
 from train.ranks.world import World, describe_world, share_cores, start_processes
 
 
@@ -34,12 +34,12 @@ def _finetune(folder: Path, world: World) -> None:
     work = read_work(folder)
     share_cores(world)
     start_processes(world)
-    fellows = Fellows(world)
+    watchdog = Watchdog(world)
     with contextlib.suppress(KeyboardInterrupt):  # a checkpoint has been written
         result, mark = _result(work, folder, world)
         if world.leads:
             write_result(folder, result, mark)
-    fellows.close()
+    watchdog.close()
     world.barrier()
     torch.distributed.destroy_process_group()
 

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import ROOT
 from tests.train.runs import (
     ENTRY,
     SETTINGS,
@@ -85,6 +88,36 @@ def test_a_mistake_is_one_line_and_exit_2(tiny_dataset: Path, tmp_path: Path) ->
     assert err.startswith("error: method.queue_size 65: larger than the 64 images selected")
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+HEAVY = ("torch", "torchvision", "nvidia.dali", "deepspeed", "matplotlib", "sklearn", "pyarrow")
+PROBE = f"""
+import atexit, runpy, sys
+atexit.register(lambda: print("imported:", *(name for name in {HEAVY} if name in sys.modules)))
+sys.argv = [{str(ENTRY)!r}, *sys.argv[1:]]
+runpy.run_path({str(ENTRY)!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--help"], 0, "small_resnet18"),
+        (["debug", "--help"], 0, "--run.batch-size"),
+        (["debgu"], 2, "error: recipe 'debgu': unknown; did you mean debug"),
+        (["debug", "--run.batch-sizes", "3"], 2, "--run.batch-size"),
+        (["debug", "--data", "d", "--output", "o", "--run.epochs", "0"], 2, "error: run.epochs 0: "),
+        (["debug", "--data", "d", "--output", "o", "--run.zero-stage", "3"], 2, "error: run.zero_stage 3: "),
+        (["debug", "--output", "o"], 2, "error: --data: not given"),
+    ],
+)
+def test_help_and_mistakes_in_the_arguments_import_nothing_heavy(arguments: list[str], status: int, said: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert process.returncode == status, process.stderr
+    assert said in process.stdout + process.stderr
+    assert process.stdout.splitlines()[-1] == "imported:"
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 Without this, the others wait in a collective for a rank that is gone: half an hour with gloo, ten minutes with NCCL.
 The ranks' own store, which brought them together, carries the news: the rank that fails first counts there first, and
-each rank looks every second.
+each rank looks every second. Free of torch until the ranks meet: a mistake in the arguments is told without it.
 """
 
 import errno
@@ -12,12 +12,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
-
-import torch.distributed as dist
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shards.base.errors import InputError
-from train.ranks.world import World
+
+if TYPE_CHECKING:
+    from train.ranks.world import World
 
 _KEY = "failed ranks"
 _LOOK_SECONDS = 1.0
@@ -27,10 +27,12 @@ _IS_ENDING = threading.Event()  # this process, with a word of its own
 _ECHOES = ("peer", "NCCL", "ProcessGroup", "gloo", "Broken pipe", "Socket", "TCPStore")  # of a rank that has gone
 
 
-class Fellows:
+class Watchdog:
     """Ends this process soon after any other rank has failed. Made on all ranks together, behind the process group."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: "World") -> None:
+        import torch.distributed as dist
+
         self.world = world
         self._closed = threading.Event()
         if world.size > 1:
@@ -65,15 +67,21 @@ def run_together(body: Callable[[], None]) -> None:
     try:
         body()
     except Exception as caught:
-        error = _mendable(caught)
-        if not dist.is_initialized():
+        error, dist = _mendable(caught), _group()
+        if dist is None:
             if isinstance(error, InputError) and os.environ.get("RANK", "0") != "0":
                 # Rank 0 says the same, and the launcher then stops this rank. If it still lives, it alone has failed.
                 time.sleep(_DOOR_SECONDS)
             raise error from None
         if dist.get_world_size() == 1:
             raise error from None
-        _end(error)
+        _end(error, dist)
+
+
+def _group() -> Any:
+    """``torch.distributed`` where the ranks have met."""
+    torch = sys.modules.get("torch")
+    return torch.distributed if torch is not None and torch.distributed.is_initialized() else None
 
 
 def _mendable(error: Exception) -> Exception:
@@ -83,7 +91,7 @@ def _mendable(error: Exception) -> Exception:
     return InputError(f"--output: {error.strerror}; make room and repeat the command, it continues the run")
 
 
-def _end(error: Exception) -> NoReturn:
+def _end(error: Exception, dist: Any) -> NoReturn:
     _IS_ENDING.set()
     is_echo = isinstance(error, RuntimeError) and any(echo in str(error) for echo in _ECHOES)
     rank = dist.get_rank()

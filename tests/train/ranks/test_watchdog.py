@@ -11,13 +11,13 @@ from tests.train.processes import free_port, start_ranks
 SCRIPT = """
 import os, signal, sys, time
 from shards.base.errors import InputError, run_command
-from train.ranks.watchdog import Fellows, run_together
+from train.ranks.watchdog import Watchdog, run_together
 from train.ranks.world import describe_world, start_processes
 
 def body():
     world = describe_world()
     start_processes(world)
-    fellows = Fellows(world)
+    watchdog = Watchdog(world)
     world.barrier()
     failing, how = int(sys.argv[1]), sys.argv[2]
     if world.rank == failing:
