@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.training.config import check_training
-from pipeline.options import EngineName
+from eval.training.config import TrainingConfig, check_training
 
 SMALL = "small"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultimodalConfig:
+class MultimodalConfig(TrainingConfig):
     """A transformer over image tokens and the words of the indication.
 
     The closest public recipe (github.com/jacenkow/mmbt, MMBT after Kiela et al. 2019, arXiv 1909.02950) is BERT-base
@@ -41,47 +40,32 @@ class MultimodalConfig:
     lr: float = 5e-4
     """Learning rate of what is new, at the top of the schedule; for AdamW."""
     text_factor: float = 0.1
-    """A pretrained text model learns at this share of it."""
+    """A pretrained text model learns at this share of ``lr``."""
     encoder_factor: float = 0.1
     """The image encoder, where it is trained, learns at this share of it."""
     weight_decay: float = 1e-2
     """Decoupled, for all but norms, biases and embeddings."""
     gradient_clipping: float = 1.0
-    """Largest gradient norm; 0 leaves gradients alone."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """``linear`` and ``cosine`` end at 0."""
     warmup: float = 0.1
-    """Share of the steps in which the rate rises from 0."""
     batch_size: int = 32
     """Examples an optimiser step, over all processes; fewer where fewer are labelled."""
     epochs: float | None = None
     """Passes over the labelled examples; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
     min_steps: int = 600
-    """Optimiser steps at least."""
-    max_steps: int | None = None
-    """Optimiser steps at most, for small machines."""
     validations: int = 20
     """How often the validation examples are scored, in even intervals."""
-    patience: int = 6
-    """Ends behind so many validations without a better AUROC; 0 goes to the end."""
     average: int = 1
     """Checkpoints, ranked for each label on the validation examples, whose probabilities are averaged."""
     class_weights: Literal["none", "balanced"] = "balanced"
-    """``balanced``: positives weigh as much as negatives in the loss, label by label."""
     norm: Literal["auto", "frozen", "trained"] = "auto"
     """Batch norm of an image encoder that is trained; as in fine-tuning."""
     augmentation: Literal["moco_cxr", "crop_contrast", "moco_v2", "evaluation"] = "moco_cxr"
     """Preset of the views of an image encoder that is trained."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 where the hardware has it and it is faster; on a CPU, not for narrow models."""
-    num_processes: int = 1
-    """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
-    checkpoint_every: int = 500
-    """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
     keep_model: bool = False
     """Write the model, its vocabulary and, if trained, the image encoder into the cell's folder."""
-    engine: EngineName = "auto"
-    """Loading engine."""
     seed: int = 0
     """Of the new weights, of the order of the examples, of dropout."""
 

@@ -1,30 +1,71 @@
-"""Settings that every supervised training has: how long, how often it is validated, and their checks."""
+"""Settings that every supervised training has, their checks, and how long it lasts. Free of torch, so that command
+lines start at once."""
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from pipeline.options import EngineName
 from shards.base.errors import InputError
 
 # MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
 _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
 
 
-class LengthConfig(Protocol):
-    """The settings that decide how long a training lasts, and how often it is looked at."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Training of a model on labelled images, by AdamW with early stopping."""
 
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def epochs(self) -> float | None: ...
-    @property
-    def min_steps(self) -> int: ...
-    @property
-    def max_steps(self) -> int | None: ...
-    @property
-    def validations(self) -> int: ...
+    lr: float
+    """Learning rate of what is new, at the top of the schedule."""
+    encoder_factor: float = 0.1
+    """The encoder learns at this share of it."""
+    weight_decay: float
+    """Decoupled (AdamW), for all but norms and biases."""
+    gradient_clipping: float
+    """Largest gradient norm; 0 leaves gradients alone."""
+    schedule: Literal["linear", "cosine", "constant"]
+    """``linear`` and ``cosine`` end at 0."""
+    warmup: float
+    """Share of the steps in which the rate rises from 0."""
+    batch_size: int = 32
+    """Images an optimiser step, over all processes; fewer where fewer are labelled."""
+    epochs: float | None = None
+    """Passes over the labelled images; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
+    min_steps: int
+    """Optimiser steps at least."""
+    max_steps: int | None = None
+    """Optimiser steps at most, for small machines."""
+    validations: int = 20
+    """How often the validation images are scored, in even intervals."""
+    patience: int = 6
+    """Ends behind so many validations without a better AUROC; 0 goes to the end."""
+    average: int = 1
+    """Checkpoints, ranked for each label on the validation images, whose probabilities are averaged. 1 keeps the one
+    with the best mean AUROC for all labels."""
+    class_weights: Literal["none", "balanced"]
+    """``balanced``: positives weigh as much as negatives in the loss, label by label."""
+    norm: Literal["auto", "frozen", "trained"] = "auto"
+    """``frozen``: batch norm keeps its running statistics. ``auto``: frozen, but trained where the encoder has none, at
+    a random start."""
+    augmentation: Literal["moco_cxr", "crop_contrast", "moco_v2", "evaluation"] = "moco_cxr"
+    """Preset of the views in training; size, normalisation and fill are the encoder's. ``evaluation``: none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
+    hardware has it."""
+    num_processes: int = 1
+    """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
+    checkpoint_every: int = 500
+    """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
+    keep_model: bool = False
+    """Write the trained model into the cell's folder."""
+    engine: EngineName = "auto"
+    """Loading engine."""
+    seed: int = 0
+    """Of the new weights and of the order and views of the images."""
 
 
 def default_epochs(fraction: float) -> float:
@@ -33,19 +74,19 @@ def default_epochs(fraction: float) -> float:
     return float(np.exp(np.interp(math.log(fraction), np.log(shares), np.log(epochs))))
 
 
-def num_steps(config: LengthConfig, *, fraction: float, num_images: int) -> int:
+def num_steps(config: TrainingConfig, *, fraction: float, num_images: int) -> int:
     """Optimiser steps for ``num_images`` labelled images, which are ``fraction`` of what there is."""
     epochs = default_epochs(fraction) if config.epochs is None else config.epochs
     steps = max(math.ceil(epochs * num_images / min(config.batch_size, num_images)), config.min_steps, 1)
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
-def validation_steps(config: LengthConfig, steps: int) -> set[int]:
+def validation_steps(config: TrainingConfig, steps: int) -> set[int]:
     """Steps behind which the validation images are scored; the last one is always among them."""
     return {math.ceil(steps * number / config.validations) for number in range(1, config.validations + 1)}
 
 
-def check_training(section: str, config: Any, own: Mapping[str, tuple[bool, str]]) -> None:
+def check_training(section: str, config: TrainingConfig, own: Mapping[str, tuple[bool, str]]) -> None:
     """Refuses the first field that is out of range, of those that every training has, and of its own.
 
     Args:

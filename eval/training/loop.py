@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from eval.training.config import LengthConfig, validation_steps
+from eval.training.config import TrainingConfig, validation_steps
 from eval.training.engine import build_engine
 from eval.training.feed import Examples, Feed
 from eval.training.scores import DIVERGED, Floats, validate
@@ -35,29 +35,6 @@ from train.ranks.stop import Stop
 from train.ranks.world import World
 from train.settings.config import ScheduleConfig
 from train.settings.schedule import learning_rate
-
-
-class LoopConfig(LengthConfig, Protocol):
-    """The settings that the loop reads; :class:`eval.finetune.config.FinetuneConfig` says what they mean."""
-
-    @property
-    def lr(self) -> float: ...
-    @property
-    def gradient_clipping(self) -> float: ...
-    @property
-    def schedule(self) -> Literal["constant", "cosine", "linear"]: ...
-    @property
-    def warmup(self) -> float: ...
-    @property
-    def patience(self) -> int: ...
-    @property
-    def average(self) -> int: ...
-    @property
-    def class_weights(self) -> Literal["none", "balanced"]: ...
-    @property
-    def checkpoint_every(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +58,7 @@ class Training:
 
 
 def train(
-    work: Training, task: FinetuneTask, config: LoopConfig, folder: Path, *, world: World, title: str = ""
+    work: Training, task: FinetuneTask, config: TrainingConfig, folder: Path, *, world: World, title: str = ""
 ) -> Finetuned:
     """Trains the model in place, from the folder's checkpoint if it was interrupted, and leaves the best weights in it.
 
@@ -191,7 +168,7 @@ def _endless(feed: Feed) -> Iterator[Examples]:
         yield from feed
 
 
-def _rate(config: LoopConfig, *, progress: float) -> float:
+def _rate(config: TrainingConfig, *, progress: float) -> float:
     """The learning rate at a share of the steps, 0 <= progress < 1."""
     if config.schedule == "linear" and progress >= config.warmup:
         return config.lr * (1 - progress) / (1 - config.warmup)
@@ -200,7 +177,7 @@ def _rate(config: LoopConfig, *, progress: float) -> float:
     return learning_rate(schedule, lr=config.lr, epoch=progress, num_epochs=1)
 
 
-def _has_enough(kept: Kept, config: LoopConfig) -> bool:
+def _has_enough(kept: Kept, config: TrainingConfig) -> bool:
     return bool(config.patience) and kept.num_since_best >= config.patience
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.study.features import encoder_hash, images_fingerprint
+from eval.training.config import TrainingConfig
 from pipeline.views import PRESETS, ViewSpec
 from shards.base.atomic import written_aside
 from shards.base.dataclass_io import from_mapping, to_mapping
@@ -26,7 +27,7 @@ from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _TASK, _ENCODER, _RESULT = "task.npz", "start.safetensors", "result.npz"
-_KINDS: dict[str, type[FinetuneConfig | MultimodalConfig]] = {
+_KINDS: dict[str, type[TrainingConfig]] = {
     "FinetuneConfig": FinetuneConfig,
     "MultimodalConfig": MultimodalConfig,
 }
@@ -91,13 +92,11 @@ class Work:
 
     task: FinetuneTask
     start: LoadedEncoder | None
-    config: FinetuneConfig | MultimodalConfig
+    config: TrainingConfig
     options: dict[str, str] = field(default_factory=dict)
 
 
-def fingerprint(
-    task: FinetuneTask, start: LoadedEncoder | None, config: FinetuneConfig | MultimodalConfig, *more: str
-) -> str:
+def fingerprint(task: FinetuneTask, start: LoadedEncoder | None, config: TrainingConfig, *more: str) -> str:
     """16 hexadecimal digits of all that decides the outcome: the encoder, the images and labels, the settings, and what
     more there is."""
     digest = hashlib.sha256(" ".join([encoder_hash(start.encoder) if start else "", *more]).strip().encode())
@@ -185,7 +184,7 @@ def remove_exchange(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def training_views(config: FinetuneConfig | MultimodalConfig, views: ViewSpec) -> ViewSpec:
+def training_views(config: TrainingConfig, views: ViewSpec) -> ViewSpec:
     """The preset's augmentation in the size, normalisation and fill that the encoder knows."""
     return dataclasses.replace(
         PRESETS[config.augmentation], size=views.size, mean=views.mean, std=views.std, fill=views.fill
