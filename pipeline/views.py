@@ -5,17 +5,20 @@ pixel is (.5, .5). ``B`` rows; the views of one row differ by their number.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, PositiveFloat
 
 from pipeline.philox import Epochs, uniforms
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Fill = int | Literal["edge"]
+Share = Annotated[float, Field(ge=0, le=1)]
 # Only ever appended to, so that a seed keeps its views from one version to the next.
 _DRAWS = (
     *("angle", "flip", "area", "ratio", "x", "y", "shift_x", "shift_y", "brightness", "contrast"),
@@ -32,63 +35,52 @@ class ViewSpec:
     ``contrast * (brightness * x - mean) / std`` with x in 0..1, so nothing is clipped in between.
     """
 
-    size: int = 320
+    size: Annotated[int, Field(ge=8, description="in pixels")] = 320
     """Side of the square view in pixels."""
-    rotation: float = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180, description="in degrees")] = 0.0
     """Angle is uniform in +- this many degrees."""
-    flip: float = 0.0
+    flip: Share = 0.0
     """Probability of a horizontal flip."""
     area: tuple[float, float] = (1.0, 1.0)
     """Range of the crop's area, as a share of the largest square in the image."""
     ratio: tuple[float, float] = (1.0, 1.0)
     """Range of the crop's width over height, log-uniform."""
-    translation: float = 0.0
+    translation: Share = 0.0
     """The crop moves by up to +- this share of its side, also over the image's border."""
     random_position: bool = False
     """Place the crop anywhere in the image instead of at its centre."""
-    brightness: float = 0.0
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Brightness factor is uniform in 1 +- this."""
-    contrast: float = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Contrast factor is uniform in 1 +- this, about the mean."""
-    jitter: float = 1.0
+    jitter: Share = 1.0
     """Probability that brightness and contrast change at all."""
-    blur: float = 0.0
+    blur: Share = 0.0
     """Probability of a Gaussian blur."""
     sigma: tuple[float, float] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels of the view."""
     fill: Fill = 0
     """What lies outside the image: a grey level, 0 (black) to 255, or ``edge``, which repeats the border pixel."""
-    mean: float = 0.5020
+    mean: Share = 0.5020
     """Mean that normalisation takes away, in 0..1."""
-    std: float = 0.085585
+    std: PositiveFloat = 0.085585
     """Standard deviation that normalisation divides by, in 0..1."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "size": (self.size >= 8, "at least 8 pixels"),
-            "rotation": (0 <= self.rotation <= 180, "0 to 180 degrees"),
-            "flip": (0 <= self.flip <= 1, "0 to 1"),
-            "area": (0 < self.area[0] <= self.area[1] <= 1, "low and high, 0 < low <= high <= 1"),
-            "ratio": (0 < self.ratio[0] <= self.ratio[1], "low and high, 0 < low <= high"),
-            "translation": (0 <= self.translation <= 1, "0 to 1"),
-            "brightness": (0 <= self.brightness < 1, "0 to below 1"),
-            "contrast": (0 <= self.contrast < 1, "0 to below 1"),
-            "jitter": (0 <= self.jitter <= 1, "0 to 1"),
-            "blur": (0 <= self.blur <= 1, "0 to 1"),
-            "sigma": (
-                0 < self.sigma[0] <= self.sigma[1] <= (self.size - 1) / 3,
-                "low and high, 0 < low <= high, at most a third of views.size, beyond which the blur's window reaches",
-            ),
-            "fill": (
-                self.fill == "edge" or (isinstance(self.fill, int) and 0 <= self.fill <= 255),
-                "0 to 255, or edge",
-            ),
-            "mean": (0 <= self.mean <= 1, "0 to 1"),
-            "std": (self.std > 0, "a number above 0"),
-        }
-        for name, (is_right, wanted) in checks.items():
-            if not is_right:
-                raise InputError(f"views.{name} {getattr(self, name)}: out of range; give {wanted}")
+        is_level = isinstance(self.fill, int) and 0 <= self.fill <= 255
+        self._require("fill", is_level or self.fill == "edge", "0 to 255, or edge")
+        check_fields(self, "views")
+        for name, most, words in (
+            ("area", 1.0, " <= 1"),
+            ("ratio", np.inf, ""),
+            ("sigma", (self.size - 1) / 3, ", at most a third of views.size, beyond which the blur's window reaches"),
+        ):
+            low, high = getattr(self, name)
+            self._require(name, 0 < low <= high <= most, f"low and high, 0 < low <= high{words}")
+
+    def _require(self, name: str, is_right: bool, wanted: str) -> None:
+        if not is_right:
+            raise InputError(f"views.{name} {getattr(self, name)}: out of range; give {wanted}")
 
     def evaluation(self) -> "ViewSpec":
         """The view for evaluation: the largest centred square, same size and normalisation, nothing random."""

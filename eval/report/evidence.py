@@ -212,7 +212,7 @@ def or_reason(make: Callable[[], str]) -> str:
 
 def _open(comparison: Comparison, start: str) -> _Opened:
     about = comparison.starts[start]
-    views = from_mapping(ViewSpec, comparison.views[start], "views.")
+    views = from_mapping(ViewSpec, comparison.views[start], "views")
     source = about.sources[0]
     if is_run(source):
         encoder = load_encoder(source).encoder

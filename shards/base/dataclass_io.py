@@ -1,21 +1,28 @@
-"""Settings in plain form: dataclasses to and from nested dictionaries, lists, numbers and strings, and YAML."""
+"""Settings and results in and out: frozen dataclasses to and from plain mappings and YAML, within their bounds.
+
+A bound stands with the type of its field. What is usual may follow in words, which messages repeat:
+
+    temperature: Annotated[float, Field(gt=0, description="usually .07 to .2")] = 0.2
+"""
 
 import dataclasses
-import difflib
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Any, Literal, NotRequired, TypeVar, get_type_hints
 
 import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import to_json, to_jsonable_python
+from typing_extensions import TypedDict
 
 from shards.base.errors import InputError
+from shards.base.problems import in_words
 
 Config = TypeVar("Config")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain nested dictionaries, lists, numbers and strings, as YAML and JSON hold them."""
-    mapping: dict[str, Any] = _plain(dataclasses.asdict(config))
+    mapping: dict[str, Any] = to_jsonable_python(config)
     return mapping
 
 
@@ -27,42 +34,40 @@ def from_yaml(kind: type[Config], text: str) -> Config:
     """The inverse of :func:`to_yaml`.
 
     Raises:
-        InputError: an unknown field, with the nearest known one, or a value of the wrong type.
+        InputError: as :func:`from_mapping`.
     """
     return from_mapping(kind, yaml.safe_load(text))
 
 
-def from_mapping(kind: type[Config], mapping: Any, prefix: str = "") -> Config:
-    """Builds the dataclass ``kind`` from plain dictionaries, strictly.
+def from_mapping(
+    kind: type[Config], mapping: Any, where: str = "", *, unknown: Literal["forbid", "ignore"] = "forbid"
+) -> Config:
+    """Builds the dataclass ``kind`` from what YAML and JSON hold, strictly: no text and no truth value is a number.
+
+    Args:
+        where: section that messages put before a field's name; ``--`` where fields are options of a command line.
+        unknown: what becomes of fields that ``kind`` does not have.
 
     Raises:
-        InputError: an unknown field, with the nearest known one, or a value of the wrong type.
+        InputError: a line for each field that is unknown, with the nearest known one, missing, of the wrong type, or
+            out of range.
     """
-    if not isinstance(mapping, dict):
-        raise InputError(f"{prefix or 'config'} {mapping!r}: is no section; give field: value lines")
-    hints = get_type_hints(kind)
-    for name in mapping:
-        if name not in hints:
-            nearest = difflib.get_close_matches(str(name), hints, n=1, cutoff=0)[0]
-            raise InputError(f"{prefix}{name}: no such field; did you mean {prefix}{nearest}?")
-    return kind(**{name: _typed(hints[name], value, f"{prefix}{name}") for name, value in mapping.items()})
+    return kind(**_validated(kind, mapping, where, unknown))
+
+
+def check_fields(config: Any, where: str = "") -> None:
+    """Refuses a dataclass with a value of the wrong type or out of range. A class may call it as it is made.
+
+    Raises:
+        InputError: as :func:`from_mapping`.
+    """
+    _validated(type(config), config, where, "forbid")
 
 
 def differing_fields(old: Any, new: Any) -> list[str]:
     """Names of the fields in which two configs differ, as in ``run.epochs``."""
     first, second = _flat(to_mapping(old)), _flat(to_mapping(new))
     return [name for name in second if first.get(name) != second[name]]
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case tuple() | list():
-            return [_plain(item) for item in value]
-        case Path():
-            return str(value)
-    return value
 
 
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -72,36 +77,24 @@ def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _typed(hint: Any, value: Any, name: str) -> Any:
-    """``value`` as the type ``hint`` says; only the kinds of hints that settings use."""
-    if dataclasses.is_dataclass(hint):
-        return from_mapping(hint, value, f"{name}.")  # type: ignore[arg-type]
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (UnionType, Union):
-        return _typed_union(arguments, value, name)
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(kinds) == len(value):
-            return tuple(_typed(kind, item, name) for kind, item in zip(kinds, value, strict=True))
-    elif origin is Literal and value in arguments:
-        return value
-    elif hint is Path and isinstance(value, str):
-        return Path(value)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    wanted = " or ".join(map(str, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise InputError(f"{name} {value!r}: give {wanted}")
+def _validated(kind: type, values: Any, where: str, unknown: Literal["forbid", "ignore"]) -> dict[str, Any]:
+    try:
+        # By way of JSON, where a list is a tuple, a string a path and a whole number a float, though all is strict.
+        return _fields(kind, unknown).validate_json(to_json(values))
+    except ValidationError as error:
+        raise InputError("\n".join(in_words(kind, error, where))) from None
 
 
-def _typed_union(hints: tuple[Any, ...], value: Any, name: str) -> Any:
-    if value is None and type(None) in hints:
-        return None
-    kinds = [hint for hint in hints if hint is not type(None)]
-    for kind in kinds[:-1]:
-        try:
-            return _typed(kind, value, name)
-        except InputError:
-            continue  # the next kind may take it
-    return _typed(kinds[-1], value, name)
+@cache
+def _fields(kind: type, unknown: Literal["forbid", "ignore"]) -> TypeAdapter[dict[str, Any]]:
+    """Validates the fields of a dataclass without making one, so that ``__post_init__`` may ask it."""
+    hints = get_type_hints(kind, include_extras=True)
+    absent = dataclasses.MISSING
+    fields = {
+        each.name: hints[each.name]
+        if each.default is absent and each.default_factory is absent
+        else NotRequired[hints[each.name]]
+        for each in dataclasses.fields(kind)
+    }
+    config = ConfigDict(strict=True, extra=unknown)  # of the dataclasses within, too
+    return TypeAdapter(with_config(config)(TypedDict(kind.__name__, fields)))  # type: ignore[operator]

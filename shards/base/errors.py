@@ -12,9 +12,9 @@ class InputError(ValueError):
 def run_command(main: Callable[[], int | None]) -> None:
     """Runs a command line and exits with its status.
 
-    Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed as one
-    line and without a traceback, 130 for an interrupt, 0 where the reader of the output has gone. Any other exception
-    is a bug and keeps its traceback.
+    Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed
+    without a traceback, a line for each mistake, 130 for an interrupt, 0 where the reader of the output has gone. Any
+    other exception is a bug and keeps its traceback.
     """
     try:
         status = main() or 0

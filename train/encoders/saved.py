@@ -60,7 +60,7 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
     """
     file = read_encoder_file(path)
     metadata = file.metadata
-    views = from_mapping(ViewSpec, metadata["views"], "views.")
+    views = from_mapping(ViewSpec, metadata["views"], "views")
     encoder = build_encoder(metadata["name"], norm=metadata["norm"])
     try:
         encoder.load_state_dict(file.tensors, strict=True)

@@ -1,14 +1,10 @@
 """The settings of a pretraining run, ``PretrainConfig``, and their checks at the door."""
 
 import itertools
-from typing import Any
 
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
-from train.settings.config import (
-    PretrainConfig,
-    has_queue,
-    norm_strategy,
-)
+from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.methods import METHODS
 from train.settings.schedule import images_per_step, top_rate
 
@@ -21,72 +17,13 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     """
     from train.settings.architectures import check_view_size
 
-    method, norm, run = config.method, config.norm, config.run
-    ranges: list[tuple[str, Any, bool, str]] = [
-        ("selection.fraction", config.selection.fraction, 0 < config.selection.fraction <= 1, "above 0 to 1"),
-        ("loader.threads", config.loader.threads, config.loader.threads >= 0, "0 or above"),
-        ("loader.resident_gb", config.loader.resident_gb, config.loader.resident_gb >= 0, "0 or above"),
-        ("method.momentum", method.momentum, 0 <= method.momentum < 1, "0 to below 1, usually .99 to .9999"),
-        ("method.temperature", method.temperature, method.temperature > 0, "above 0, usually .07 to .2"),
-        ("method.queue_size", method.queue_size, method.queue_size > 0, "above 0"),
-        ("method.embedding", method.embedding, method.embedding > 1, "above 1, usually 128"),
-        ("method.projector_hidden", method.projector_hidden, method.projector_hidden >= 0, "0 or above"),
-        (
-            "method.predictor_hidden",
-            method.predictor_hidden,
-            method.predictor_hidden > 0,
-            "1 or more, usually 512 or 4096",
-        ),
-        ("method.redundancy", method.redundancy, method.redundancy > 0, "above 0, usually .005"),
-        ("method.num_prototypes", method.num_prototypes, method.num_prototypes > 1, "2 or more, usually 512 to 3000"),
-        (
-            "method.sinkhorn_iterations",
-            method.sinkhorn_iterations,
-            method.sinkhorn_iterations > 0,
-            "1 or more, usually 3",
-        ),
-        ("method.sinkhorn_epsilon", method.sinkhorn_epsilon, method.sinkhorn_epsilon > 0, "above 0, usually .05"),
-        ("norm.num_groups", norm.num_groups, norm.num_groups > 1, "2 or more; one group would leak"),
-        ("optimizer.lr", config.optimizer.lr, config.optimizer.lr > 0, "above 0"),
-        ("optimizer.weight_decay", config.optimizer.weight_decay, config.optimizer.weight_decay >= 0, "0 or above"),
-        ("optimizer.base_batch", config.optimizer.base_batch, config.optimizer.base_batch > 0, "1 or more"),
-        (
-            "optimizer.sgd_momentum",
-            config.optimizer.sgd_momentum,
-            0 <= config.optimizer.sgd_momentum < 1,
-            "0 to below 1",
-        ),
-        ("optimizer.trust", config.optimizer.trust, config.optimizer.trust > 0, "above 0, usually .001"),
-        ("schedule.warmup_epochs", config.schedule.warmup_epochs, config.schedule.warmup_epochs >= 0, "0 or above"),
-        ("schedule.final_lr", config.schedule.final_lr, config.schedule.final_lr >= 0, "0 or above"),
-        ("run.epochs", run.epochs, run.epochs > 0, "1 or more"),
-        ("run.batch_size", run.batch_size, run.batch_size > 1, "2 or more"),
-        ("run.gradient_accumulation", run.gradient_accumulation, run.gradient_accumulation > 0, "1 or more"),
-        ("run.gradient_clipping", run.gradient_clipping, run.gradient_clipping >= 0, "0 or above"),
-        ("run.checkpoint_every", run.checkpoint_every, run.checkpoint_every > 0, "1 or more"),
-        ("run.keep_checkpoints", run.keep_checkpoints, run.keep_checkpoints > 0, "1 or more"),
-        ("run.keep_best", run.keep_best, run.keep_best >= 0, "0 or above"),
-        ("run.check_ranks", run.check_ranks, run.check_ranks >= 0, "0 or above"),
-        ("run.log_every", run.log_every, run.log_every > 0, "1 or more"),
-        ("run.knn_every", run.knn_every, run.knn_every >= 0, "0 or above"),
-        ("run.knn_images", run.knn_images, run.knn_images > 1, "2 or more, usually 2000"),
-        ("run.knn_neighbours", run.knn_neighbours, run.knn_neighbours > 0, "1 or more, usually 20"),
-    ]
+    method, run = config.method, config.run
     if not config.data:
         raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
     if config.output is None:
         raise InputError("--output: not given; name a folder for the run")
-    for name, value, is_right, wanted in ranges:
-        if not is_right:
-            raise InputError(f"{name} {value}: out of range; {wanted}")
+    check_fields(config)
     _check_schedule(config, world_size=world_size)
-    if run.zero_stage == 3:
-        raise InputError(
-            "run.zero_stage 3: would leave each process a part of the query's weights, so the momentum encoder could "
-            "not follow them; use 0, 1 or 2"
-        )
-    if run.zero_stage not in (0, 1, 2):
-        raise InputError(f"run.zero_stage {run.zero_stage}: no such stage; use 0, 1 or 2")
     check_view_size(config.encoder.name, config.views.size)
     _check_method(config)
     _check_norm(config, world_size=world_size)
