@@ -9,7 +9,6 @@ of one label on two cores, and a few seconds for 10,000 paired resamples of 25,0
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.index import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing, time_variants
+from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.timing import time_variants
+from benchmarks.settings import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS, EvaluationConfig
 from eval.readouts.linear import STRENGTHS, fit
 from eval.stats.bootstrap import bootstrap
 
@@ -32,20 +31,6 @@ _VALID, _TEST = 2000, 5000
 _IMAGES, _PATIENTS, _RESAMPLES = 25_000, 15_000, 10_000
 _LOOPED = 20  # resamples that the plain loop is timed on
 _CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """Which sizes are measured."""
-
-    images: int = CHEXPERT_FRONTAL
-    """Training images of the sweep."""
-    labels: tuple[int, ...] = (1, 14)
-    """Numbers of labels that are fitted at once."""
-    turns: int = 3
-    """Times that what others have is timed beside ours; the sweep runs once."""
-    quick: bool = False
-    """A twentieth of the images and one label, a tenth of the resamples."""
 
 
 def run(config: EvaluationConfig) -> tuple[list[Comparison], list[str]]:

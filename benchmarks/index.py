@@ -10,18 +10,20 @@ under 400 MB with everything that is imported.
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.settings import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS, CHEXPERT_ROWS, CHEXPERT_STUDIES, IndexConfig
 from shards.format.manifest import write_manifest
 from shards.format.schema import FORMAT_VERSION, index_schema
 from shards.sources.chexpert import LABELS
 
-CHEXPERT_ROWS, CHEXPERT_PATIENTS, CHEXPERT_STUDIES, CHEXPERT_FRONTAL = 223_414, 64_540, 187_641, 191_027
 _SHARD_IMAGES = 1024
 _PROGRAM = """
 import json, sys, time
@@ -56,6 +58,20 @@ class IndexMeasurement:
     fraction_seconds: float
     parquet_seconds: float
     peak_megabytes: float
+
+
+def run(config: IndexConfig) -> list[str]:
+    """Measures in one fresh process a turn, and says it in words."""
+    rows, turns = (config.rows // 10, min(config.turns, 2)) if config.quick else (config.rows, config.turns)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_synthetic_index(Path(folder) / "data", rows)
+        measured = [measure_index(dataset) for _ in range(turns)]
+    lines = [
+        f"{name.replace('_', ' ')}: median {median(values):.3g}, from {min(values):.3g} to {max(values):.3g}"
+        for name in ("open_seconds", "parquet_seconds", "fraction_seconds", "import_seconds", "peak_megabytes")
+        for values in [[getattr(turn, name) for turn in measured]]
+    ]
+    return [f"index of {rows:,} rows, {turns} turns", *lines]
 
 
 def measure_index(folder: Path) -> IndexMeasurement:

@@ -11,7 +11,7 @@ width 256; bf16 gives 0.8 of that at width 128, where casting takes longer than 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
+from benchmarks.settings import MultimodalBenchConfig
 from eval.multimodal.config import MultimodalConfig, check_multimodal
 from eval.multimodal.feed import Texts, TokenFeed
 from eval.multimodal.model import MultimodalModel, build_text_model, parameter_groups
@@ -33,26 +34,6 @@ from train.ranks.world import World
 _NUM_LABELS = 14
 _NUM_FEATURES = 512  # of a ResNet18
 _SHORTEST = 6  # tokens: four words and the two signs
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultimodalBenchConfig:
-    """What a step is."""
-
-    pairs: int = 25_000
-    tokens: int = 32
-    """Text tokens, the two signs included."""
-    image_tokens: int = 4
-    layers: int = 4
-    width: tuple[int, ...] = (128, 256)
-    batch: int = 32
-    steps: int = 20
-    """Steps a turn."""
-    turns: int = 7
-    device: str = "cpu"
-    """cpu or cuda."""
-    quick: bool = False
-    """2,000 pairs, one width, three turns of five steps: some ten seconds, for a first look."""
 
 
 def run(config: MultimodalBenchConfig) -> list[Comparison]:

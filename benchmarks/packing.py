@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing, time_variants
+from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.timing import time_variants
+from benchmarks.settings import PackingConfig
 from shards.base.errors import InputError
 from shards.images import jpeg
 from shards.packing.build import BuildConfig, build_dataset
@@ -43,32 +44,14 @@ print(next(line.split()[1] for line in status.splitlines() if line.startswith("V
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackingConfig:
-    """How many images of each kind are packed."""
-
-    nih: Path | None = None
-    """Folder of NIH ChestX-ray14 (images/*.png); without it, 1024 px PNGs of noise-textured fields are made."""
-    large: int = 128
-    """Full-size JPEGs, 2828x2320; 24 different ones, each under several names."""
-    png: int = 192
-    """1024 px PNGs."""
-    small: int = 4000
-    """320 px JPEGs that pass unchanged."""
-    memory: tuple[int, ...] = (1000, 20_000)
-    """Numbers of images at which peak memory is measured; none to leave it out."""
-    turns: int = 5
-    """Turns each variant is timed."""
-    workers: int = -1
-    """Processes of the build; -1 takes all cores."""
-
-
 def run(config: PackingConfig) -> tuple[list[Comparison], list[str]]:
     """Times packing of three kinds of images, and describes its peak memory in words.
 
     Raises:
         InputError: no PNGs in the NIH folder.
     """
+    if config.quick:
+        config = replace(config, large=8, png=16, small=500, turns=min(config.turns, 3), memory=(1000,))
     workers = joblib.effective_n_jobs(config.workers)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

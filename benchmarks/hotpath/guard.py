@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.hotpath import run as hotpath
-from benchmarks.hotpath.run import HotpathConfig
 from benchmarks.measuring.result import Comparison
+from benchmarks.settings import HotpathConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.hotpath.momentum import name_in
 from benchmarks.hotpath.queue import IndexedQueue
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing, time_variants
+from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.timing import time_variants
 from train.methods.info_nce import info_nce
 from train.methods.key_queue import KeyQueue
 

@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing, time_variants
+from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.timing import time_variants
 from train.encoders.build import build_encoder
 from train.methods.momentum import MomentumUpdate
 

@@ -4,7 +4,6 @@
 that a feed that has had its turn neither disturbs the next one nor works ahead for its own next turn.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,7 @@ class Setting:
     num_images: int
     """Its first images, this many at most, rounded down to whole batches."""
     views: str
-    """View preset."""
+    """One of :data:`pipeline.views.PRESETS`."""
     size: int
     """Side of the views in pixels."""
     batch: int
@@ -58,13 +57,7 @@ class Setting:
 
     @property
     def spec(self) -> ViewSpec:
-        """The views, at the size asked for.
-
-        Raises:
-            InputError: no such preset.
-        """
-        if self.views not in PRESETS:
-            raise InputError(f"--views {self.views}: unknown; known presets: {', '.join(PRESETS)}")
+        """The views, at the size asked for."""
         return replace(PRESETS[self.views], size=self.size)
 
 
@@ -90,11 +83,6 @@ class Feed:
     def is_present(self) -> bool:
         """Whether its packages are installed."""
         return all(find_spec(module.partition(".")[0]) is not None for module in self.modules)
-
-
-def num_cores() -> int:
-    """Cores available to this process."""
-    return len(os.sched_getaffinity(0))
 
 
 def consume(batches: Iterator[Batch], device: torch.device) -> int:

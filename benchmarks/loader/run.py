@@ -14,16 +14,15 @@ process. Waiting, memory and the first batch are measured in a fresh process for
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.index import CHEXPERT_ROWS
 from benchmarks.loader import feeds as loader_feeds
 from benchmarks.loader import peers as loader_peers
 from benchmarks.loader.child import measure_resources
-from benchmarks.loader.feeds import Feed, Setting, check, consume, num_cores
+from benchmarks.loader.feeds import Feed, Setting, check, consume
 from benchmarks.loader.gpu import compare_beside_step
 from benchmarks.loader.scale import compare_epoch_starts, compare_threads
 from benchmarks.loader.warps import compare_warps
@@ -31,6 +30,7 @@ from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.resources import Resources, cpu_seconds
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
+from benchmarks.settings import CHEXPERT_ROWS, LoaderConfig
 
 _ENGINES = (
     loader_feeds.DALI,
@@ -43,48 +43,12 @@ _LIMIT = loader_feeds.DECODING
 _PASS_GROWTH = 0.05  # of the memory after the first pass, beyond which it is called growing
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoaderConfig:
-    """Which images and views are measured, and how often."""
-
-    data: Path | None = None
-    """A packed dataset of JPEGs; default: phantom images 320 px high, drawn and packed on the spot (20 seconds on two
-    cores for 2,048, as on 16 for 16,384)."""
-    views: str = "moco_cxr"
-    """View preset of our engines; their peers rotate, flip and crop in any case, but for lightly's own views."""
-    size: tuple[int, ...] = (224, 320)
-    """Sides of the views in pixels; a table for each."""
-    batch: int = 128
-    """Images a batch."""
-    images: int = 0
-    """Images a pass, at most the dataset's; 0 takes 2,048, and 16,384 on cuda, where a pass would else be too short."""
-    turns: int = 5
-    """Turns each variant is timed."""
-    threads: int = 0
-    """Threads, or worker processes, of each variant; 0 takes all cores."""
-    consumer: float = 1000.0
-    """Images per second that the consumer takes, before which waiting is measured: a ResNet18 step on one GPU."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    quick: bool = False
-    """192 images, one size, one turn, fewer variants: under a minute, for a first look."""
-
-    def resolved(self) -> "LoaderConfig":
-        """The settings that zeros and ``quick`` stand for."""
-        images = self.images or (16_384 if self.device == "cuda" else 2048)
-        config = replace(self, images=images, threads=self.threads or num_cores())
-        if not self.quick:
-            return config
-        return replace(config, size=self.size[:1], batch=min(self.batch, 32), images=min(images, 192), turns=1)
-
-
 def run(config: LoaderConfig) -> list[Comparison]:
-    """Measures all there is to compare on the device.
+    """Measures all there is to compare on the device, of a resolved ``config``.
 
     Raises:
-        InputError: a setting is wrong, or no dataset is there.
+        InputError: no dataset is there, or one of fewer images than a batch.
     """
-    config = config.resolved()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = config.data or build_phantom_dataset(folder, num_images=config.images, size=320)

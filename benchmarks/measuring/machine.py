@@ -58,7 +58,7 @@ _VARIABLES = (
 )
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
+def describe_machine(device: str) -> dict[str, Any]:
     """What a reader needs to place a figure."""
     return {
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,7 +68,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpu": torch.cuda.get_device_name(device) if device == "cuda" else None,
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 

@@ -7,12 +7,24 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.measuring.machine import describe_machine
 from benchmarks.measuring.resources import Resources
-from benchmarks.measuring.timing import Timing
 from shards.base.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one call: median and quartiles over the turns; ``ratio`` is the median over turns of this variant's
+    time divided by the first variant's in the same turn (below 1 is faster), with its quartiles; ``cpu_seconds``, where
+    a clock for it was given, is the median of the processor time."""
+
+    median: float
+    low_quartile: float
+    high_quartile: float
+    ratio: float
+    turns: int
+    cpu_seconds: float | None = None
+    ratio_low_quartile: float | None = None
+    ratio_high_quartile: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +103,18 @@ class Result:
 
 
 def write_result(
-    path: Path, name: str, device: torch.device, comparisons: Sequence[Comparison], *, remarks: Sequence[str] = ()
+    path: Path,
+    name: str,
+    machine: Mapping[str, Any],
+    comparisons: Sequence[Comparison],
+    *,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Writes the comparisons of one benchmark, and remarks on all of it, with the machine they were measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "benchmark": name,
-        "machine": describe_machine(device),
+        "machine": machine,
         "comparisons": [asdict(c, dict_factory=_present) for c in comparisons],
     }
     result |= {"remarks": list(remarks)} if remarks else {}

@@ -6,30 +6,14 @@ variant. The device is synchronised inside each timed region.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from benchmarks.measuring.result import Timing
 from benchmarks.measuring.trace import named_range
 
 _LONG_CALL = 1.0  # seconds, beyond which a second call would only say what the first did
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Seconds of one call: median and quartiles over the turns; ``ratio`` is the median over turns of this variant's
-    time divided by the first variant's in the same turn (below 1 is faster), with its quartiles; ``cpu_seconds``, where
-    a clock for it was given, is the median of the processor time."""
-
-    median: float
-    low_quartile: float
-    high_quartile: float
-    ratio: float
-    turns: int
-    cpu_seconds: float | None = None
-    ratio_low_quartile: float | None = None
-    ratio_high_quartile: float | None = None
 
 
 def time_variants(

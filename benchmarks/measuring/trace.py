@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from shards.base.errors import InputError
+from benchmarks.settings import check_trace_path
 
 
 @contextmanager
@@ -35,16 +35,6 @@ def profiled(path: Path) -> Iterator[None]:
     with profile(activities=activities) as recording:
         yield
     recording.export_chrome_trace(str(path))
-
-
-def check_trace_path(path: Path) -> None:
-    """To be asked before what is measured ahead of the profile.
-
-    Raises:
-        InputError: the name does not end in .json or .json.gz, or is that of a folder.
-    """
-    if not path.name.endswith((".json", ".json.gz")) or path.is_dir():
-        raise InputError(f"--profile {path}: is no name for a trace; give a file that ends in .json or .json.gz")
 
 
 @contextmanager

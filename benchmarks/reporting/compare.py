@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measuring.result import Comparison, Result, read_result
-from benchmarks.measuring.timing import Timing
+from benchmarks.measuring.result import Comparison, Result, Timing, read_result
 from shards.base.errors import InputError
 
 _SAME_MACHINE = ("cpu", "gpu", "cores", "torch_threads", "environment")

@@ -18,74 +18,19 @@ share the core; exchange at 5 to 10 % of a ResNet18 step of 32 images of 128 px.
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
-from benchmarks.index import CHEXPERT_ROWS
-from benchmarks.loader.feeds import num_cores
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing, time_variants
+from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.timing import time_variants
 from benchmarks.scaling.child import EXCHANGES, WAIT
 from benchmarks.scaling.model import FREE, Link, Prediction, Sizes, fit_link, predict
 from benchmarks.scaling.ranks import Ranks, start_ranks
-from shards.base.errors import InputError
+from benchmarks.settings import CHEXPERT_ROWS, ScalingConfig, num_cores
 from train.encoders.build import build_encoder
 from train.settings.config import MethodConfig
 
 _GIGABIT = 1e9 / 8  # bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalingConfig:
-    """What is measured, and what is predicted from it."""
-
-    ranks: tuple[int, ...] = (1, 2, 4)
-    """Numbers of ranks, 1 among them; on cuda, those for which there are GPUs."""
-    encoder: Literal["resnet18", "resnet50", "densenet121"] = "resnet18"
-    size: int = 128
-    """Views, in pixels."""
-    batch: int = 32
-    """Images a rank."""
-    queue: int = 24_576
-    """Keys in the queue."""
-    threads: int = 0
-    """Threads a rank; 0 shares the cores out among the most ranks, at least one each."""
-    turns: int = 7
-    """Turns each number of ranks is timed."""
-    nodes: tuple[int, ...] = (1, 2, 8)
-    """Predictions: numbers of nodes."""
-    gpus: tuple[int, ...] = (1, 8)
-    """Predictions: ranks a node, each on a device of its own like the one measured."""
-    network: tuple[float, ...] = (10.0, 100.0)
-    """Predictions: bandwidth of a node's network, in gigabits a second."""
-    inside: float = 0.0
-    """Predictions: bandwidth between the ranks of a node, in gigabits a second; 0 takes what is measured."""
-    compute: float = 0.0
-    """Predictions: seconds of one rank's step, such as one that ``step`` has measured elsewhere; 0 takes this one's."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    quick: bool = False
-    """1 and 2 ranks, views of 64 px, batch 16, three turns: some 40 seconds, for a first look."""
-
-    def resolved(self) -> "ScalingConfig":
-        """The settings that zeros and ``quick`` stand for.
-
-        Raises:
-            InputError: the numbers of ranks or nodes are not usable.
-        """
-        config = self
-        if self.quick:
-            config = replace(config, ranks=(1, 2), size=64, batch=16, queue=1024, turns=3, nodes=(1, 2))
-        ranks = tuple(sorted(set(config.ranks)))
-        if config.device == "cuda":
-            ranks = tuple(number for number in ranks if number <= torch.cuda.device_count())
-        if not ranks or ranks[0] != 1:
-            raise InputError(f"--ranks {' '.join(map(str, config.ranks))}: 1 is to be among them, and none below it")
-        for name in ("nodes", "gpus", "network"):
-            if min(getattr(config, name), default=0) <= 0:
-                raise InputError(f"--{name} {' '.join(map(str, getattr(config, name)))}: give numbers above 0")
-        return replace(config, ranks=ranks, threads=config.threads or max(1, num_cores() // ranks[-1]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +55,11 @@ class Measured:
 
 
 def run(config: ScalingConfig) -> list[Comparison]:
-    """Measures and predicts.
+    """Measures and predicts what a resolved ``config`` asks for.
 
     Raises:
-        InputError: a setting is wrong.
         RuntimeError: a rank failed; the message ends as its standard error does.
     """
-    config = config.resolved()
     setting = {name: getattr(config, name) for name in ("encoder", "size", "batch", "queue", "threads")}
     with ExitStack() as stack:
         groups = {

@@ -16,18 +16,18 @@ fast; and a whole step hardly faster, as the network takes nearly all of it.
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from benchmarks.loader import feeds as loader_feeds
 from benchmarks.loader import peers as loader_peers
-from benchmarks.loader.feeds import Feed, Setting, check, consume, num_cores
+from benchmarks.loader.feeds import Feed, Setting, check, consume
 from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
+from benchmarks.settings import PeersConfig, num_cores
 from benchmarks.step.peer_blocks import compare_loss_and_queue, compare_momentum
 from benchmarks.step.peer_step import compare_steps
 
@@ -38,34 +38,6 @@ _LOADERS = (
     loader_peers.DALI_CHAIN,
 )
 _ENGINES = (loader_feeds.DALI, loader_feeds.KORNIA)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeersConfig:
-    """Which grid is measured."""
-
-    encoder: tuple[Literal["resnet18", "resnet50", "densenet121"], ...] = ("resnet18", "resnet50")
-    """Encoders for the momentum update; the first one's step is compared."""
-    queue: tuple[int, ...] = (4096, 65_536)
-    """Queue sizes for loss and enqueue."""
-    batch: tuple[int, ...] = (256,)
-    """Batch sizes for loss and enqueue."""
-    turns: int = 9
-    """Turns each variant is timed; loaders a third as often."""
-    data: Path | None = None
-    """A packed dataset of JPEGs for the loaders; default: phantom images 320 px high, made on the spot."""
-    size: int = 224
-    """Views of the loaders, in pixels."""
-    images: int = 1024
-    """Images a pass of the loaders."""
-    step_size: int = 96
-    """Views of the steps, in pixels."""
-    step_batch: int = 32
-    """Images of the steps."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    quick: bool = False
-    """One encoder, one queue, three turns, and 96 images a pass: under a minute, for a first look."""
 
 
 def run(config: PeersConfig) -> list[Comparison]:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ from torch import Tensor
 from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from benchmarks.measuring.trace import check_trace_path, named_range, profiled
+from benchmarks.measuring.trace import named_range, profiled
+from benchmarks.settings import StepConfig
 from benchmarks.step.plain import PlainStep
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
@@ -45,38 +46,12 @@ PARTS = ("data wait", "momentum update", "forward", "key forward", "loss and que
 _PROFILED_STEPS = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepConfig:
-    """What a step is."""
-
-    data: Path | None = None
-    """A packed dataset for the loader; default: phantom images, made on the spot."""
-    encoder: Literal["resnet18", "resnet50", "densenet121"] = "resnet18"
-    size: int = 320
-    """Views, in pixels."""
-    batch: int = 64
-    queue: int = 24_576
-    """Keys in the queue."""
-    turns: int = 15
-    """Turns each variant is timed."""
-    compile: bool = False
-    """One more variant, with torch.compile."""
-    profile: Path | None = None
-    """Where to write a trace of three steps behind the measurements, phase by phase: a file .json or .json.gz."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    quick: bool = False
-    """Views of 64 px, batch 16, three turns: some ten seconds, for a first look."""
-
-
 def run(config: StepConfig) -> list[Comparison]:
     """Checks and measures.
 
     Raises:
-        InputError: the dataset has fewer images than a batch, or the trace cannot have its name.
+        InputError: the dataset has fewer images than a batch.
     """
-    if config.profile is not None:
-        check_trace_path(config.profile)
     if config.quick:
         config = replace(config, size=64, batch=16, queue=1024, turns=3)
     world = World(rank=0, size=1, local_rank=0, device=torch.device(config.device))

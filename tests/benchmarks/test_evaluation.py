@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.evaluation import EvaluationConfig, run
+from benchmarks.evaluation import run
+from benchmarks.settings import EvaluationConfig
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 import pytest
 
-from benchmarks.index import CHEXPERT_PATIENTS, CHEXPERT_ROWS, measure_index, write_synthetic_index
+from benchmarks.index import measure_index, write_synthetic_index
+from benchmarks.settings import CHEXPERT_PATIENTS, CHEXPERT_ROWS
 from shards.index import ShardIndex
 
 

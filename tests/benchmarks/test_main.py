@@ -5,9 +5,12 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.__main__ import AllConfig
+from benchmarks import suite
+from benchmarks.suite import AllConfig
 from shards.base.errors import InputError, run_command
 from tests.conftest import ROOT
+
+MODULES = {name: f"{name}.run" for name in ("hotpath", "step", "loader", "scaling")} | {"peers": "step.peers"}
 
 
 def _run(monkeypatch, *words):
@@ -22,12 +25,14 @@ def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch
     """Each command line is parsed by the command that it is for, which here only takes note of its settings."""
     taken = []
     for name in ("hotpath", "step", "loader", "packing", "peers", "scaling", "evaluation", "multimodal"):
-        module = getattr(command, name)
-        monkeypatch.setattr(module, "run", lambda config, name=name: taken.append((name, config)) or ([], []))
+        monkeypatch.setattr(
+            f"benchmarks.{MODULES.get(name, name)}.run",
+            lambda config, name=name: taken.append((name, config)) or ([], []),
+        )
     monkeypatch.setattr(command, "_report", lambda name, *_, **options: taken.append((name, options.get("quick"))))
-    monkeypatch.setattr(command, "measure_index", lambda folder: taken.append(("index", folder)) or _Nothing())
-    monkeypatch.setattr(command, "write_synthetic_index", lambda folder, rows: folder)
-    commands = command._all_commands(AllConfig(data=tmp_path, quick=quick))
+    monkeypatch.setattr("benchmarks.index.measure_index", lambda folder: taken.append(("index", folder)) or _Nothing())
+    monkeypatch.setattr("benchmarks.index.write_synthetic_index", lambda folder, rows: folder)
+    commands = suite.all_commands(AllConfig(data=tmp_path, quick=quick))
     for words in commands:
         assert _run(monkeypatch, *words) == 0
     names = {name for name, _ in taken}
@@ -48,8 +53,8 @@ def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
         started.append(words[3])
         return subprocess.CompletedProcess(words, returncode=int(words[3] == "step"))
 
-    monkeypatch.setattr(command.subprocess, "run", run)
-    assert command.run_all(AllConfig(quick=True)) == 1
+    monkeypatch.setattr(suite.subprocess, "run", run)
+    assert suite.run_all(AllConfig(quick=True)) == 1
     assert started[:2] == ["hotpath", "step"]
     assert len(started) == 9
     assert "failed: step;" in capfd.readouterr().err
@@ -57,7 +62,7 @@ def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
 
 def test_an_unknown_device_is_a_mistake():
     with pytest.raises(InputError, match="--device tpu: must be cpu or cuda"):
-        command.run_all(AllConfig(device="tpu"))
+        command.all_benchmarks(AllConfig(device="tpu"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The benchmark of multimodal training measures its variants and learns on batches as training does."""
 
 from benchmarks import multimodal
-from benchmarks.multimodal import MultimodalBenchConfig
+from benchmarks.settings import MultimodalBenchConfig
 
 
 def test_every_width_has_its_comparison() -> None:

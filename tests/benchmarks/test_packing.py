@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import packing
 from benchmarks.__main__ import main
-from benchmarks.packing import PackingConfig
+from benchmarks.settings import PackingConfig
 from shards.base.errors import InputError
 
 

@@ -1,8 +1,7 @@
 import pytest
 
 from benchmarks.hotpath import guard
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing
+from benchmarks.measuring.result import Comparison, Timing
 
 
 def _comparison(title, reference, ratio, memory=None):

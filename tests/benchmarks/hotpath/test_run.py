@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from benchmarks.hotpath import run as hotpath
-from benchmarks.hotpath.run import HotpathConfig
+from benchmarks.measuring.machine import describe_machine
 from benchmarks.measuring.result import write_result
+from benchmarks.settings import HotpathConfig
 from shards.base.errors import InputError
 from tests.conftest import ROOT
 
@@ -23,7 +24,7 @@ def test_every_part_of_the_hot_path_is_measured_and_written(tmp_path):
         "InfoNCE, queue 256, batch 16",
         "loss and queue, queue 256, batch 16",
     ]
-    write_result(tmp_path / "result.json", "hotpath", torch.device("cpu"), comparisons)
+    write_result(tmp_path / "result.json", "hotpath", describe_machine("cpu"), comparisons)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["machine"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     for comparison in result["comparisons"]:
@@ -40,7 +41,7 @@ def test_quick_takes_one_of_each_and_compiles_nothing(monkeypatch):
         monkeypatch.setattr(
             hotpath, f"measure_{part}", lambda *at, part=part, **more: measured.append((part, at, more))
         )
-    hotpath.run(HotpathConfig(quick=True))
+    hotpath.run(HotpathConfig(quick=True).resolved())
     assert [part for part, *_ in measured] == ["momentum", "enqueue", "enqueue", "loss", "loss_and_queue", "share"]
     assert measured[0][1] == ("resnet18",)
     assert measured[3][1] == (65_536, 256)
@@ -49,7 +50,7 @@ def test_quick_takes_one_of_each_and_compiles_nothing(monkeypatch):
 
 def test_a_batch_larger_than_the_queue_is_refused():
     with pytest.raises(InputError, match="--batch 256: larger than --queue 128"):
-        hotpath.run(HotpathConfig(queue=(4096, 128)))
+        HotpathConfig(queue=(4096, 128)).resolved()
 
 
 @pytest.mark.slow

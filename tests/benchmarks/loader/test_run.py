@@ -13,7 +13,7 @@ from benchmarks.loader import peers as loader_peers
 from benchmarks.loader import run as loader
 from benchmarks.loader.feeds import Setting, check, consume
 from benchmarks.loader.gpu import compare_beside_step
-from benchmarks.loader.run import LoaderConfig
+from benchmarks.settings import LoaderConfig
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -121,12 +121,12 @@ def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkey
 
 def test_an_unknown_preset_is_named(tiny_dataset):
     with pytest.raises(InputError, match="--views moco: unknown; known presets: moco_cxr"):
-        loader.run(LoaderConfig(data=tiny_dataset, views="moco", batch=16))
+        LoaderConfig(data=tiny_dataset, views="moco", batch=16).resolved()
 
 
 def test_a_batch_larger_than_the_dataset(tiny_dataset):
     with pytest.raises(InputError, match="--batch 128: more than the 96 images"):
-        loader.run(LoaderConfig(data=tiny_dataset))
+        loader.run(LoaderConfig(data=tiny_dataset).resolved())
 
 
 def test_engines_beside_a_step(setting):

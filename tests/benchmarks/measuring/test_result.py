@@ -1,6 +1,5 @@
 from benchmarks.measuring.resources import Resources
-from benchmarks.measuring.result import Comparison
-from benchmarks.measuring.timing import Timing
+from benchmarks.measuring.result import Comparison, Timing
 
 NAMES = ("the reference with a name as long as it", "limit: decoding alone")
 

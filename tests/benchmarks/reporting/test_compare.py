@@ -2,11 +2,10 @@ import json
 import sys
 
 import pytest
-import torch
 
 from benchmarks import __main__ as command
-from benchmarks.measuring.result import Comparison, read_result, write_result
-from benchmarks.measuring.timing import Timing
+from benchmarks.measuring.machine import describe_machine
+from benchmarks.measuring.result import Comparison, Timing, read_result, write_result
 from benchmarks.reporting.compare import changes, compare
 from shards.base.errors import InputError, run_command
 
@@ -26,7 +25,7 @@ def _write(path, ratios, *, title="momentum", scale=1.0, spread=0.01):
         for name, ratio in ratios.items()
     }
     one = Comparison(title=title, work="a call", rate=1.0, unit="calls", timings=timings)
-    write_result(path, "hotpath", torch.device("cpu"), [one])
+    write_result(path, "hotpath", describe_machine("cpu"), [one])
     return path
 
 

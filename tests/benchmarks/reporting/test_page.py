@@ -3,11 +3,10 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-import torch
 
 from benchmarks import __main__ as command
-from benchmarks.measuring.result import Comparison, write_result
-from benchmarks.measuring.timing import Timing
+from benchmarks.measuring.machine import describe_machine
+from benchmarks.measuring.result import Comparison, Timing, write_result
 from benchmarks.reporting import plots
 from benchmarks.reporting.page import write_report
 from benchmarks.reporting.words import describe, find_step, group_comparisons, limits_reached, summary
@@ -95,8 +94,8 @@ def results(tmp_path):
     ]
     momentum = _comparison("momentum update, resnet18", {"loop": 1, "_lerp_ (trainer)": 0.3}, remarks=("a remark",))
     folder = tmp_path / "results"
-    write_result(folder / "hotpath-cpu.json", "hotpath", torch.device("cpu"), [momentum, *grid])
-    write_result(folder / "index-cpu.json", "index", torch.device("cpu"), [], remarks=["open seconds: .2"])
+    write_result(folder / "hotpath-cpu.json", "hotpath", describe_machine("cpu"), [momentum, *grid])
+    write_result(folder / "index-cpu.json", "index", describe_machine("cpu"), [], remarks=["open seconds: .2"])
     return folder
 
 
@@ -138,7 +137,7 @@ def test_the_same_results_give_the_same_files_and_old_plots_go(results, tmp_path
 
 def test_a_second_run_says_how_far_it_is_from_the_first(results, tmp_path):
     again = _comparison("momentum update, resnet18", {"loop": 1, "_lerp_ (trainer)": 0.36})
-    write_result(results / "again" / "hotpath-cpu.json", "hotpath", torch.device("cpu"), [again])
+    write_result(results / "again" / "hotpath-cpu.json", "hotpath", describe_machine("cpu"), [again])
     page = write_report(results, tmp_path / "docs").read_text()
     assert "A second run: 0 of 1 ratios agree within their spreads; the largest difference is +20%" in page
 

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.measuring.timing import Timing
+from benchmarks import settings
+from benchmarks.measuring.result import Timing
 from benchmarks.scaling import child as scaling_child
 from benchmarks.scaling import run as scaling
 from benchmarks.scaling.child import EXCHANGES, WAIT, ClockedWorld, ExchangeClock
 from benchmarks.scaling.ranks import Ranks, start_ranks
-from benchmarks.scaling.run import Measured, ScalingConfig
+from benchmarks.scaling.run import Measured
+from benchmarks.settings import ScalingConfig
 from benchmarks.step.run import PARTS
 from shards.base.errors import InputError
 from train.ranks.world import World
@@ -102,6 +104,7 @@ def test_settings_that_cannot_be_used(wrong, message):
 
 
 def test_cores_are_shared_out_among_the_most_ranks(monkeypatch):
+    monkeypatch.setattr(settings, "num_cores", lambda: 16)
     monkeypatch.setattr(scaling, "num_cores", lambda: 16)
     assert replace(CONFIG, threads=0).resolved().threads == 4
     assert scaling._sharing(replace(CONFIG, threads=4), 4) == 1.0

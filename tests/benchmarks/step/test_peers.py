@@ -6,10 +6,10 @@ import torch
 from benchmarks.loader import feeds as loader_feeds
 from benchmarks.loader import peers as loader_peers
 from benchmarks.loader.feeds import Setting
+from benchmarks.settings import PeersConfig
 from benchmarks.step import peer_blocks as peers_blocks
 from benchmarks.step import peer_step as peers_step
 from benchmarks.step import peers
-from benchmarks.step.peers import PeersConfig
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.step.run import PARTS, Clock, StepConfig, run
+from benchmarks import __main__ as command
+from benchmarks.settings import StepConfig
+from benchmarks.step.run import PARTS, Clock
 from shards.base.errors import InputError
 from tests.conftest import ROOT
 
@@ -39,7 +41,7 @@ def test_the_step_is_checked_measured_and_written(tmp_path):
 def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch):
     monkeypatch.setattr("benchmarks.step.run.start_processes", lambda world: pytest.fail("started"))
     with pytest.raises(InputError, match="--profile trace.txt"):
-        run(StepConfig(quick=True, profile=Path("trace.txt")))
+        command.step(StepConfig(quick=True, profile=Path("trace.txt")))
 
 
 def test_parts_are_charged_without_the_parts_inside_them(monkeypatch):
