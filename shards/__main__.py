@@ -18,12 +18,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from shards.base.errors import InputError, run_command
+from shards.base.atomic import atomic_write
+from shards.base.errors import InputError, run_command, writing
 from shards.checks.preview import contact_sheet, save_sheet
 from shards.checks.stats import dataset_stats, stats_text
 from shards.checks.verify import verify_dataset
 from shards.derived import filter_rows, merge_datasets, write_subset
-from shards.format.tar import write_text
 from shards.index import ShardIndex
 from shards.packing.build import run_build
 from shards.phantom import PhantomConfig, write_phantom
@@ -109,7 +109,9 @@ def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None
     counted = dataset_stats(_select(datasets, where))
     print(stats_text(counted))
     if output is not None:
-        _write(output, lambda: write_text(output, json.dumps(asdict(counted), indent=2) + "\n"))
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(output, json.dumps(asdict(counted), indent=2) + "\n")
         print(f"\nwritten: {output}")
 
 
@@ -240,14 +242,6 @@ def _merge_notes(index: ShardIndex) -> list[str]:
         alike = "patients of one number in them count as one person; build with --name to tell them apart"
         notes.append(f"{len(index.packed)} datasets, but the only names are {', '.join(sorted(names))}: {alike}")
     return notes
-
-
-def _write(output: Path, write: Callable[[], None]) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write()
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
 
 
 if __name__ == "__main__":

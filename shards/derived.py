@@ -7,7 +7,6 @@ Conditions on the command line: ``--where split=train view=frontal "Pleural Effu
 import hashlib
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -19,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.base.atomic import sync_folder, written_aside
-from shards.base.errors import InputError
+from shards.base.atomic import atomic_file, atomic_folder
+from shards.base.errors import InputError, writing
 from shards.datasets import MEMBER, member_entry
 from shards.format.manifest import file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION
@@ -49,8 +48,9 @@ def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
     members = [
         member_entry(output, folder, read_manifest(folder)["fingerprint"]) for folder in folders
     ]  # their own fingerprints, not those of what they hold
-    with _NewFolder(output) as aside:
-        _write_about(aside, output, index, members, {})
+    _require_new(output)
+    with writing(output), atomic_folder(output) as folder:
+        _write_about(folder, output, index, members, {})
     return ShardIndex.open(output)
 
 
@@ -71,12 +71,13 @@ def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any
     packed = [index.packed[number] for number in used]
     members = [member_entry(output, one.folder, one.fingerprint) for one in packed]
     table = index.table.append_column(MEMBER, pa.array(numbers, pa.int32())).combine_chunks()
-    with _NewFolder(output) as aside:
-        with written_aside(aside / "index.parquet") as file:
+    _require_new(output)
+    with writing(output), atomic_folder(output) as folder:
+        with atomic_file(folder / "index.parquet") as file:
             pq.write_table(table, file, compression="zstd")
-        pairs = index.write_dali_index(aside)
+        pairs = index.write_dali_index(folder)
         dali = [[os.path.relpath(tar.resolve(), output.resolve()), idx.name] for tar, idx in pairs]
-        _write_about(aside, output, index, members, {"selection": dict(selection), "dali": dali})
+        _write_about(folder, output, index, members, {"selection": dict(selection), "dali": dali})
     return ShardIndex.open(output)
 
 
@@ -94,37 +95,15 @@ def _num_distinct_images(index: ShardIndex) -> int:
     return len(places.group_by(["folder", "shard", "offset"]).aggregate([]))
 
 
-class _NewFolder:
-    """A folder that is written aside and gets its name when it is whole; nothing is left of one that is not."""
-
-    def __init__(self, output: Path) -> None:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"--output {output}: exists already; choose a new folder or remove it")
-        self.output = output
-        self.aside = output.with_name(f"{output.name}.part")
-
-    def __enter__(self) -> Path:
-        try:
-            shutil.rmtree(self.aside, ignore_errors=True)
-            self.aside.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"--output {self.output}: cannot be written ({error.strerror})") from None
-        return self.aside
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self.aside.replace(self.output)
-            sync_folder(self.output.parent)
-        else:
-            shutil.rmtree(self.aside, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(f"--output {self.output}: cannot be written ({error.strerror})") from None
+def _require_new(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"--output {output}: exists already; choose a new folder or remove it")
 
 
 def _write_about(
-    aside: Path, output: Path, index: ShardIndex, members: list[dict[str, str]], more: Mapping[str, Any]
+    folder: Path, output: Path, index: ShardIndex, members: list[dict[str, str]], more: Mapping[str, Any]
 ) -> None:
-    files = {path.name: file_checksum(path) for path in sorted(aside.iterdir())}
+    files = {path.name: file_checksum(path) for path in sorted(folder.iterdir())}
     content = json.dumps([members, files.get("index.parquet")])
     splits = pc.value_counts(index.table["split"]).to_pylist()
     about = {
@@ -142,7 +121,7 @@ def _write_about(
         "tools": {"moco-cxr": version("moco-cxr")},
         **more,
     }
-    write_manifest(aside, about, files)
+    write_manifest(folder, about, files)
 
 
 _MANY = 20

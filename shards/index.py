@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
-from shards.format.tar import TarEntry, dali_index, write_text
+from shards.format.tar import TarEntry, dali_index
 from shards.remote.address import Address
 from shards.remote.cache import Cache
 
@@ -259,7 +260,7 @@ class ShardIndex:
         pairs = []
         for number, (tar, entries) in enumerate(self.dali_entries().items()):
             path = target / f"{number:04d}-{tar.stem}.idx"
-            write_text(path, dali_index(entries))
+            atomic_write(path, dali_index(entries))
             pairs.append((tar, path))
         return pairs
 

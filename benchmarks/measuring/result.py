@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.resources import Resources
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
 
@@ -118,7 +119,7 @@ def write_result(
         "comparisons": [asdict(c, dict_factory=_present) for c in comparisons],
     }
     result |= {"remarks": list(remarks)} if remarks else {}
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    atomic_write(path, json.dumps(result, indent=2) + "\n")
 
 
 def read_result(path: Path) -> Result:

@@ -14,6 +14,7 @@ from benchmarks.measuring.result import Comparison, Result, read_result
 from benchmarks.reporting.compare import changes
 from benchmarks.reporting.plots import MAX_SERIES, format_rate, format_speed, plot_grid, plot_variants
 from benchmarks.reporting.words import Group, describe, find_step, group_comparisons, limits_reached, summary
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
 _ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal")
@@ -63,7 +64,7 @@ def write_report(results: Path, output: Path) -> Path:
     for path, result in found.items():
         lines += _section(path, result, plots)
     page = output / "benchmarks.md"
-    page.write_text("\n".join(lines).rstrip() + "\n")
+    atomic_write(page, "\n".join(lines).rstrip() + "\n")
     return page
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.measuring.result import Comparison
 from benchmarks.reporting.compare import spread
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 
 _GROUND, _INK, _GRAY = "#fbfbf8", "#222222", "#777777"
@@ -171,4 +172,5 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Date": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, facecolor=_GROUND, metadata=metadata, dpi=110)
+    with atomic_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], facecolor=_GROUND, metadata=metadata, dpi=110)

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eval.finetune.config import FinetuneConfig
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from train.encoders.file import FILES, read_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
@@ -82,7 +83,7 @@ def save_finetuned(folder: Path, model: FinetuneModel, start: LoadedEncoder, *, 
     norm = start.metadata.get("norm", "batch")
     save_encoder(folder / FILES["query"], model.encoder, name=start.name, views=start.views, norm=norm)
     head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
-    save_file(head, folder / HEAD_FILE, {"labels": json.dumps(labels)})
+    atomic_write(folder / HEAD_FILE, safetensors.torch.save(head, {"labels": json.dumps(labels)}))
 
 
 def load_finetuned(folder: Path) -> tuple[FinetuneModel, tuple[str, ...], LoadedEncoder]:

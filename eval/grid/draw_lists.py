@@ -18,7 +18,7 @@ import tyro
 
 from eval.grid.config import Settings
 from eval.study.draws import LabelledDraw
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
@@ -125,5 +125,5 @@ def export_draws(path: Path, draws: Sequence[LabelledDraw], index: ShardIndex) -
         chosen = chosen.append_column("fraction", pa.array([draw.fraction] * len(chosen), pa.float64()))
         tables.append(chosen.append_column("draw", pa.array([draw.draw] * len(chosen), pa.int32())))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as file:
+    with atomic_file(path) as file:
         pq.write_table(pa.concat_tables(tables).combine_chunks().replace_schema_metadata(None), file)

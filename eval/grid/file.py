@@ -30,7 +30,7 @@ _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value ma
 
 @dataclass(frozen=True, kw_only=True)
 class _GridFile:
-    """The fields of a grid's file that are no :class:`Settings`; its starts aside, whose names are the user's own."""
+    """The fields of a grid's file that are no :class:`Settings`; its starts apart, whose names are the user's own."""
 
     readout: tuple[ReadoutName, ...] = ("linear",)
     baseline: str | None = None

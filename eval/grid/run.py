@@ -30,7 +30,7 @@ from eval.results.table import Comparison, StartResult, save_comparison
 from eval.stats.interval import replicates_for_holm
 from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
 from shards.base.locks import claimed, wait_for_any
 from train.encoders.seen import num_seen
@@ -61,8 +61,7 @@ def write_results(comparison: Comparison, config: GridConfig) -> None:
     """The comparison for this program, for others and for papers."""
     save_comparison(comparison, config.output)
     for name, text in {"results.csv": csv_table([comparison]), "results.tex": latex_tables([comparison])}.items():
-        with written_aside(config.output / name) as file:
-            file.write(f"{text}\n".encode())
+        atomic_write(config.output / name, f"{text}\n")
 
 
 def compute_cells(plan: Plan, *, first: int = 0) -> None:

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import safetensors.torch
 
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.model import MultimodalModel
 from eval.multimodal.tokenizer import TextTokenizer
+from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 from train.encoders.file import FILES, read_tensors
@@ -49,7 +50,10 @@ def save_multimodal(
         save(folder / _TEXT)
     else:
         tokenizer.backend.save(str(folder / _TEXT / "tokenizer.json"))
-    save_file(tensors, folder / MODEL_FILE, {name: json.dumps(value) for name, value in header.items()})
+    atomic_write(
+        folder / MODEL_FILE,
+        safetensors.torch.save(tensors, {name: json.dumps(value) for name, value in header.items()}),
+    )
 
 
 def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], MultimodalConfig]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.multimodal.tokenizer import TextTokenizer
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
@@ -95,7 +95,7 @@ def cached_tokens(folder: Path, texts: Sequence[str | None], tokenizer: TextToke
     else:
         tokens = tokenize(texts, tokenizer, max_tokens=max_tokens)
         folder.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as file:
+        with atomic_file(path) as file:
             counts_text = np.array(json.dumps(asdict(tokens.counts)))
             np.savez(file, ids=tokens.ids, lengths=tokens.lengths, counts=counts_text)
     if tokens.counts.num_foreign:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from eval.study.features import encoder_hash, extract_features, views_hash
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.base.locks import claimed_in_turn
 from shards.index import ShardIndex
@@ -89,9 +89,9 @@ def _write(store: Path, names: npt.NDArray[np.uint64], tokens: npt.NDArray[np.fl
     largest = float(np.abs(tokens).max(initial=0.0))
     kind = np.float16 if largest < float(np.finfo(np.float16).max) else np.float32
     name = uuid.uuid4().hex[:12]
-    with written_aside(store / f"{name}.tokens.npy") as file:
+    with atomic_file(store / f"{name}.tokens.npy") as file:
         np.save(file, tokens.astype(kind))
-    with written_aside(store / f"{name}.images.npy") as file:  # behind the tokens: it is what is looked for
+    with atomic_file(store / f"{name}.images.npy") as file:  # behind the tokens: it is what is looked for
         np.save(file, names)
 
 

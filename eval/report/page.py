@@ -27,7 +27,7 @@ from eval.report.sections import (
 from eval.results.headline import Answer, answer
 from eval.results.table import Comparison, load_comparison
 from eval.words import readout_words
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
 FILE = "report.html"
@@ -77,8 +77,7 @@ def write_page(
         ("method", "How this was measured", method_section(comparison)),
     ]
     page.remove_old()
-    with written_aside(folder / FILE) as file:
-        file.write(_html(comparison, found, sections, with_images=with_images).encode())
+    atomic_write(folder / FILE, _html(comparison, found, sections, with_images=with_images))
     return folder / FILE
 
 

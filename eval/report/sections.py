@@ -16,7 +16,7 @@ from eval.results.roc import Roc, cells_of, mean_roc
 from eval.results.table import Comparison
 from eval.study.studies import study_set
 from eval.words import MACRO, amount, readout_words
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_write
 
 _Draw = Callable[[Comparison, str, str], str]
 
@@ -36,8 +36,7 @@ class FigureFolder:
             return shown
         path = self.folder / f"{slug}.svg"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as file:
-            file.write(svg.encode())
+        atomic_write(path, svg)
         self.written.add(path)
         return shown
 

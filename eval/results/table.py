@@ -19,7 +19,7 @@ from typing import Any, Literal
 from eval.stats.interval import Interval
 from eval.study.studies import TestCounts
 from eval.words import MACRO, Inputs
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
 FILE = "results.json"
@@ -236,8 +236,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> Path:
     """Writes ``results.json`` into ``folder``, which is made if need be, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format_version": FORMAT_VERSION, **asdict(comparison)}
-    with written_aside(folder / FILE) as file:
-        file.write((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    atomic_write(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return folder / FILE
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.study.protocol import Protocol
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 
 FORMAT_VERSION = 1
@@ -147,7 +147,7 @@ def save_cell(folder: Path, cell: Cell) -> Path:
     about = {name: value for name, value in vars(cell).items() if name not in (*_ARRAYS, "key")}
     about |= {"key": asdict(cell.key), "format_version": FORMAT_VERSION}
     arrays = {name: getattr(cell, name) for name in _ARRAYS}
-    with written_aside(path) as file:
+    with atomic_file(path) as file:
         np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
     return path
 

@@ -5,7 +5,6 @@ Legend: N rows of the selection, F features.
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from pipeline.loader import build_loader
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
+from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
@@ -103,10 +103,8 @@ def cached_features(
         description=description,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.part")
-    with aside.open("wb") as file:
+    with atomic_file(path) as file:
         np.save(file, features)
-    aside.replace(path)  # whole or absent, also after an interruption
     return features
 
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from eval.training.feed import Feed
 from eval.training.scores import Validation, mean_scores
+from shards.base.atomic import begin_folder
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
-from train.run.snapshot import BrokenSnapshot, partial_of, read_mark, read_tensors, remove, seal, write_tensors
+from train.run.snapshot import BrokenSnapshot, read_mark, read_tensors, remove, seal, write_tensors
 
 Floats = npt.NDArray[np.float32]
 
@@ -150,21 +151,19 @@ class Snapshots:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, folder: Path, state: dict[str, Any], about: dict[str, Any]) -> None:
-        partial = partial_of(folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        part = begin_folder(folder)
         try:
-            write_tensors(partial / "state.pt", state)
+            write_tensors(part / "state.pt", state)
             seal(folder, about)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
         for other in self._folders():
             if other != folder:
                 remove(other)
 
     def _folders(self) -> list[Path]:
         """Newest first."""
-        return sorted((path for path in self.folder.glob("step-*") if path.suffix != ".partial"), reverse=True)
+        return sorted((path for path in self.folder.glob("step-*") if not path.suffix), reverse=True)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from eval.multimodal.config import MultimodalConfig
 from eval.study.features import encoder_hash, images_fingerprint
 from eval.training.config import TrainingConfig
 from pipeline.views import PRESETS, ViewSpec
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -127,7 +127,7 @@ def write_work(folder: Path, work: Work) -> None:
         "options": work.options,
     }
     arrays = {name: getattr(task, name) for name in _arrays(task)}
-    with written_aside(folder / _TASK) as file:
+    with atomic_file(folder / _TASK) as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
 
 
@@ -158,7 +158,7 @@ def read_work(folder: Path) -> Work:
 
 def write_result(folder: Path, result: Finetuned, mark: str) -> None:
     """Writes what :func:`read_result` reads; ``mark`` is the task's fingerprint."""
-    with written_aside(folder / _RESULT) as file:
+    with atomic_file(folder / _RESULT) as file:
         np.savez(
             file,
             about=np.array(json.dumps({"fingerprint": mark, "details": result.details})),

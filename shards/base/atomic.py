@@ -1,48 +1,99 @@
-"""Files that are whole or absent: written aside, synced, renamed, and the rename synced too.
+"""Files and folders that are whole or absent: written under another name, synced, renamed, and the rename synced too.
 
-So a process killed at any moment, or a machine that loses power, leaves at most a ``.part`` file under a name that
+So a process killed at any moment, or a machine that loses power, leaves at most something ending in ``.part``, which
 nothing reads.
 """
 
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 SUFFIX = ".part"
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some network file systems
 
 
 @contextlib.contextmanager
-def written_aside(path: Path, *, folder: Path | None = None) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of ``path`` when the block ends without an error and vanishes otherwise.
 
-    It is written in ``folder``, on the file system of ``path``; default: beside it. Its name is new each time, so a
-    process that was thought dead and another that repeats its work do not write into one file.
+    It is written in the folder ``scratch``, on the file system of ``path``; default: beside it. Its name is new each
+    time, so a process that was thought dead and another that repeats its work do not write into one file.
     """
-    aside = (folder or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}"
+    part = (scratch or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}"
     try:
-        with aside.open("wb") as file:
+        with part.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+            _sync(file.fileno())
+        part.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            part.unlink()
         raise
-    sync_folder(path.parent)
+    _sync_path(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def atomic_write(path: Path, content: str | bytes, *, scratch: Path | None = None) -> None:
+    """Writes ``content``, text as UTF-8, to ``path``; ``scratch`` as in :func:`atomic_file`."""
+    with atomic_file(path, scratch=scratch) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``path`` when the block ends without an error and vanishes otherwise.
+
+    ``path`` must be absent by then, or an empty folder.
+    """
+    part = begin_folder(path)
+    try:
+        yield part
+        commit_folder(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def part_of(folder: Path) -> Path:
+    """Where ``folder`` is filled."""
+    return folder.with_name(f"{folder.name}{SUFFIX}")
+
+
+def begin_folder(folder: Path) -> Path:
+    """Makes the folder in which ``folder`` is filled, empty: :func:`atomic_folder` for those who cannot use a block."""
+    part = part_of(folder)
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
+    return part
+
+
+def commit_folder(folder: Path) -> None:
+    """Gives the filled folder its name, once all that is in it is on the disk."""
+    part = part_of(folder)
+    for found in [*part.rglob("*"), part]:
+        _sync_path(found)
+    part.replace(folder)
+    _sync_path(folder.parent)
+
+
+def _sync_path(path: Path) -> None:
+    """Makes a file's bytes, or a folder's names, survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems do not sync folders
+        if error.errno not in _CANNOT_SYNC:
             raise
-    finally:
-        os.close(descriptor)

@@ -1,12 +1,27 @@
 """Errors a user can mend, and the one way in which the command lines show them."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 class InputError(ValueError):
     """A setting or input that the user can mend: its message names the field, the value and the remedy."""
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Around what writes the file or folder that ``--output`` names.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from None
 
 
 def run_command(main: Callable[[], int | None]) -> None:

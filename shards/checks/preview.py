@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from shards.base.errors import InputError
+from shards.base.atomic import atomic_file
+from shards.base.errors import InputError, writing
 from shards.base.randomness import generator
 from shards.index import ShardIndex
 
@@ -64,11 +65,10 @@ def save_sheet(sheet: Image.Image, output: Path) -> None:
     """
     if output.suffix.lower() != ".png":
         raise InputError(f"--output {output}: must end in .png")
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(output, "PNG")
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+        with atomic_file(output) as file:
+            sheet.save(file, "PNG")
 
 
 def _read(index: ShardIndex, row: int, key: str) -> Image.Image:

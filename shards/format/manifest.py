@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.format.schema import FORMAT_VERSION
-from shards.format.tar import write_text
 
 MANIFEST = "dataset.json"
 Checksum = dict[str, int | str]
@@ -26,14 +26,14 @@ def file_checksum(path: Path) -> Checksum:
 
 
 def write_manifest(
-    folder: Path, about: Mapping[str, Any], files: Mapping[str, Checksum] | None = None, *, aside: Path | None = None
+    folder: Path, about: Mapping[str, Any], files: Mapping[str, Checksum] | None = None, *, scratch: Path | None = None
 ) -> None:
-    """Writes ``about`` to the folder's ``dataset.json`` with the checksums of its ``files`` and the digest; in the
-    folder ``aside`` first, default beside it."""
+    """Writes ``about`` to the folder's ``dataset.json`` with the checksums of its ``files`` and the digest;
+    ``scratch`` as in :func:`shards.base.atomic.atomic_file`."""
     named = {name: value for name, value in about.items() if name not in ("files", "digest")}
     text = json.dumps(named | {"files": dict(sorted((files or {}).items())), "digest": ""}, indent=2) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    write_text(folder / MANIFEST, _with_digest(text, "", digest), aside=aside)
+    atomic_write(folder / MANIFEST, _with_digest(text, "", digest), scratch=scratch)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

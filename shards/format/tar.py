@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file
 
 _HEADER_BYTES = 512
 
@@ -19,13 +19,12 @@ class TarEntry(NamedTuple):
     length: int
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, bytes]], *, aside: Path | None = None) -> list[TarEntry]:
+def write_tar(path: Path, samples: Iterable[tuple[str, bytes]], *, scratch: Path | None = None) -> list[TarEntry]:
     """Writes ``(name, data)`` samples to ``path``, which is whole or absent whatever happens; one sample is in memory
-    at a time. Owner, times and modes are fixed. ``aside`` is the unfinished file's folder; default: that of ``path``.
-    """
+    at a time. Owner, times and modes are fixed. ``scratch`` as in :func:`shards.base.atomic.atomic_file`."""
     entries = []
     with (
-        written_aside(path, folder=aside) as file,
+        atomic_file(path, scratch=scratch) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name, data in samples:
@@ -41,9 +40,3 @@ def dali_index(entries: Iterable[TarEntry]) -> str:
     just the samples listed, so an index of some of a tar's samples is a selection without a copy."""
     lines = [f"{entry.name.rpartition('.')[2]} {entry.offset} {entry.length} {entry.name}" for entry in entries]
     return "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"
-
-
-def write_text(path: Path, text: str, *, aside: Path | None = None) -> None:
-    """Writes a small file, which is whole or absent whatever happens; ``aside`` as in :func:`write_tar`."""
-    with written_aside(path, folder=aside) as file:
-        file.write(text.encode())

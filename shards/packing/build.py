@@ -159,11 +159,11 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
     refused = [table_from_rows([asdict(r) for r in plan.rejected], REJECTED_SCHEMA)]
     refused += [pq.read_table(work / f"{name}.rejected") for name in plan.rows]
     rejected = pa.concat_tables(refused).combine_chunks()
-    write_table(rejected, output / "rejected.parquet", aside=work)
+    write_table(rejected, output / "rejected.parquet", scratch=work)
     _refuse_too_many(rejected, plan.num_source, config)
     index = _join_rows(plan)
     assert len(index) + len(rejected) == plan.num_source, "images in = images packed + images rejected"
-    write_table(index, output / "index.parquet", aside=work)
+    write_table(index, output / "index.parquet", scratch=work)
     files: dict[str, Checksum] = {}
     for name in plan.rows:
         files |= finished_checksums(name, output) or {}
@@ -190,7 +190,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
         "shard_images": config.shard_images,
         "tools": tools,
     }
-    write_manifest(output, about, files, aside=work)
+    write_manifest(output, about, files, scratch=work)
 
 
 def _join_rows(plan: Plan) -> pa.Table:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from shards.base.atomic import SUFFIX as ASIDE_SUFFIX
+from shards.base.atomic import SUFFIX as PART_SUFFIX
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.format.manifest import MANIFEST, read_manifest
-from shards.format.tar import write_text
 from shards.packing.plan import Plan
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.shard import WORK
@@ -62,10 +62,10 @@ def begin(output: Path, plan: Plan, tools: Mapping[str, str]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems have no locks
                 raise
-        for path in [*work.glob(f"*{ASIDE_SUFFIX}"), *work.glob(f"*{PROGRESS_SUFFIX}")]:
+        for path in [*work.glob(f"*{PART_SUFFIX}"), *work.glob(f"*{PROGRESS_SUFFIX}")]:
             path.unlink(missing_ok=True)
         text = json.dumps({"options": plan.options, "source": plan.source, "tools": dict(tools)})
-        write_text(work / "plan.json", text, aside=work)
+        atomic_write(work / "plan.json", text, scratch=work)
         yield
 
 

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_file, atomic_write
 from shards.base.errors import InputError
 from shards.format.manifest import Checksum, file_checksum
 from shards.format.schema import REJECTED_SCHEMA, index_schema, table_from_rows
-from shards.format.tar import dali_index, write_tar, write_text
+from shards.format.tar import dali_index, write_tar
 from shards.images.store import ImageError, ImageSpec, StoredImage, store_image
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.progress import ShardProgress
@@ -88,19 +88,19 @@ def write_shard(shard: Shard, packing: Packing, *, threads: int = 1) -> int:
         first = next(packed, None)
         if first is not None:  # readers stumble over a tar without samples
             tar, index = output / f"{shard.name}.tar", output / f"{shard.name}.idx"
-            entries = write_tar(tar, itertools.chain([first], packed), aside=work)
-            write_text(index, dali_index(entries), aside=work)
+            entries = write_tar(tar, itertools.chain([first], packed), scratch=work)
+            atomic_write(index, dali_index(entries), scratch=work)
             checksums = {path.name: file_checksum(path) for path in (tar, index)}
             for row, entry in zip(rows, entries, strict=True):
                 row |= {"offset": entry.offset, "length": entry.length}
         assert len(rows) + len(rejected) == len(shard.records), "images in = images packed + images rejected"
         refused = table_from_rows([asdict(r) for r in rejected], REJECTED_SCHEMA)
-        write_table(refused, work / f"{shard.name}.rejected", aside=work)
+        write_table(refused, work / f"{shard.name}.rejected", scratch=work)
         table = table_from_rows(rows, index_schema(packing.labels))
         table = table.replace_schema_metadata(
             (table.schema.metadata or {}) | {b"files": json.dumps(checksums).encode()}
         )
-        write_table(table, work / f"{shard.name}.parquet", aside=work)
+        write_table(table, work / f"{shard.name}.parquet", scratch=work)
     return len(shard.records)
 
 
@@ -164,12 +164,10 @@ def finished_checksums(name: str, output: Path) -> dict[str, Checksum] | None:
     return checksums if whole else None
 
 
-def write_table(table: pa.Table, path: Path, *, aside: Path | None = None) -> None:
+def write_table(table: pa.Table, path: Path, *, scratch: Path | None = None) -> None:
     """Writes a Parquet file, which is whole or absent whatever happens."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    with written_aside(path, folder=aside) as file:
-        file.write(sink.getvalue())
+    with atomic_file(path, scratch=scratch) as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ draws procedural radiographs (about 55 images a second a core at 320 px, written
 without patient data. Every image depends only on the seed and on which patient it is, never on the number of workers.
 """
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import joblib
 from tqdm import tqdm
 
+from shards.base.atomic import atomic_folder
 from shards.base.errors import InputError
 from shards.phantom import chexpert_release, mimic_release, shenzhen_release
 
@@ -70,54 +70,55 @@ def write_phantom(config: PhantomConfig) -> dict[str, Any]:
         "shenzhen": None,
         "shenzhen_images": 0,
     }
-    if config.chexpert_patients or config.chexpert_valid_patients:
-        root = _begin(config.output, chexpert_release.RELEASE)
-        for split, num in (("train", config.chexpert_patients), ("valid", config.chexpert_valid_patients)):
-            patients = chexpert_release.patients_of_split(split, num, num_train=config.chexpert_patients)
-            (root / split).mkdir()
-            tasks = [
-                joblib.delayed(chexpert_release.write_patient)(patient, root=root, seed=config.seed, size=config.size)
-                for patient in patients
-            ]
-            tables = _run(tasks, workers=config.workers, title=f"CheXpert {split}", unit="patient")
-            rows = [row for table in tables for row in table]
-            chexpert_release.write_table(root / f"{split}.csv", rows)
-            totals[f"chexpert_{split}_images"] = len(rows)
-            totals["chexpert_studies"] += len({row["Path"].rsplit("/", 1)[0] for row in rows})
-        totals["chexpert"] = _finish(root, chexpert_release.RELEASE)
-    if config.mimic_patients:
-        root = _begin(config.output, mimic_release.RELEASE)
-        tasks = [
-            joblib.delayed(mimic_release.write_patient)(patient, root=root, seed=config.seed, size=config.mimic_size)
-            for patient in mimic_release.patients(config.mimic_patients)
-        ]
-        counts = mimic_release.write_lists(root, _run(tasks, workers=config.workers, title="MIMIC-CXR", unit="patient"))
-        totals["mimic_images"], totals["mimic_studies"] = counts["split"], counts["chexpert"]
-        totals["mimic"] = _finish(root, mimic_release.RELEASE)
-    if config.shenzhen_images:
-        root = _begin(config.output, shenzhen_release.RELEASE)
-        (root / "CXR_png").mkdir()
-        (root / "ClinicalReadings").mkdir()
-        tasks = [
-            joblib.delayed(shenzhen_release.write_film)(film, root=root, seed=config.seed, size=config.shenzhen_size)
-            for film in shenzhen_release.films(config.shenzhen_images, seed=config.seed)
-        ]
-        _run(tasks, workers=config.workers, title="Shenzhen", unit="image")
-        totals["shenzhen"] = _finish(root, shenzhen_release.RELEASE)
-        totals["shenzhen_images"] = config.shenzhen_images
+    releases: dict[str, tuple[str, int, Callable[[PhantomConfig, Path], dict[str, int]]]] = {
+        "chexpert": (
+            chexpert_release.RELEASE,
+            config.chexpert_patients + config.chexpert_valid_patients,
+            _write_chexpert,
+        ),
+        "mimic": (mimic_release.RELEASE, config.mimic_patients, _write_mimic),
+        "shenzhen": (shenzhen_release.RELEASE, config.shenzhen_images, _write_shenzhen),
+    }
+    for name, (release, num, write) in releases.items():
+        if num:
+            with atomic_folder(config.output / release) as root:
+                totals |= write(config, root)
+            totals[name] = str(config.output / release)
     return totals
 
 
-def _begin(output: Path, release: str) -> Path:
-    """An empty folder beside the release's place: an interrupted run leaves no half release that looks whole."""
-    partial = output / f".{release}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
+def _write_chexpert(config: PhantomConfig, root: Path) -> dict[str, int]:
+    draw = joblib.delayed(chexpert_release.write_patient)
+    totals = {"chexpert_studies": 0}
+    for split, num in (("train", config.chexpert_patients), ("valid", config.chexpert_valid_patients)):
+        (root / split).mkdir()
+        patients = chexpert_release.patients_of_split(split, num, num_train=config.chexpert_patients)
+        tasks = [draw(patient, root=root, seed=config.seed, size=config.size) for patient in patients]
+        tables = _run(tasks, workers=config.workers, title=f"CheXpert {split}", unit="patient")
+        rows = [row for table in tables for row in table]
+        chexpert_release.write_table(root / f"{split}.csv", rows)
+        totals[f"chexpert_{split}_images"] = len(rows)
+        totals["chexpert_studies"] += len({row["Path"].rsplit("/", 1)[0] for row in rows})
+    return totals
 
 
-def _finish(partial: Path, release: str) -> str:
-    return str(partial.rename(partial.with_name(release)))
+def _write_mimic(config: PhantomConfig, root: Path) -> dict[str, int]:
+    draw, patients = joblib.delayed(mimic_release.write_patient), mimic_release.patients(config.mimic_patients)
+    tasks = [draw(patient, root=root, seed=config.seed, size=config.mimic_size) for patient in patients]
+    counts = mimic_release.write_lists(root, _run(tasks, workers=config.workers, title="MIMIC-CXR", unit="patient"))
+    return {"mimic_images": counts["split"], "mimic_studies": counts["chexpert"]}
+
+
+def _write_shenzhen(config: PhantomConfig, root: Path) -> dict[str, int]:
+    (root / "CXR_png").mkdir()
+    (root / "ClinicalReadings").mkdir()
+    draw, films = joblib.delayed(shenzhen_release.write_film), shenzhen_release.films
+    tasks = [
+        draw(film, root=root, seed=config.seed, size=config.shenzhen_size)
+        for film in films(config.shenzhen_images, seed=config.seed)
+    ]
+    _run(tasks, workers=config.workers, title="Shenzhen", unit="image")
+    return {"shenzhen_images": config.shenzhen_images}
 
 
 def _run(tasks: list[Callable[..., Any]], *, workers: int, title: str, unit: str) -> Iterable[Any]:

@@ -18,10 +18,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from shards.base.atomic import written_aside
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, read_manifest
-from shards.format.tar import write_text
 from shards.remote.address import Address
 from shards.remote.cache import Cache, lock_of, locked
 from shards.remote.transfer import Source, Unreachable
@@ -67,14 +66,13 @@ class RemoteFolder:
         with _writing(cache):
             folder = home / hashlib.sha256(text).hexdigest()[:16]
             folder.mkdir(parents=True, exist_ok=True)
-            with written_aside(folder / MANIFEST) as file:
-                file.write(text)
+            atomic_write(folder / MANIFEST, text)
             if not digest_holds(folder):
                 raise InputError(
                     f"dataset {address}: its {MANIFEST} is damaged or of an older version; pack it again, or copy it "
                     "there again"
                 )
-            write_text(latest, folder.name)
+            atomic_write(latest, folder.name)
         return cls(source, cache, folder)
 
     def __str__(self) -> str:

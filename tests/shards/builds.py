@@ -29,11 +29,11 @@ def interrupt_after(monkeypatch, num_shards, settings):
     written = []
     write = shards.packing.shard.write_tar
 
-    def interrupted(path, samples, *, aside):
+    def interrupted(path, samples, *, scratch):
         if len(written) == num_shards:
             raise KeyboardInterrupt
         written.append(path.name)
-        return write(path, samples, aside=aside)
+        return write(path, samples, scratch=scratch)
 
     with monkeypatch.context() as patch:
         patch.setattr(shards.packing.shard, "write_tar", interrupted)

@@ -7,18 +7,18 @@ onnx           graph from ``views`` (B, 1, size, size) to ``features`` (B, F), f
                its metadata
 """
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from shards.base.errors import InputError
+from shards.base.atomic import atomic_file
+from shards.base.errors import InputError, writing
 from train.encoders.saved import LoadedEncoder
 from train.settings.architectures import ENCODERS
 
@@ -41,25 +41,19 @@ def export_encoder(loaded: LoadedEncoder, output: Path, *, format: FormatName) -
     Raises:
         InputError: the form cannot hold this encoder, a package is missing, or the file cannot be written.
     """
-    write: dict[FormatName, Callable[[LoadedEncoder, Path], str]] = {
+    write: dict[FormatName, Callable[[LoadedEncoder, BinaryIO, Path], str]] = {
         "torchvision": _write_torchvision,
         "timm": _write_timm,
         "onnx": _write_onnx,
     }
-    partial = output.with_name(output.name + ".partial")
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        usage = write[format](loaded, partial)
-        os.replace(partial, output)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if partial.is_file():
-            partial.unlink()
+        with atomic_file(output) as file:
+            usage = write[format](loaded, file, output)
     return Exported(size=output.stat().st_size, usage=usage.replace("FILE", str(output)))
 
 
-def _write_torchvision(loaded: LoadedEncoder, path: Path) -> str:
+def _write_torchvision(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
     architecture = ENCODERS[loaded.name]
     if architecture.library != "torchvision":
         raise InputError(f"--format torchvision: torchvision has no {loaded.name}; use timm or onnx")
@@ -67,18 +61,18 @@ def _write_torchvision(loaded: LoadedEncoder, path: Path) -> str:
     state = loaded.encoder.state_dict()
     stem = f"{architecture.stem}.weight"
     state[stem] = state[stem].expand(-1, 3, -1, -1) / 3
-    _write_state(state, path)
+    _write_state(state, file, output)
     head = architecture.heads[0]
     return (
         f"model = torchvision.models.{architecture.model}(); model.{head} = torch.nn.Identity(); "
-        f"model.load_state_dict({_read_state(path)})"
+        f"model.load_state_dict({_read_state(output)})"
     )
 
 
-def _write_timm(loaded: LoadedEncoder, path: Path) -> str:
+def _write_timm(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
     _require_batch_norm(loaded, "timm")
     architecture = ENCODERS[loaded.name]
-    _write_state(loaded.encoder.state_dict(), path)
+    _write_state(loaded.encoder.state_dict(), file, output)
     options = "".join(f", {key}={value!r}" for key, value in architecture.options.items() if key != "weight_init")
     if architecture.library == "timm" and loaded.views.size != 224:
         options += ", dynamic_img_size=True"
@@ -87,7 +81,7 @@ def _write_timm(loaded: LoadedEncoder, path: Path) -> str:
     )
 
 
-def _write_onnx(loaded: LoadedEncoder, path: Path) -> str:
+def _write_onnx(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
@@ -107,7 +101,7 @@ def _write_onnx(loaded: LoadedEncoder, path: Path) -> str:
         )
     about = {"encoder": loaded.name, "size": size, "mean": views.mean, "std": views.std}
     program.model.metadata_props.update({key: str(value) for key, value in about.items()})
-    program.save(path, external_data=False)
+    file.write(program.model_proto.SerializeToString())
     return 'session = onnxruntime.InferenceSession("FILE"); features, = session.run(None, {"views": views})'
 
 
@@ -134,17 +128,15 @@ def _require_batch_norm(loaded: LoadedEncoder, format: FormatName) -> None:
         )
 
 
-def _write_state(state: dict[str, Tensor], path: Path) -> None:
+def _write_state(state: dict[str, Tensor], file: BinaryIO, output: Path) -> None:
     tensors = {key: value.contiguous() for key, value in state.items()}
-    if _is_safetensors(path):
-        save_file(tensors, path, {"format": "pt"})
+    if output.suffix == ".safetensors":
+        file.write(safetensors.torch.save(tensors, {"format": "pt"}))
     else:
-        torch.save(tensors, path)
+        torch.save(tensors, file)
 
 
-def _read_state(path: Path) -> str:
-    return 'safetensors.torch.load_file("FILE")' if _is_safetensors(path) else 'torch.load("FILE", weights_only=True)'
-
-
-def _is_safetensors(path: Path) -> bool:
-    return path.name.removesuffix(".partial").endswith(".safetensors")
+def _read_state(output: Path) -> str:
+    if output.suffix == ".safetensors":
+        return 'safetensors.torch.load_file("FILE")'
+    return 'torch.load("FILE", weights_only=True)'

@@ -6,15 +6,15 @@ features = encoder(views)                        # (B, 1, H, W) normalised -> (B
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import safetensors.torch
 from torch import nn
 
 from pipeline.views import ViewSpec
+from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
@@ -47,9 +47,8 @@ def save_encoder(
     header = {"format_version": FORMAT_VERSION, "name": name, "norm": norm, "views": dataclasses.asdict(views)}
     header |= {"num_features": encoder.num_features, **metadata}
     tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    partial = Path(path).with_suffix(".partial")
-    save_file(tensors, partial, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
-    os.replace(partial, path)
+    content = safetensors.torch.save(tensors, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
+    atomic_write(Path(path), content)
 
 
 def load_encoder(path: str | Path) -> LoadedEncoder:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipeline.loader import Loader
 from pipeline.ranks import gather
+from shards.base.atomic import begin_folder, part_of
 from shards.base.errors import InputError
 from train.engine.deepspeed import loss_scaler
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
@@ -31,7 +32,6 @@ from train.ranks.world import World
 from train.run.snapshot import (
     BrokenSnapshot,
     num_bytes,
-    partial_of,
     read_mark,
     read_tensors,
     remove,
@@ -75,8 +75,8 @@ class Checkpoints:
         self.last: Path | None = None
         """The newest checkpoint that was written or read."""
         if world.leads:
-            for partial in folder.glob("step-*.partial"):
-                shutil.rmtree(partial)
+            for part in folder.glob("step-*.part*"):  # in .partial ended what earlier versions left
+                shutil.rmtree(part)
 
     def save(
         self, progress: Progress, *, engine: Any, method: Method, loader: Loader, score: float | None = None
@@ -95,7 +95,7 @@ class Checkpoints:
             InputError: it cannot be written, and there is none to go back to.
         """
         folder, world = self.folder / f"step-{progress.step:08d}", self.world
-        partial = partial_of(folder)
+        part = part_of(folder)
         state = {
             "model": method.model.state_dict(),
             "optimizer": optimizer_state(engine, method.model, world),
@@ -115,16 +115,16 @@ class Checkpoints:
             "data": self.data,
             "score": score,
         }
-        failure = self._first(_failure(lambda: _make(partial)) if world.leads else "")
+        failure = self._first(_failure(lambda: begin_folder(folder)) if world.leads else "")
         if not failure:
-            failure = _failure(lambda: write_tensors(partial / f"rank-{world.rank:05d}.pt", own))
+            failure = _failure(lambda: write_tensors(part / f"rank-{world.rank:05d}.pt", own))
             if world.leads and not failure:
-                failure = _failure(lambda: write_tensors(partial / "state.pt", state))
+                failure = _failure(lambda: write_tensors(part / "state.pt", state))
             failure = self._first(failure)
         if not failure:
             failure = self._first(_failure(lambda: seal(folder, mark)) if world.leads else "")
         if failure:
-            self._give_up(partial, failure, size=num_bytes(state) + world.size * num_bytes(own))
+            self._give_up(part, failure, size=num_bytes(state) + world.size * num_bytes(own))
             return False
         self.last = folder
         if world.leads:
@@ -227,12 +227,12 @@ class Checkpoints:
         everyone = gather(failure) if self.world.size > 1 else [failure]
         return next((one for one in everyone if one), "")
 
-    def _give_up(self, partial: Path, failure: str, *, size: int) -> None:
+    def _give_up(self, part: Path, failure: str, *, size: int) -> None:
         known = self._folders()
         self.world.barrier()  # the others have counted what there is before anything goes
         if self.world.leads:
-            shutil.rmtree(partial, ignore_errors=True)
-        step = int(partial.name[5:13])
+            shutil.rmtree(part, ignore_errors=True)
+        step = int(part.name[5:13])
         what = f"the checkpoint of step {step} ({size / 1e6:,.0f} MB) cannot be written to {self.folder}: {failure}"
         if self.last is None and not known:
             raise InputError(f"{what}; there is none before it to go back to: make room and repeat the command")
@@ -271,13 +271,7 @@ def _is_step(path: Path) -> bool:
     return re.fullmatch(r"step-\d{8}", path.name) is not None and path.is_dir()
 
 
-def _make(partial: Path) -> None:
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-
-
-def _failure(write: Callable[[], None]) -> str:
+def _failure(write: Callable[[], object]) -> str:
     """Why ``write`` could not write; empty where it could."""
     try:
         write()

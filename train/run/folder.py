@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to_yaml
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -70,8 +71,8 @@ def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note:
     """Creates the folder with ``config.yaml``, headed by ``note`` as a comment, and ``ds_config.json``."""
     folder = _folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(f"# {note}\n{to_yaml(config)}")
-    (folder / "ds_config.json").write_text(json.dumps(ds_config, indent=2) + "\n")
+    atomic_write(folder / "config.yaml", f"# {note}\n{to_yaml(config)}")
+    atomic_write(folder / "ds_config.json", json.dumps(ds_config, indent=2) + "\n")
 
 
 def _folder(config: PretrainConfig) -> Path:
@@ -100,5 +101,5 @@ def write_outcome(
     lines = read_metrics(config.output / "metrics.jsonl")
     start = describe_start(encoder)
     card = model_card(config, index, lines=lines, precision=precision, world=world, start=start)
-    (config.output / "model_card.md").write_text(card)
+    atomic_write(config.output / "model_card.md", card)
     print(f"encoder written to {config.output / FILES['query']}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.ranks import gather
+from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.methods.contract import Method
@@ -57,7 +58,8 @@ class LossWatch:
         keys = self.index.column("key")[self.index.positions(torch.tensor(bad).numpy())].tolist()
         path = self.folder / "nonfinite.json"
         if self.world.leads:
-            path.write_text(json.dumps({"step": step, "rank": rank, "rows": bad, "keys": keys}, indent=1) + "\n")
+            found = {"step": step, "rank": rank, "rows": bad, "keys": keys}
+            atomic_write(path, json.dumps(found, indent=1) + "\n")
         shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_SHOWN])
         back = "there is no checkpoint before it" if last_good is None else f"the last good checkpoint is {last_good}"
         raise InputError(

@@ -1,11 +1,11 @@
 """What tells a run's checkpoints apart: kNN AUROC where the run measures it, else the loss."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shards.base.atomic import atomic_write
 from train.settings.config import RunConfig
 
 
@@ -61,7 +61,5 @@ def last_values(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _drop_lines_after(path: Path, step: int) -> list[dict[str, Any]]:
     """Rewrites the file without what a killed run wrote behind its checkpoint; returns what is left."""
     kept = [line for line in read_metrics(path) if line["step"] <= step]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    os.replace(partial, path)
+    atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))
     return kept

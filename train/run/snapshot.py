@@ -1,18 +1,19 @@
 """A folder of tensors that is there whole or not at all, and says when it is broken.
 
-Files are written into ``NAME.partial``; the last of them is ``complete.json`` with the size and the CRC-32 of each;
-then the folder takes its name. So a kill, a full disk or a lost machine leaves no half folder under a name that counts.
+Files are written into a folder of :func:`shards.base.atomic.begin_folder`; the last of them is ``complete.json`` with
+the size and the CRC-32 of each; then the folder takes its name.
 """
 
 import io
 import json
-import os
 import shutil
 import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from shards.base.atomic import atomic_file, atomic_write, commit_folder, part_of
 
 FORMAT = 2
 MARK = "complete.json"
@@ -22,34 +23,23 @@ class BrokenSnapshot(Exception):
     """A folder that cannot be read back; the message says why."""
 
 
-def partial_of(folder: Path) -> Path:
-    """Where the files of ``folder`` are written."""
-    return folder.with_name(f"{folder.name}.partial")
-
-
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
     """Saves nested dictionaries of tensors, on any device, and numbers; on the disk when this returns.
 
     Raises:
         OSError, RuntimeError: torch says the one or the other where the disk is full.
     """
-    with path.open("wb") as file:
+    with atomic_file(path) as file:
         torch.save(_on_cpu(content), file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def seal(folder: Path, mark: dict[str, Any]) -> None:
     """Gives the written files of ``folder`` their place, with ``mark`` beside them."""
-    partial = partial_of(folder)
-    files = {path.name: _fingerprint(path) for path in sorted(partial.iterdir())}
-    with (partial / MARK).open("w") as file:
-        file.write(json.dumps({"format": FORMAT, **mark, "files": files}, indent=1))
-        file.flush()
-        os.fsync(file.fileno())
+    part = part_of(folder)
+    files = {path.name: _fingerprint(path) for path in sorted(part.iterdir())}
+    atomic_write(part / MARK, json.dumps({"format": FORMAT, **mark, "files": files}, indent=1))
     remove(folder)
-    partial.rename(folder)
-    _sync(folder.parent)
+    commit_folder(folder)
 
 
 def read_mark(folder: Path) -> dict[str, Any]:
@@ -117,15 +107,6 @@ def _fingerprint(path: Path) -> tuple[int, int]:
         while block := file.read(1 << 24):
             crc = zlib.crc32(block, crc)
     return path.stat().st_size, crc
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename in ``folder`` outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

@@ -137,10 +137,10 @@ def test_two_builds_of_one_folder_do_not_mix(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 4})
     write = shards.packing.shard.write_tar
 
-    def meanwhile(path, samples, *, aside):
+    def meanwhile(path, samples, *, scratch):
         with pytest.raises(InputError, match="another build is writing there"):
             build_dataset(config(source, tmp_path / "out"))
-        return write(path, samples, aside=aside)
+        return write(path, samples, scratch=scratch)
 
     monkeypatch.setattr(shards.packing.shard, "write_tar", meanwhile)
     build_dataset(config(source, tmp_path / "out"))

@@ -94,7 +94,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_begun_afresh(tmp_path: Path) -> None:
-    partial = tmp_path / ".Shenzhen.partial" / "CXR_png"
+    partial = tmp_path / "Shenzhen.part" / "CXR_png"
     partial.mkdir(parents=True)
     (partial / "CHNCXR_9999_1.png").write_bytes(b"half a picture")
     write_phantom(_small(tmp_path, chexpert_patients=0, chexpert_valid_patients=0, shenzhen_images=3))

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from shards.base.atomic import part_of
 from shards.base.errors import InputError
 from train.ranks.world import World
 from train.run.checkpoint import Checkpoints, Progress
-from train.run.snapshot import partial_of, read_mark, read_tensors, seal, write_tensors
+from train.run.snapshot import read_mark, read_tensors, seal, write_tensors
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
@@ -175,7 +176,7 @@ def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(start: Calla
 
 def test_what_a_killed_save_left_is_cleared_away(start: Callable[..., Run], tmp_path: Path) -> None:
     start().save(3)
-    left = partial_of(tmp_path / "checkpoints" / "step-00000006")
+    left = part_of(tmp_path / "checkpoints" / "step-00000006")
     left.mkdir()
     (left / "state.pt").write_bytes(b"half")
     run = start()
@@ -222,9 +223,9 @@ def test_another_number_of_ranks_averages_what_each_had(start: Callable[..., Run
     mark = read_mark(folder)
     one, state = read_tensors(folder, "rank-00000.pt", mark), read_tensors(folder, "state.pt", mark)
     other = {**one, "buffers": {name: buffer + 2 for name, buffer in one["buffers"].items()}}
-    partial_of(folder).mkdir()
+    part_of(folder).mkdir()
     for name, content in (("rank-00000.pt", one), ("rank-00001.pt", other), ("state.pt", state)):
-        write_tensors(partial_of(folder) / name, content)
+        write_tensors(part_of(folder) / name, content)
     seal(folder, {**mark, "num_ranks": 2, "loader": {"seed": 0, "epoch": 0, "position": 24}})
     resumed = start()
     with pytest.warns(UserWarning, match="goes on with 1 process"):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.run.snapshot import BrokenSnapshot, num_bytes, partial_of, read_mark, read_tensors, seal, write_tensors
+from shards.base.atomic import part_of
+from train.run.snapshot import BrokenSnapshot, num_bytes, read_mark, read_tensors, seal, write_tensors
 
 CONTENT = {"weights": torch.arange(1000.0), "inner": {"step": 3}}
 
@@ -11,8 +12,8 @@ CONTENT = {"weights": torch.arange(1000.0), "inner": {"step": 3}}
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "step-00000003"
-    partial_of(made).mkdir()
-    write_tensors(partial_of(made) / "state.pt", CONTENT)
+    part_of(made).mkdir()
+    write_tensors(part_of(made) / "state.pt", CONTENT)
     seal(made, {"step": 3})
     return made
 
@@ -23,7 +24,7 @@ def test_gives_back_what_it_was_given(folder: Path) -> None:
     assert mark["step"] == 3
     assert torch.equal(content["weights"], CONTENT["weights"])
     assert content["inner"] == {"step": 3}
-    assert not partial_of(folder).exists()
+    assert not part_of(folder).exists()
     assert num_bytes(CONTENT) == 4000
 
 
@@ -48,8 +49,8 @@ def test_one_byte_changed_is_found_by_its_checksum(folder: Path) -> None:
 
 def test_what_torch_cannot_load_is_broken(tmp_path: Path) -> None:
     folder = tmp_path / "step-00000004"
-    partial_of(folder).mkdir()
-    (partial_of(folder) / "state.pt").write_bytes(b"no tensors")
+    part_of(folder).mkdir()
+    (part_of(folder) / "state.pt").write_bytes(b"no tensors")
     seal(folder, {})
     with pytest.raises(BrokenSnapshot, match="state.pt: "):
         read_tensors(folder, "state.pt", read_mark(folder))
