@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eval.training.config import TrainingConfig, check_training
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from eval.training.config import Share, ShareBelowOne, TrainingConfig, check_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,16 +13,16 @@ class FinetuneConfig(TrainingConfig):
     """Fine-tuning of an encoder with a linear head. The defaults are those of the clean protocol; :data:`PUBLISHED`
     are the paper's."""
 
-    lr: float = 1e-3
+    lr: PositiveFloat = 1e-3
     """Learning rate of the head, at the top of the schedule; for Adam."""
-    layer_decay: float = 1.0
+    layer_decay: Share = 1.0
     """Each stage of the encoder (block, in a vision transformer) learns at this share of the rate of the next one."""
-    weight_decay: float = 0.0
-    gradient_clipping: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+    gradient_clipping: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     """``cosine`` ends at 0."""
-    warmup: float = 0.05
-    min_steps: int = 300
+    warmup: ShareBelowOne = 0.05
+    min_steps: NonNegativeInt = 300
     """Optimiser steps at least: a few epochs of a small dataset are too short to learn anything."""
     class_weights: Literal["none", "balanced"] = "none"
     keep_model: bool = False
@@ -50,4 +52,4 @@ def check_finetune(config: FinetuneConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    check_training("finetune", config, {"layer_decay": (0 < config.layer_decay <= 1, "above 0 and at most 1")})
+    check_training("finetune", config)

@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from eval.training.config import TrainingConfig, check_training
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from eval.training.config import Share, ShareBelowOne, TrainingConfig, check_training
+from shards.base.errors import InputError
 
 SMALL = "small"
 
@@ -21,41 +24,41 @@ class MultimodalConfig(TrainingConfig):
     text_model: str = SMALL
     """``small``: a transformer from scratch, with a vocabulary of the training texts. Else a BERT-like checkpoint of
     Hugging Face, by name or as a local folder."""
-    image_tokens: int = 4
+    image_tokens: PositiveInt = 4
     """Tokens an image: 1 is the encoder's pooled feature, 4, 9, 16, 49 are grids of its last map."""
-    max_tokens: int = 64
+    max_tokens: Annotated[int, Field(ge=3)] = 64
     """Tokens a text, the first and the last one's signs included; longer ones are cut."""
     image_encoder: Literal["frozen", "trained"] = "frozen"
     """``frozen``: image tokens are computed once. ``trained``: the encoder learns as well, on augmented images."""
-    modality_dropout: float = 0.0
+    modality_dropout: ShareBelowOne = 0.0
     """Share of the training examples that lose one of their two inputs, drawn anew each epoch."""
-    layers: int = 4
+    layers: PositiveInt = 4
     """Of the small model, as the three below."""
-    width: int = 128
-    heads: int = 4
-    vocabulary: int = 4096
+    width: PositiveInt = 128
+    heads: PositiveInt = 4
+    vocabulary: Annotated[int, Field(ge=100)] = 4096
     """Word pieces at most."""
-    dropout: float = 0.1
+    dropout: ShareBelowOne = 0.1
     """Of the transformer's hidden states."""
-    lr: float = 5e-4
+    lr: PositiveFloat = 5e-4
     """Learning rate of what is new, at the top of the schedule; for AdamW."""
-    text_factor: float = 0.1
+    text_factor: Share = 0.1
     """A pretrained text model learns at this share of ``lr``."""
-    encoder_factor: float = 0.1
+    encoder_factor: Share = 0.1
     """The image encoder, where it is trained, learns at this share of it."""
-    weight_decay: float = 1e-2
+    weight_decay: NonNegativeFloat = 1e-2
     """Decoupled, for all but norms, biases and embeddings."""
-    gradient_clipping: float = 1.0
+    gradient_clipping: NonNegativeFloat = 1.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = 0.1
-    batch_size: int = 32
+    warmup: ShareBelowOne = 0.1
+    batch_size: PositiveInt = 32
     """Examples an optimiser step, over all processes; fewer where fewer are labelled."""
-    epochs: float | None = None
+    epochs: PositiveFloat | None = None
     """Passes over the labelled examples; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
-    min_steps: int = 600
-    validations: int = 20
+    min_steps: NonNegativeInt = 600
+    validations: PositiveInt = 20
     """How often the validation examples are scored, in even intervals."""
-    average: int = 1
+    average: PositiveInt = 1
     """Checkpoints, ranked for each label on the validation examples, whose probabilities are averaged."""
     class_weights: Literal["none", "balanced"] = "balanced"
     norm: Literal["auto", "frozen", "trained"] = "auto"
@@ -81,21 +84,10 @@ def check_multimodal(config: MultimodalConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    own = {
-        "image_tokens": (
-            config.image_tokens >= 1 and config.grid**2 == config.image_tokens,
-            "a square number, as 1, 4, 9, 16 or 49",
-        ),
-        "max_tokens": (config.max_tokens >= 3, "3 or more"),
-        "modality_dropout": (0 <= config.modality_dropout < 1, "0 to below 1"),
-        "layers": (config.layers >= 1, "1 or more"),
-        "heads": (config.heads >= 1, "1 or more"),
-        "width": (
-            config.width >= 1 and config.width % max(1, config.heads) == 0,
-            f"a multiple of the {config.heads} heads",
-        ),
-        "vocabulary": (config.vocabulary >= 100, "100 or more"),
-        "dropout": (0 <= config.dropout < 1, "0 to below 1"),
-        "text_factor": (0 < config.text_factor <= 1, "above 0 and at most 1"),
-    }
-    check_training("multimodal", config, own)
+    check_training("multimodal", config)
+    for name, is_right, wanted in (
+        ("image_tokens", config.grid**2 == config.image_tokens, "a square number, as 1, 4, 9, 16 or 49"),
+        ("width", config.width % config.heads == 0, f"a multiple of the {config.heads} heads"),
+    ):
+        if not is_right:
+            raise InputError(f"multimodal.{name} {getattr(config, name)}: out of range; give {wanted}")

@@ -2,15 +2,18 @@
 lines start at once."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.options import EngineName
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 
+Share = Annotated[float, Field(gt=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 # MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
 _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
 
@@ -19,31 +22,31 @@ _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
 class TrainingConfig:
     """Training of a model on labelled images, by AdamW with early stopping."""
 
-    lr: float
+    lr: PositiveFloat
     """Learning rate of what is new, at the top of the schedule."""
-    encoder_factor: float = 0.1
+    encoder_factor: Share = 0.1
     """The encoder learns at this share of it."""
-    weight_decay: float
+    weight_decay: NonNegativeFloat
     """Decoupled (AdamW), for all but norms and biases."""
-    gradient_clipping: float
+    gradient_clipping: NonNegativeFloat
     """Largest gradient norm; 0 leaves gradients alone."""
     schedule: Literal["linear", "cosine", "constant"]
     """``linear`` and ``cosine`` end at 0."""
-    warmup: float
+    warmup: ShareBelowOne
     """Share of the steps in which the rate rises from 0."""
-    batch_size: int = 32
+    batch_size: PositiveInt = 32
     """Images an optimiser step, over all processes; fewer where fewer are labelled."""
-    epochs: float | None = None
+    epochs: PositiveFloat | None = None
     """Passes over the labelled images; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
-    min_steps: int
+    min_steps: NonNegativeInt
     """Optimiser steps at least."""
-    max_steps: int | None = None
+    max_steps: PositiveInt | None = None
     """Optimiser steps at most, for small machines."""
-    validations: int = 20
+    validations: PositiveInt = 20
     """How often the validation images are scored, in even intervals."""
-    patience: int = 6
+    patience: NonNegativeInt = 6
     """Ends behind so many validations without a better AUROC; 0 goes to the end."""
-    average: int = 1
+    average: PositiveInt = 1
     """Checkpoints, ranked for each label on the validation images, whose probabilities are averaged. 1 keeps the one
     with the best mean AUROC for all labels."""
     class_weights: Literal["none", "balanced"]
@@ -56,9 +59,9 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
     hardware has it."""
-    num_processes: int = 1
+    num_processes: PositiveInt = 1
     """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
-    checkpoint_every: int = 500
+    checkpoint_every: PositiveInt = 500
     """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
     keep_model: bool = False
     """Write the trained model into the cell's folder."""
@@ -86,35 +89,15 @@ def validation_steps(config: TrainingConfig, steps: int) -> set[int]:
     return {math.ceil(steps * number / config.validations) for number in range(1, config.validations + 1)}
 
 
-def check_training(section: str, config: TrainingConfig, own: Mapping[str, tuple[bool, str]]) -> None:
-    """Refuses the first field that is out of range, of those that every training has, and of its own.
-
-    Args:
-        own: by field, whether it is right, and what is.
+def check_training(section: str, config: TrainingConfig) -> None:
+    """Refuses settings out of range.
 
     Raises:
-        InputError: naming the field.
+        InputError: naming the fields, in their ``section``.
     """
-    checks = {
-        **own,
-        "lr": (config.lr > 0, "a number above 0"),
-        "encoder_factor": (0 < config.encoder_factor <= 1, "above 0 and at most 1"),
-        "weight_decay": (config.weight_decay >= 0, "0 or more"),
-        "gradient_clipping": (config.gradient_clipping >= 0, "0 or more"),
-        "warmup": (0 <= config.warmup < 1, "0 to below 1"),
-        "epochs": (config.epochs is None or config.epochs > 0, "a number above 0"),
-        "min_steps": (config.min_steps >= 0, "0 or more"),
-        "max_steps": (config.max_steps is None or config.max_steps >= 1, "1 or more"),
-        "validations": (config.validations >= 1, "1 or more"),
-        "patience": (config.patience >= 0, "0 or more"),
-        "average": (config.average >= 1, "1 or more"),
-        "num_processes": (config.num_processes >= 1, "1 or more"),
-        "checkpoint_every": (config.checkpoint_every >= 1, "1 or more"),
-        "batch_size": (
-            config.batch_size >= 1 and config.batch_size % max(1, config.num_processes) == 0,
-            f"1 or more, a multiple of the {config.num_processes} process(es)",
-        ),
-    }
-    for name, (is_right, wanted) in checks.items():
-        if not is_right:
-            raise InputError(f"{section}.{name} {getattr(config, name)}: out of range; give {wanted}")
+    check_fields(config, section)
+    if config.batch_size % config.num_processes:
+        raise InputError(
+            f"{section}.batch_size {config.batch_size}: out of range; give a multiple of the {config.num_processes} "
+            "processes"
+        )
