@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
+from eval.training.config import Share
 from eval.words import MULTIMODAL
 from pipeline.options import EngineName
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 from shards.index import LabelPolicy
 
@@ -21,7 +24,7 @@ DRAWS = 5
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 WORDS = ("random", "imagenet")  # starts that are no path
-_MIN_REPLICATES = 100
+_Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Settings:
     """Dataset folders, as `python -m shards build` wrote them; several count as one."""
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
     """One or more labels, all learnt at once; all: every label of the dataset."""
-    draws: int | None = None
+    draws: PositiveInt | None = None
     """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
     draw_file: Path | None = None
     """Draws that `python -m eval draws export` wrote, in place of drawing."""
@@ -52,25 +55,25 @@ class Settings:
     """shenzhen: 65 / 15 / 20 % by class, whatever splits the dataset has."""
     left_out: str | None = None
     """Dataset to test on, all of it, while the others are learnt from: the leave-hospital-out test."""
-    random_starts: int = 3
+    random_starts: PositiveInt = 3
     """Random starts to average over: one alone differs from the next by some hundredths."""
-    replicates: int = 10_000
+    replicates: Annotated[int, Field(ge=100, description="for an interval needs them")] = 10_000
     """Bootstrap resamples of the test patients."""
-    level: float = 0.95
+    level: _Level = 0.95
     """Of the confidence intervals."""
-    specificity: float = 0.9
+    specificity: _Level = 0.9
     """Where sensitivity is read."""
     subgroups: bool = True
     """AUROC by sex, age and projection, where the dataset has them."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of the draws, folds, resamples, fine-tuning, and of the first random start."""
-    jobs: int = 1
+    jobs: PositiveInt = 1
     """Processes on this machine that compute cells; each takes one of the GPUs, in turn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed and encoders fine-tuned; auto: a GPU if there is one."""
     engine: EngineName = "auto"
     """Loading engine of the features."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Images in one forward pass of the features."""
 
 
@@ -78,9 +81,9 @@ class Settings:
 class KnnConfig:
     """Settings of the nearest neighbours."""
 
-    neighbours: int = 20
+    neighbours: PositiveInt = 20
     """Neighbours that vote."""
-    temperature: float = 0.07
+    temperature: PositiveFloat = 0.07
     """Of the weights exp(cosine / temperature) of their votes."""
 
 
@@ -99,8 +102,8 @@ class GridConfig:
     readout: tuple[ReadoutName, ...]
     output: Path
     features: Path
-    fraction: tuple[float, ...] | None = None
-    shots: tuple[int, ...] = SHOTS
+    fraction: tuple[Share, ...] | None = None
+    shots: tuple[PositiveInt, ...] = SHOTS
     architecture: str | None = None
     size: int | None = None
     knn: KnnConfig = field(default_factory=KnnConfig)
@@ -168,29 +171,8 @@ def check_grid(config: GridConfig) -> None:
     }.items():
         if not values:
             raise InputError(f"{name}: no value given; give at least one")
-    for share in config.fraction or ():
-        if not 0.0 < share <= 1.0:
-            raise InputError(f"--fraction {share:g}: must be above 0 and at most 1; 0.01 means 1 % of the patients")
-    for shots in config.shots:
-        if shots < 1:
-            raise InputError(f"--shots {shots}: must be at least 1 image a class")
-    for option, value, least in (
-        ("--draws", 1 if settings.draws is None else settings.draws, 1),
-        ("--random-starts", settings.random_starts, 1),
-        ("--jobs", settings.jobs, 1),
-        ("--batch-size", settings.batch_size, 1),
-        ("--seed", settings.seed, 0),
-        ("--neighbours", config.knn.neighbours, 1),
-    ):
-        if value < least:
-            raise InputError(f"{option} {value}: must be at least {least}")
-    if settings.replicates < _MIN_REPLICATES:
-        raise InputError(f"--replicates {settings.replicates}: an interval needs at least {_MIN_REPLICATES}")
-    for option, share in (("--level", settings.level), ("--specificity", settings.specificity)):
-        if not 0.0 < share < 1.0:
-            raise InputError(f"{option} {share:g}: must be between 0 and 1")
-    if config.knn.temperature <= 0:
-        raise InputError(f"--temperature {config.knn.temperature:g}: must be above 0")
+    for fields in (settings, config.knn, config):
+        check_fields(fields, "--")
     if config.baseline not in config.starts:
         raise InputError(f"baseline {config.baseline!r}: is none of the starts {', '.join(config.starts)}")
     for name, each, is_asked in (

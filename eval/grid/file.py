@@ -11,16 +11,17 @@ A start of several runs is their mean. Paths in the file are relative to the wor
 """
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import PositiveInt
 
 from eval.finetune.config import FinetuneConfig
 from eval.grid.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
 from eval.multimodal.config import MultimodalConfig
+from eval.training.config import Share
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 
@@ -29,13 +30,14 @@ _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value ma
 
 
 @dataclass(frozen=True, kw_only=True)
-class _GridFile:
-    """The fields of a grid's file that are no :class:`Settings`; its starts apart, whose names are the user's own."""
+class _GridFile(Settings):
+    """The fields of a grid's file."""
 
+    starts: dict[str, tuple[str, ...]]
     readout: tuple[ReadoutName, ...] = ("linear",)
     baseline: str | None = None
-    fraction: tuple[float, ...] | None = None
-    shots: tuple[int, ...] = SHOTS
+    fraction: tuple[Share, ...] | None = None
+    shots: tuple[PositiveInt, ...] = SHOTS
     architecture: str | None = None
     size: int | None = None
     output: Path | None = None
@@ -62,21 +64,14 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         raise InputError(f"grid {path}: no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise InputError(f"grid {path}: holds no fields; give data, label, starts and readout")
-    shared, own = ({each.name for each in dataclasses.fields(kind)} for kind in (Settings, _GridFile))
-    known = shared | own | {"starts"}
-    for name in content:
-        if name not in known:
-            (nearest,) = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
-            raise InputError(f"grid {path}: {name}: no such field; did you mean {nearest}?")
-    for name in ("data", "label", "starts"):
-        if name not in content:
-            raise InputError(f"grid {path}: {name}: missing; give it")
-    content = {
-        name: [value] if name in _LISTS and not isinstance(value, list) else value for name, value in content.items()
-    }
-    starts = _read_starts(content["starts"])
-    settings = from_mapping(Settings, {name: value for name, value in content.items() if name in shared})
-    file = from_mapping(_GridFile, {name: value for name, value in content.items() if name in own})
+    content |= {name: [content[name]] for name in _LISTS if name in content and not isinstance(content[name], list)}
+    if "starts" in content:
+        content["starts"] = _read_starts(content["starts"])
+    try:
+        file = from_mapping(_GridFile, content)
+    except InputError as error:
+        raise InputError(f"grid {path}: {error}") from None
+    settings = Settings(**{each.name: getattr(file, each.name) for each in dataclasses.fields(Settings)})
     if jobs is not None:
         settings = dataclasses.replace(settings, jobs=jobs)
     folder = output or file.output or path.with_suffix("")
@@ -84,8 +79,8 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         raise InputError(f"grid {path}: output: not given, and the file has no suffix to leave away; give --output")
     config = GridConfig(
         settings=settings,
-        starts=starts,
-        baseline=file.baseline or next(iter(starts)),
+        starts=file.starts,
+        baseline=file.baseline or next(iter(file.starts)),
         readout=file.readout,
         output=folder,
         features=folder / "features",

@@ -46,16 +46,6 @@ class Protocol:
         """What the bootstrap resamples: test patients, or test studies."""
         return "patient" if self.name == "clean" else "study"
 
-    @property
-    def num_checkpoints(self) -> int:
-        """How many checkpoints of a fine-tuning, ranked on validation, have their probabilities averaged, at most."""
-        return 1 if self.name == "clean" else 10
-
-    @property
-    def is_batch_norm_frozen(self) -> bool:
-        """Whether fine-tuning leaves the running statistics of batch norm as pretraining left them."""
-        return self.name == "clean"
-
 
 def choose_protocol(
     index: ShardIndex,
