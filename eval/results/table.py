@@ -12,7 +12,7 @@ The file of a comparison: ``results.json`` in its folder.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from eval.stats.interval import Interval
 from eval.study.studies import TestCounts
 from eval.words import MACRO, Inputs
 from shards.base.atomic import atomic_write
+from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 
 FILE = "results.json"
@@ -235,7 +236,7 @@ FORMAT_VERSION = 2
 def save_comparison(comparison: Comparison, folder: Path) -> Path:
     """Writes ``results.json`` into ``folder``, which is made if need be, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"format_version": FORMAT_VERSION, **asdict(comparison)}
+    content = {"format_version": FORMAT_VERSION, **to_mapping(comparison)}
     atomic_write(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return folder / FILE
 
@@ -260,41 +261,6 @@ def load_comparison(path: Path) -> Comparison:
             "repeat the evaluation"
         )
     try:
-        return Comparison(
-            **stored
-            | {
-                "starts": {name: StartResult(**start) for name, start in stored["starts"].items()},
-                "test": {label: TestCounts(**counts) for label, counts in stored["test"].items()},
-                "rows": [_row(row) for row in stored["rows"]],
-                "subgroups": [_subgroup(row) for row in stored["subgroups"]],
-                "inputs": [InputRow(**row | {"auroc": Interval(**row["auroc"])}) for row in stored["inputs"]],
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"result {path}: damaged ({error}); repeat the evaluation") from None
-
-
-def _row(stored: dict[str, Any]) -> Row:
-    metrics = ("auroc", "average_precision", "sensitivity", "ece")
-    difference = stored["difference"]
-    return Row(
-        **stored
-        | {name: Interval(**stored[name]) for name in metrics}
-        | {
-            "draws": [DrawResult(**draw) for draw in stored["draws"]],
-            "difference": None if difference is None else _difference(difference),
-            "reliability": [Bin(**one) for one in stored["reliability"]],
-        }
-    )
-
-
-def _difference(stored: dict[str, Any]) -> Difference:
-    return Difference(**stored | {"auroc": Interval(**stored["auroc"]), "delong": _interval(stored["delong"])})
-
-
-def _subgroup(stored: dict[str, Any]) -> SubgroupRow:
-    return SubgroupRow(**stored | {name: _interval(stored[name]) for name in ("auroc", "difference")})
-
-
-def _interval(stored: dict[str, float] | None) -> Interval | None:
-    return None if stored is None else Interval(**stored)
+        return from_mapping(Comparison, stored)
+    except InputError as error:
+        raise InputError(f"result {path}: damaged ({str(error).splitlines()[0]}); repeat the evaluation") from None
