@@ -1,24 +1,49 @@
-"""The sections of the report that speak of numbers, and the folder where its figures are kept as files."""
+"""What each section of the report shows, as data for its templates, and the folder where figures are kept as files."""
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from eval.report.evidence import Evidence, map_figures, or_reason
-from eval.report.figures import calibration_figure, difference_figure, fraction_figure, roc_figure, start_inks, themed
-from eval.report.note import note
-from eval.report.page_tables import counts_table, input_table, label_names, results_table, subgroup_table
+from eval.report.embedding import embed
+from eval.report.evidence import Evidence, Missing, or_reason
+from eval.report.figures import (
+    calibration_figure,
+    difference_figure,
+    fraction_figure,
+    map_figure,
+    roc_figure,
+    start_inks,
+    themed,
+)
+from eval.report.sortable import SortableTable, input_table, label_names, subgroup_table
 from eval.results.roc import Roc, cells_of, mean_roc
 from eval.results.table import Comparison
 from eval.study.studies import study_set
-from eval.words import MACRO, amount, readout_words
+from eval.words import MACRO, readout_words
 from shards.base.atomic import atomic_write
 
-_Draw = Callable[[Comparison, str, str], str]
+Figures = list[str | Missing]  # SVG
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is shown of a section while ``label`` is the one chosen."""
+
+    label: str
+    content: Figures | SortableTable | Missing
+    heading: str | None = None
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Figures of the embedding of so many images."""
+
+    num_images: str
+    parts: list[Part]
 
 
 class FigureFolder:
@@ -31,7 +56,7 @@ class FigureFolder:
     def figure(self, name: str, svg: str, *, description: str, is_repeated: bool = False) -> str:
         """``is_repeated``: the file is written under another name."""
         slug = _slug(name)
-        shown = f"<figure>{themed(svg, slug.replace('.', '-'), description=description)}</figure>"
+        shown = themed(svg, slug.replace(".", "-"), description=description)
         if is_repeated:
             return shown
         path = self.folder / f"{slug}.svg"
@@ -51,93 +76,77 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
-def curves_section(page: FigureFolder, comparison: Comparison) -> str:
+def curves(folder: FigureFolder, comparison: Comparison) -> list[Part]:
     """AUROC against the share of labels, a figure for each readout."""
-    text = (
-        f"The line is the mean over draws of labels and encoders, the band the {100 * comparison.level:g} % interval "
-        "over the test patients. Bands that overlap say little: differences are measured in pairs, below."
-    )
-    made = partial(_by_readout, page, comparison, "auroc", fraction_figure)
-    return f'<p class="about">{text}</p>{_by_label(comparison, made)}'
+    return _by_readout(folder, comparison, "auroc", fraction_figure, comparison.readouts)
 
 
-def differences_section(page: FigureFolder, comparison: Comparison) -> str:
-    """Differences to the baseline, a figure for each readout."""
+def differences(folder: FigureFolder, comparison: Comparison) -> list[Part] | Missing:
+    """Differences to the baseline, a figure for each readout that has some."""
     if len(comparison.starts) < 2:
-        return '<p class="missing">One start only, so there is nothing to subtract.</p>'
-    text = (
-        f"AUROC minus that of {comparison.baseline}, on the same resamples of the test set. Filled: sure after Holm's "
-        "correction for all differences of the comparison; hollow: not sure."
-    )
+        return Missing("One start only, so there is nothing to subtract.")
     readouts = [one for one in comparison.readouts if any(row.difference for row in comparison.select(readout=one))]
-    made = partial(_by_readout, page, comparison, "difference", difference_figure, readouts=readouts)
-    return f'<p class="about">{escape(text)}</p>{_by_label(comparison, made)}'
+    return _by_readout(folder, comparison, "difference", difference_figure, readouts)
 
 
 def _by_readout(
-    page: FigureFolder,
+    folder: FigureFolder,
     comparison: Comparison,
     name: str,
-    draw: _Draw,
-    label: str,
-    *,
-    readouts: Sequence[str] | None = None,
-) -> str:
-    return "".join(
-        page.figure(
-            f"{name}-{readout}-{label}",
-            draw(comparison, readout, label),
-            description=f"{name} of {label} by share of labels, {readout_words(readout)}; the numbers are in the table",
-        )
-        for readout in (comparison.readouts if readouts is None else readouts)
-    )
+    draw: Callable[[Comparison, str, str], str],
+    readouts: Sequence[str],
+) -> list[Part]:
+    def figures(label: str) -> Figures:
+        about = f"{name} of {label} by share of labels"
+        return [
+            folder.figure(
+                f"{name}-{readout}-{label}",
+                draw(comparison, readout, label),
+                description=f"{about}, {readout_words(readout)}; the numbers are in the table",
+            )
+            for readout in readouts
+        ]
+
+    return _by_label(comparison, figures)
 
 
-def _by_label(comparison: Comparison, make: Callable[[str], str], *, instead_of_macro: str | None = None) -> str:
-    """The figures of each label, of which the page shows one at a time.
+def _by_label(
+    comparison: Comparison, make: Callable[[str], Figures], *, instead_of_macro: str | None = None
+) -> list[Part]:
+    """The figures of each label.
 
     Args:
         instead_of_macro: label that is spoken of where the mean over the labels is chosen, which has no such figure.
     """
     parts = []
-    for number, label in enumerate(label_names(comparison)):
-        hidden = " hidden" if number else ""
-        heading = label
-        if label == MACRO and instead_of_macro is not None:
-            heading = f"{instead_of_macro} (other labels: choose above)"
-        heading = f"<h3>{escape(heading)}</h3>" if comparison.has_macro else ""
-        parts.append(
-            f'<div data-label="{escape(label)}"{hidden}>{heading}<div class="figures">{make(label)}</div></div>'
-        )
-    return "".join(parts)
+    for label in label_names(comparison):
+        is_replaced = label == MACRO and instead_of_macro is not None
+        heading = f"{instead_of_macro} (other labels: choose above)" if is_replaced else label
+        parts.append(Part(label, make(label), heading if comparison.has_macro else None))
+    return parts
 
 
-def roc_section(page: FigureFolder, evidence: Evidence) -> str:
-    """ROC and calibration of the answer's readout and fraction."""
+def rocs(folder: FigureFolder, evidence: Evidence, where: str) -> list[Part]:
+    """ROC and calibration of the answer's readout and fraction, which are ``where`` in words."""
     comparison, row = evidence.comparison, evidence.found.row
     inks = start_inks(comparison)
-    where = f"{readout_words(row.readout).lower()}, {amount(row.readout, row.fraction)} labelled"
 
-    def make(name: str) -> str:
+    def figures(name: str) -> Figures:
         label = evidence.label if name == MACRO else name
-        shown = partial(page.figure, is_repeated=name == MACRO)
+        shown = partial(folder.figure, is_repeated=name == MACRO)
 
         def roc() -> str:
             figure = roc_figure(_mean_rocs(evidence, label), inks, title=f"ROC, {label}")
             return shown(f"roc-{name}", figure, description=f"ROC curves of {label}, {where}")
 
-        parts = [or_reason(roc)]
+        made: Figures = [or_reason(roc)]
         rows = list(comparison.select(readout=row.readout, fraction=row.fraction, label=label))
         if any(one.reliability for one in rows):
             figure = calibration_figure(rows, inks, title=f"Calibration, {label}")
-            parts.append(shown(f"calibration-{name}", figure, description=f"Reliability of {label}, {where}"))
-        return "".join(parts)
+            made.append(shown(f"calibration-{name}", figure, description=f"Reliability of {label}, {where}"))
+        return made
 
-    text = (
-        f"{where[0].upper() + where[1:]}: mean curves over draws and encoders. Calibration: studies in bins of "
-        "predicted probability, the larger the spot the more studies; on the dashed line probabilities are true."
-    )
-    return f'<p class="about">{escape(text)}</p>{_by_label(comparison, make, instead_of_macro=evidence.label)}'
+    return _by_label(comparison, figures, instead_of_macro=evidence.label)
 
 
 def _mean_rocs(evidence: Evidence, label: str) -> dict[str, Roc]:
@@ -152,48 +161,22 @@ def _mean_rocs(evidence: Evidence, label: str) -> dict[str, Roc]:
     return curves
 
 
-def results_section(comparison: Comparison) -> str:
-    """The table of all results, with a filter and the notes that belong to it."""
-    notes = "".join(f"<p>{escape(line)}</p>" for line in note([comparison]).splitlines())
-    search = '<input type="search" id="search" placeholder="Filter, such as: linear 1 %" aria-label="Filter the table">'
-    return f'{search}{results_table(comparison)}<div class="about">{notes}</div>'
-
-
-def subgroups_section(evidence: Evidence) -> str:
+def groups(evidence: Evidence) -> list[Part]:
     """Tables of the subgroups, one a label."""
-    comparison = evidence.comparison
-
-    def make(name: str) -> str:
-        label = evidence.label if name == MACRO else name
-        return subgroup_table(comparison, evidence.found, label, name=_slug(f"subgroups-{name}")) or (
-            '<p class="missing">None were measured.</p>'
-        )
-
     parts = []
-    for number, name in enumerate(label_names(comparison)):
-        parts.append(f'<div data-label="{escape(name)}"{" hidden" if number else ""}>{make(name)}</div>')
-    text = (
-        "Groups of the test patients. A group with too few of either class is not given, and says why. Groups differ "
-        "in more than their name, and many are compared: take these as questions, not as findings."
-    )
-    return f'<p class="about">{text}</p>{"".join(parts)}'
+    for name in label_names(evidence.comparison):
+        label = evidence.label if name == MACRO else name
+        table = subgroup_table(evidence.comparison, evidence.found, label, name=_slug(f"subgroups-{name}"))
+        parts.append(Part(name, table or Missing("None were measured.")))
+    return parts
 
 
-def inputs_section(comparison: Comparison) -> str:
+def inputs(comparison: Comparison) -> list[Part]:
     """What the indication adds to the image, and the image to the indication."""
-    parts = [
-        f'<div data-label="{escape(name)}"{" hidden" if number else ""}>'
-        f"{input_table(comparison, name, name=_slug(f'inputs-{name}'))}</div>"
-        for number, name in enumerate(label_names(comparison))
-    ]
-    text = (
-        "The same network with one input masked away, trained and tested so: AUROC of both inputs minus that of one, "
-        "on the same resamples. Corrected by Holm over these differences."
-    )
-    return f'<p class="about">{text} {escape(_texts_words(comparison))}</p>{"".join(parts)}'
+    return [Part(one, input_table(comparison, one, name=_slug(f"inputs-{one}"))) for one in label_names(comparison)]
 
 
-def _texts_words(comparison: Comparison) -> str:
+def texts(comparison: Comparison) -> str:
     """What became of the test images' texts; they and their vocabulary are those of the first draw's."""
     row = next(comparison.select(readout="multimodal"))
     counts = row.draws[0].details["cells"][0]["texts"]["test"]
@@ -203,41 +186,34 @@ def _texts_words(comparison: Comparison) -> str:
     )
 
 
-def map_section(page: FigureFolder, evidence: Evidence) -> str:
-    """Maps of the embedding; or why there are none."""
-    comparison = evidence.comparison
+def maps(folder: FigureFolder, evidence: Evidence) -> Maps:
+    """Maps of the embedding by the asked-about start and by the baseline.
 
-    def make() -> str:
-        figures = map_figures(evidence, comparison.labels)
+    Raises:
+        InputError: see :class:`Evidence`; too few images.
+    """
+    starts = dict.fromkeys([evidence.found.start, evidence.comparison.baseline])
+    points = {start: embed(evidence.features(start), seed=evidence.seed) for start in starts}
 
-        def of_label(label: str) -> str:
-            shown = figures[evidence.label if label == MACRO else label]
-            description = f"Map of the embedding, coloured by {label}"
-            return "".join(
-                page.figure(
-                    f"map-{start}-{label}", svg, description=f"{description}, {start}", is_repeated=label == MACRO
-                )
-                for start, svg in shown.items()
+    def figures(name: str) -> Figures:
+        label = evidence.label if name == MACRO else name
+        return [
+            folder.figure(
+                f"map-{start}-{name}",
+                map_figure(points[start], evidence.labels(label), title=start, label=label),
+                description=f"Map of the embedding, coloured by {name}, {start}",
+                is_repeated=name == MACRO,
             )
+            for start in starts
+        ]
 
-        text = (
-            f"{len(evidence.sample):,} test images by t-SNE of 50 principal components of the frozen features. What "
-            "lies together is alike to the encoder; distances between groups mean little."
-        )
-        return f'<p class="about">{text}</p>{_by_label(comparison, of_label, instead_of_macro=evidence.label)}'
-
-    return or_reason(make)
+    parts = _by_label(evidence.comparison, figures, instead_of_macro=evidence.label)
+    return Maps(f"{len(evidence.sample):,}", parts)
 
 
-def method_section(comparison: Comparison) -> str:
-    """Commands, test set, starts, protocol, versions."""
-    starts = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(start.encoder)} from {escape(', '.join(start.sources))}, "
-        f"{start.num_features} features, {len(start.hashes)} encoder{'s' if len(start.hashes) > 1 else ''}</dd>"
-        for name, start in comparison.starts.items()
-        if start.sources
-    )
-    facts: dict[str, Mapping[str, Any]] = {
+def method(comparison: Comparison) -> dict[str, str]:
+    """Protocol, settings, datasets and versions, each a line of JSON for each of its fields."""
+    facts: dict[str, dict[str, Any]] = {
         "Protocol": comparison.protocol,
         "Configuration": comparison.config,
         "Views of each start": comparison.views,
@@ -246,16 +222,7 @@ def method_section(comparison: Comparison) -> str:
         "Versions": comparison.versions,
         "Seconds": {name: round(seconds, 1) for name, seconds in comparison.seconds.items()},
     }
-    folded = "".join(
-        f"<details><summary>{name}</summary><pre>{escape(_lines(values))}</pre></details>"
-        for name, values in facts.items()
-    )
-    commands = f"{comparison.command}\npython -m eval report FOLDER"
-    return (
-        f'<p class="about">Repeat it with these commands, FOLDER being that of results.json:</p><pre>{escape(commands)}'
-        f"</pre>{counts_table(comparison)}<h3>Starts</h3><dl>{starts}</dl>{folded}"
-    )
-
-
-def _lines(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name}: {json.dumps(value, default=str)}" for name, value in values.items())
+    return {
+        heading: "\n".join(f"{name}: {json.dumps(value, default=str)}" for name, value in values.items())
+        for heading, values in facts.items()
+    }

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,19 @@ def test_what_cannot_be_shown_is_said(evaluated: Path, run_folder: Path) -> None
     stored = json.loads((evaluated / "results.json").read_text())
     (evaluated / "results.json").write_text(json.dumps(stored | {"datasets": ["another"]}))
     assert "was packed anew since" in write_page(evaluated, with_images=False).read_text()
+
+
+def test_names_are_text_and_no_elements(evaluated: Path) -> None:
+    """Labels, starts and datasets are named by whoever made them."""
+    stored = (evaluated / "results.json").read_text()
+    label, start = '<b>x</b> & "y"', "<i>pre</i>trained"
+    for old, new in (("sick", label), ("pretrained", start)):
+        stored = stored.replace(f'"{old}"', json.dumps(new))
+    (evaluated / "results.json").write_text(stored)
+    page = write_page(evaluated, with_images=False).read_text()
+    assert not re.findall("<b>|</b>|<i>|</i>", page)
+    assert unescape(page).count(label) > 10
+    assert "Differences to random</a>" in page
 
 
 def test_no_results_are_refused(tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 import dataclasses
 
-from eval.report.page_tables import counts_table, results_table, subgroup_table
+from eval.report.page import templates
+from eval.report.sortable import SortableTable, counts_table, results_table, subgroup_table
 from eval.results.headline import answer
 from eval.results.table import Comparison
 
 
+def rendered(table: SortableTable | None) -> str:
+    assert table is not None
+    return templates().get_template("parts.html.jinja").module.table(table)
+
+
 def test_results_carry_numbers_and_verdicts(comparison: Comparison) -> None:
-    table = results_table(comparison)
+    table = rendered(results_table(comparison))
     assert table.count("<tr>") == 1 + len(comparison.rows)
     assert '<td data-value="0.01">1 %</td>' in table
     assert '<td data-value="0.8" class="number">.800 <span class="limits">[.760, .840]</span></td>' in table
@@ -18,11 +24,12 @@ def test_results_carry_numbers_and_verdicts(comparison: Comparison) -> None:
 
 
 def test_a_small_subgroup_says_why_it_is_not_given(comparison: Comparison) -> None:
-    table = subgroup_table(comparison, answer(comparison), "Finding", name="groups")
+    table = rendered(subgroup_table(comparison, answer(comparison), "Finding", name="groups"))
     assert "3 positive studies, under 10" in table
     assert ".880" in table
     assert "+.010" in table
-    assert subgroup_table(dataclasses.replace(comparison, subgroups=[]), answer(comparison), "Finding", name="a") == ""
+    without = dataclasses.replace(comparison, subgroups=[])
+    assert subgroup_table(without, answer(comparison), "Finding", name="a") is None
 
 
 def test_names_are_escaped(comparison: Comparison) -> None:
@@ -33,6 +40,6 @@ def test_names_are_escaped(comparison: Comparison) -> None:
         test={label: comparison.test["Finding"]},
         rows=[dataclasses.replace(row, label=label) for row in comparison.rows],
     )
-    for table in (results_table(named), counts_table(named)):
+    for table in map(rendered, (results_table(named), counts_table(named))):
         assert label not in table
         assert "&lt;b&gt;&amp;" in table

@@ -1,0 +1,168 @@
+"""The report's tables, as data: cells of a text and of what ``page.js`` sorts them by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.report.figures import start_inks, start_variable
+from eval.report.tables import metric_words
+from eval.results.headline import Answer
+from eval.results.table import Comparison, Row, SubgroupRow
+from eval.stats.interval import Interval
+from eval.words import MACRO, amount, interval_text, p_text, readout_words
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell: ``text`` behind a spot of ``color`` (a variable of page.css), ``limits`` fainter behind it, ``value`` to
+    sort by where that is not the text, ``kind`` for page.css."""
+
+    text: str
+    value: float | str | None = None
+    kind: str = ""
+    limits: str = ""
+    color: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortableTable:
+    """``name`` is its id, and its ``caption`` what readers of the screen are told."""
+
+    name: str
+    caption: str
+    header: Sequence[str]
+    lines: Sequence[Sequence[Entry]]
+
+
+def results_table(comparison: Comparison) -> SortableTable:
+    """Every row of the comparison: readout, labels, start, AUROC, difference, and the other metrics."""
+    level = f"[{100 * comparison.level:g} % CI]"
+    header = ["readout", "labelled", "label", "start", f"AUROC {level}", f"minus {comparison.baseline}", "p (Holm)"]
+    header += ["verdict", "average precision", metric_words(comparison, "sensitivity"), "ECE"]
+    header += ["p (DeLong)", "images", "positive"]
+    lines = []
+    for row in comparison.rows:
+        images, positives = (
+            sum(getattr(draw, field) for draw in row.draws) / len(row.draws)
+            for field in ("num_images", "num_positives")
+        )
+        mark = "*" if any(draw.is_extended for draw in row.draws) else ""
+        lines.append(
+            [
+                Entry(readout_words(row.readout)),
+                Entry(amount(row.readout, row.fraction), row.fraction),
+                Entry(row.label),
+                _start(comparison, row.start),
+                _interval(row.auroc),
+                *_difference(row, comparison.level),
+                *(_interval(one) for one in (row.average_precision, row.sensitivity, row.ece)),
+                _delong(row),
+                Entry(f"{images:,.0f}{mark}", images, "number"),
+                Entry(f"{positives:,.0f}", positives, "number"),
+            ]
+        )
+    caption = "Every readout, fraction, label and start; a heading sorts, a second press turns the order."
+    return SortableTable(name="results", caption=caption, header=header, lines=lines)
+
+
+def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: str) -> SortableTable | None:
+    """The subgroups of one label in the readout and at the fraction of the answer, or else at the largest fraction
+    that has them; None where there are none. ``name`` is the table's id."""
+    rows = [row for row in comparison.subgroups if row.label == label and row.readout == found.row.readout]
+    if not rows:
+        return None
+    fractions = sorted({row.fraction for row in rows})
+    fraction = found.row.fraction if found.row.fraction in fractions else fractions[-1]
+    groups: dict[tuple[str, str], dict[str, SubgroupRow]] = {}
+    for row in rows:
+        if row.fraction == fraction:
+            groups.setdefault((row.attribute, row.group), {})[row.start] = row
+    starts = [start for start in comparison.starts if any(start in by_start for by_start in groups.values())]
+    level = f"[{100 * comparison.level:g} % CI]"
+    header = ["attribute", "group", "studies", "positive", "patients", *(f"{start} {level}" for start in starts)]
+    asked = [start for start in starts if start == found.start and start != comparison.baseline]
+    header += [f"{start} minus {comparison.baseline}" for start in asked]
+    lines = []
+    for (attribute, group), by_start in groups.items():
+        first = next(iter(by_start.values()))
+        line = [Entry(attribute), Entry(group)]
+        line += map(_count, (first.num_studies, first.num_positive_studies, first.num_patients))
+        line += [_subgroup(by_start.get(start), "auroc") for start in starts]
+        line += [_subgroup(by_start.get(start), "difference") for start in asked]
+        lines.append(line)
+    caption = f"{label}, {readout_words(found.row.readout).lower()}, {amount(found.row.readout, fraction)} labelled"
+    return SortableTable(name=name, caption=caption, header=header, lines=lines)
+
+
+def input_table(comparison: Comparison, label: str, *, name: str) -> SortableTable:
+    """What each input of the multimodal classifier adds, for one label or the mean over all."""
+    header = ["labelled", "start", "both minus", f"AUROC [{100 * comparison.level:g} % CI]", "p (Holm)", "both are"]
+    lines = [
+        [
+            Entry(amount("multimodal", row.fraction), row.fraction),
+            _start(comparison, row.start),
+            Entry(f"{row.alone} alone"),
+            _interval(row.auroc, sign="+"),
+            Entry(p_text(row.p_holm), row.p_holm, "number"),
+            _verdict(row.verdict(comparison.level)),
+        ]
+        for row in comparison.inputs
+        if row.label == label
+    ]
+    caption = f"{label}: image and indication against one of them alone"
+    return SortableTable(name=name, caption=caption, header=header, lines=lines)
+
+
+def counts_table(comparison: Comparison) -> SortableTable:
+    """What the test set held of each label."""
+    lines = []
+    for label, of in comparison.test.items():
+        share = of.num_positive_studies / max(1, of.num_studies)
+        counts = (of.num_images, of.num_studies, of.num_patients, of.num_positive_studies)
+        lines.append([Entry(label), *map(_count, counts), Entry(f"{100 * share:.1f} %", share, "number")])
+    header = ["label", "images", "studies", "patients", "positive studies", "share"]
+    caption = f"Test set: split {comparison.protocol['test_split']} of {comparison.dataset}"
+    return SortableTable(name="test-set", caption=caption, header=header, lines=lines)
+
+
+def label_names(comparison: Comparison) -> list[str]:
+    """What can be chosen to look at: the mean over the labels where there are several, then each."""
+    return [MACRO, *comparison.labels] if comparison.has_macro else list(comparison.labels)
+
+
+def _start(comparison: Comparison, start: str) -> Entry:
+    ink = start_inks(comparison).get(start)
+    return Entry(start, start, color=start_variable(ink) if ink else "--faint")
+
+
+def _count(count: int) -> Entry:
+    return Entry(f"{count:,}", count, "number")
+
+
+def _verdict(verdict: str) -> Entry:
+    return Entry(verdict, verdict, f"verdict {verdict}")
+
+
+def _difference(row: Row, level: float) -> list[Entry]:
+    found = row.difference
+    if found is None:
+        return [Entry("", "")] * 3
+    holm = Entry(p_text(found.p_holm), found.p_holm, "number")
+    return [_interval(found.auroc, sign="+"), holm, _verdict(found.verdict(level))]
+
+
+def _delong(row: Row) -> Entry:
+    value = row.difference.p_delong if row.difference else None
+    return Entry("", "") if value is None else Entry(p_text(value), value, "number")
+
+
+def _interval(interval: Interval, *, sign: str = "") -> Entry:
+    estimate, limits = interval_text(interval, sign=sign).split(" ", 1)
+    return Entry(estimate, interval.estimate, "number", limits)
+
+
+def _subgroup(row: SubgroupRow | None, field: str) -> Entry:
+    interval = getattr(row, field) if row else None
+    if interval is not None:
+        return _interval(interval, sign="+" if field == "difference" else "")
+    reason = row.reason if row and field == "auroc" else None
+    return Entry("\N{EN DASH}", "", limits=reason or "")
