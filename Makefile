@@ -1,4 +1,4 @@
-# make demo | demo-grid | test | test-slow | lint | format | bench | bench-peers      VENV=DIR shares one environment among clones
+# make demo | demo-grid | test | test-slow | lint | format | docs | hooks | bench | bench-peers      VENV=DIR shares one environment among clones
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(abspath $(VENV))/bin
 # Installed once for each set of versions: the stamp is newer than what decides them.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-grid test test-slow lint format bench bench-peers install clean
+.PHONY: demo demo-grid test test-slow lint format docs hooks bench bench-peers install clean
 
 # Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
@@ -46,6 +46,13 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Strict: a link or a name that leads nowhere fails. The variable quietens an advertisement of mkdocs-material.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+hooks: install
+	$(BIN)/pre-commit install
+
 bench: install
 	$(BIN)/python -m benchmarks all --quick
 
@@ -53,4 +60,4 @@ bench-peers: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench-peers]'
 
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info pipeline/engines/*.so .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv $(DEMO) build dist site *.egg-info pipeline/engines/*.so .mypy_cache .ruff_cache .pytest_cache

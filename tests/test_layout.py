@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import itertools
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -139,3 +140,29 @@ def test_tests_lie_where_what_they_test_lies() -> None:
 
     files = [path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")]
     assert {str(file) for file in files if not mirrors(file)} == WHOLE
+
+
+def test_the_map_names_every_folder_and_where_to_start_reading() -> None:
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    named = {folder for places, _ in rows for folder in re.findall(r"`(\w+/\w*)/?`", places)}
+    assert named >= {"/".join(folder.relative_to(ROOT).parts[:2]) for folder in FOLDERS if folder.parent != ROOT}
+    for places, files in rows:
+        folders = [ROOT / place for place in re.findall(r"`([\w/]+)`", places)]
+        assert all(folder.is_dir() for folder in folders), places
+        for file in re.findall(r"`([\w.]+)`", files):
+            assert any((folder / file).is_file() for folder in folders), f"{places}: {file}"
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+PAGES.remove("docs/benchmarks.md")  # keeps the names of the day it was measured
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = re.sub(r"\]\([^)]*\)", "", (ROOT / page).read_text())  # links are for `make docs`
+    package = f"(?<![\\w/.-])(?:{'|'.join((*PACKAGES, 'tests'))})"
+    for path in re.findall(rf"{package}/[\w/-]*(?:\.\w+)?", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(rf"{package}(?:\.\w+)+", text):
+        module, _, attribute = name.rpartition(".")
+        assert name in MODULES or attribute in MODULES[module].read_text(), name
