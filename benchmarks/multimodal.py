@@ -20,7 +20,7 @@ import torch
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import MultimodalBenchConfig
-from eval.multimodal.config import MultimodalConfig, check_multimodal
+from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.feed import Texts, TokenFeed
 from eval.multimodal.model import MultimodalModel, build_text_model, parameter_groups
 from eval.multimodal.text import TextCounts, Tokens
@@ -55,7 +55,7 @@ def _compare(config: MultimodalBenchConfig, width: int) -> Comparison:
         image_tokens=config.image_tokens,
         batch_size=config.batch,
     )
-    check_multimodal(settings)
+    settings.check()
     world = World(rank=0, size=1, local_rank=0, device=torch.device(config.device))
     random = np.random.default_rng(0)
     image = random.standard_normal((config.pairs, config.image_tokens, _NUM_FEATURES), dtype=np.float32)

@@ -64,17 +64,13 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.xfail(reason="eval.training still launches eval.grid.process")
 def test_no_module_imports_itself_by_way_of_others() -> None:
     assert not circle({module: imported(module) for module in MODULES})
 
 
 @pytest.mark.parametrize(
     "folder",
-    [
-        pytest.param(folder, marks=[pytest.mark.xfail(reason="training knows finetune and grid")] * (folder == "eval"))
-        for folder in (".".join(path.relative_to(ROOT).parts) for path in FOLDERS)
-    ],
+    [".".join(path.relative_to(ROOT).parts) for path in FOLDERS],
 )
 def test_inside_a_folder_nothing_runs_back_up(folder: str) -> None:
     """Its modules and folders stand on floors: what one imports, by any of its modules, never imports it."""

@@ -5,13 +5,30 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from eval.training.config import Share, ShareBelowOne, TrainingConfig, check_training
+from eval.training.config import Share, ShareBelowOne, TrainingConfig
+
+# Sowrirajan et al. 2021 and its reference code: Adam 1e-4 for all, constant, batches of 16, batch norm in training
+# mode, up to ten checkpoints averaged.
+PUBLISHED: dict[str, Any] = {
+    "lr": 1e-4,
+    "encoder_factor": 1.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "batch_size": 16,
+    "min_steps": 0,
+    "patience": 0,
+    "average": 10,
+    "norm": "trained",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(TrainingConfig):
     """Fine-tuning of an encoder with a linear head. The defaults are those of the clean protocol; :data:`PUBLISHED`
     are the paper's."""
+
+    section = "finetune"
+    published = PUBLISHED
 
     lr: PositiveFloat = 1e-3
     """Learning rate of the head, at the top of the schedule; for Adam."""
@@ -29,27 +46,3 @@ class FinetuneConfig(TrainingConfig):
     """Write the fine-tuned encoder and its head into the cell's folder."""
     seed: int = 0
     """Of the head and of the order and views of the images."""
-
-
-# Sowrirajan et al. 2021 and its reference code: Adam 1e-4 for all, constant, batches of 16, batch norm in training
-# mode, up to ten checkpoints averaged.
-PUBLISHED: dict[str, Any] = {
-    "lr": 1e-4,
-    "encoder_factor": 1.0,
-    "schedule": "constant",
-    "warmup": 0.0,
-    "batch_size": 16,
-    "min_steps": 0,
-    "patience": 0,
-    "average": 10,
-    "norm": "trained",
-}
-
-
-def check_finetune(config: FinetuneConfig) -> None:
-    """Refuses settings out of range.
-
-    Raises:
-        InputError: naming the field.
-    """
-    check_training("finetune", config)

@@ -17,6 +17,7 @@ from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from train.encoders.file import FILES, read_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
+from train.engine.optimizers import grouped
 
 HEAD_FILE = "head.safetensors"
 # Stages of torchvision's ResNets and DenseNets and blocks of timm's vision transformers; the stem comes before.
@@ -48,20 +49,16 @@ def parameter_groups(model: FinetuneModel, config: FinetuneConfig) -> list[dict[
     and BEiT (Bao et al. 2021, arXiv 2106.08254); norms and biases do not decay.
     """
     depths = _depths(model.encoder)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
+
+    def settings(name: str, parameter: nn.Parameter) -> dict[str, float]:
         factor = 1.0
         if name.startswith("encoder."):
             below = max(depths.values()) - depths[name.removeprefix("encoder.")]
             factor = config.encoder_factor * config.layer_decay**below
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((factor, decay), []).append(parameter)
-    return [
-        {"params": parameters, "factor": factor, "weight_decay": decay, "lr": config.lr * factor}
-        for (factor, decay), parameters in groups.items()
-    ]
+        return {"factor": factor, "weight_decay": decay, "lr": config.lr * factor}
+
+    return grouped(model.named_parameters(), settings)
 
 
 def _depths(encoder: nn.Module) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
-from eval.training.config import Share
+from eval.training.config import Share, TrainingConfig
 from eval.words import MULTIMODAL
 from pipeline.options import EngineName
 from shards.base.dataclass_io import check_fields
@@ -25,6 +25,7 @@ SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 WORDS = ("random", "imagenet")  # starts that are no path
 _Level = Annotated[float, Field(gt=0, lt=1)]
+Training = TypeVar("Training", bound=TrainingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,10 @@ class GridConfig:
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
+
+    def settled(self, asked: Training) -> Training:
+        """The settings of a training as they are in this comparison."""
+        return asked.within(protocol=self.settings.protocol, seed=self.settings.seed)
 
 
 def grid_of_run(

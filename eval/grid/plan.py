@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eval.finetune.config import PUBLISHED, FinetuneConfig, check_finetune
 from eval.grid.config import DRAWS, FRACTIONS, WORDS, GridConfig, Settings
-from eval.multimodal.config import MultimodalConfig, check_multimodal
 from eval.multimodal.text import texts_of
 from eval.multimodal.tokenizer import model_fingerprint
 from eval.results.table import CELLS
@@ -27,9 +25,6 @@ from pipeline.views import PRESETS
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-
-# What decides how fast a fine-tuning runs and not what comes out of it.
-_FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +95,8 @@ def make_plan(config: GridConfig) -> Plan:
         InputError: no such run, dataset, label or split; patients that are in two splits; one class only in training
             or test.
     """
-    check_finetune(config.finetune)
-    check_multimodal(config.multimodal)
+    config.finetune.check()
+    config.multimodal.check()
     _check_sources(config)
     study = make_study(
         config.settings,
@@ -214,32 +209,15 @@ def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None,
     )
 
 
-def finetune_settings(config: GridConfig) -> FinetuneConfig:
-    """The settings of fine-tuning with the protocol's: what was not asked for is as in the paper under
-    ``published``."""
-    asked, default = config.finetune, FinetuneConfig()
-    changes: dict[str, Any] = {"seed": config.settings.seed + asked.seed}
-    if config.settings.protocol == "published":
-        changes |= {name: value for name, value in PUBLISHED.items() if getattr(asked, name) == getattr(default, name)}
-    return dataclasses.replace(asked, **changes)
-
-
-def multimodal_settings(config: GridConfig) -> MultimodalConfig:
-    """The settings of the multimodal classifier with the seed of the comparison."""
-    return dataclasses.replace(config.multimodal, seed=config.settings.seed + config.multimodal.seed)
-
-
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
     match readout:
         case "knn":
             return to_mapping(config.knn)
         case "finetune":
-            settings = to_mapping(finetune_settings(config))
-            return {name: value for name, value in settings.items() if name not in _FREE}
+            return config.settled(config.finetune).decisive()
         case "multimodal" | "multimodal-image" | "multimodal-text":
-            settings = to_mapping(multimodal_settings(config))
-            settings |= {"text_model": model_fingerprint(config.multimodal.text_model)}
-            return {name: value for name, value in settings.items() if name not in _FREE}
+            settings = config.settled(config.multimodal).decisive()
+            return settings | {"text_model": model_fingerprint(config.multimodal.text_model)}
     return {}
 
 

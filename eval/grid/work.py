@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from eval.finetune.run import run_finetune
-from eval.grid.plan import CellTask, Plan, finetune_settings, multimodal_settings
+from eval.grid.plan import CellTask, Plan
 from eval.multimodal.run import run_multimodal
 from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
 from eval.study.cells import Cell
 from eval.study.features import Features, cached_features
 from eval.study.starts import StartEncoder
-from eval.training.task import Finetuned, FinetuneTask
+from eval.training.task import Trained, TrainingTask
 from eval.words import MULTIMODAL
 from shards.base.locks import claimed_in_turn
 from shards.index import ShardIndex
@@ -67,7 +67,7 @@ class CellWorker:
         done = run_finetune(
             _loaded(encoder),
             self._work(task),
-            finetune_settings(self._plan.config),
+            self._plan.config.settled(self._plan.config.finetune),
             self._folder(task),
             device=self._device,
             title=task.key.name,
@@ -79,7 +79,7 @@ class CellWorker:
         done = run_multimodal(
             None if task.encoder is None else _loaded(task.encoder),
             self._work(task),
-            multimodal_settings(self._plan.config),
+            self._plan.config.settled(self._plan.config.multimodal),
             self._folder(task),
             inputs=MULTIMODAL[task.key.readout],
             features=self._plan.config.features,
@@ -88,10 +88,10 @@ class CellWorker:
         )
         return self._cell(task, done, seconds=time.perf_counter() - begin)
 
-    def _work(self, task: CellTask) -> FinetuneTask:
+    def _work(self, task: CellTask) -> TrainingTask:
         study, draw = self._plan.study, task.draw
         is_labelled = np.isfinite(draw.labels).any(axis=1)
-        return FinetuneTask(
+        return TrainingTask(
             index=study.index,
             labels=study.labels,
             fraction=draw.fraction,
@@ -105,7 +105,7 @@ class CellWorker:
     def _folder(self, task: CellTask) -> Path:
         return self._plan.cells / f"{task.key.name}.run"
 
-    def _cell(self, task: CellTask, done: Finetuned, *, seconds: float) -> Cell:
+    def _cell(self, task: CellTask, done: Trained, *, seconds: float) -> Cell:
         plan, draw = self._plan, task.draw
         hash = "" if task.encoder is None else task.encoder.hash
         return Cell(

@@ -1,148 +1,107 @@
-"""The model of a multimodal training with its batches: on image tokens that are there already, or on images.
+"""The model of a multimodal training with its batches: on image tokens that are there already, or on images."""
 
-Legend: M training examples, N image tokens, F features.
-"""
-
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.feed import Texts, TokenFeed, TokenScorer
-from eval.multimodal.model import MultimodalModel
+from eval.multimodal.model import MultimodalModel, parameter_groups
 from eval.multimodal.tokens import ImageTokens, TokenEncoder, stored_tokens
 from eval.training.engine import resolve_norm, train_mode
-from eval.training.feed import Feed, ImageFeed
-from eval.training.scores import Floats, Scorer
-from eval.training.task import FinetuneTask, Rows, training_views
+from eval.training.feed import Feed
+from eval.training.images import open_images
+from eval.training.loop import Training
+from eval.training.scores import Scorer
+from eval.training.task import TrainingTask, Work
+from shards.index import ShardIndex
 from train.encoders.saved import LoadedEncoder
 from train.engine.precision import Precision
 from train.ranks.world import World
 
-_PARTS = ("train", "valid", "test")
 
+def build_training(
+    work: Work[MultimodalConfig],
+    texts: Mapping[str, Texts],
+    text_model: nn.Module,
+    features: Path,
+    *,
+    precision: Precision,
+    world: World,
+    stack: ExitStack,
+) -> Training:
+    """The training of a model of ``texts``, by part, and of the images, if the work has an encoder for them.
 
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """What both ways of taking images are built in; ``stack`` closes what has to be closed."""
-
-    task: FinetuneTask
-    config: MultimodalConfig
-    texts: dict[str, Texts]
-    batch_size: int
-    precision: Precision
-    world: World
-    stack: ExitStack
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """As :class:`eval.training.loop.Training` takes them."""
-
-    model: MultimodalModel
-    feed: Feed
-    valid: Callable[[nn.Module, int], Floats]
-    test: Callable[[nn.Module, int], Floats]
-    to_train_mode: Callable[[nn.Module], object]
-
-
-def with_tokens(room: Room, image: dict[str, ImageTokens] | None, text_model: nn.Module) -> Built:
-    """On image tokens that are there, by part, or on none."""
-    config, world = room.config, room.world
+    Args:
+        features: folder of the image tokens, where the encoder is not trained with the rest.
+        stack: closes what has been opened.
+    """
+    config, start, image, encoder = work.config, work.start, None, None
+    if start is not None and config.image_encoder == "trained":
+        encoder = TokenEncoder(deepcopy(start.encoder), config.grid)
+    elif start is not None:
+        image = _image_tokens(work, start, features, world.device)
     model = MultimodalModel(
         text_model,
-        num_labels=len(room.task.labels),
-        num_features=0 if image is None else image["train"].shape[2],
-        num_image_tokens=config.image_tokens,
-        seed=config.seed,
-    )
-    if image is not None:
-        model.standardise(torch.from_numpy(image["train"]))
-    of = {part: None if image is None else image[part] for part in _PARTS}
-    valid, test = (
-        TokenScorer(room.texts[part], of[part], precision=room.precision, world=world) for part in ("valid", "test")
-    )
-    return Built(
-        model=model.to(world.device),
-        feed=TokenFeed(room.texts["train"], of["train"], batch_size=room.batch_size, seed=config.seed, world=world),
-        valid=valid,
-        test=test,
-        to_train_mode=nn.Module.train,
-    )
-
-
-def with_encoder(room: Room, start: LoadedEncoder, text_model: nn.Module) -> Built:
-    """On images, whose encoder is trained with the rest."""
-    task, config, world = room.task, room.config, room.world
-    encoder = TokenEncoder(deepcopy(start.encoder), config.grid)
-    model = MultimodalModel(
-        text_model,
-        num_labels=len(task.labels),
-        num_features=encoder.num_features,
+        num_labels=len(work.task.labels),
+        num_features=encoder.num_features if encoder else image["train"].shape[2] if image else 0,
         num_image_tokens=config.image_tokens,
         encoder=encoder,
         seed=config.seed,
     )
-    feed = ImageFeed(
-        task.select(task.train_rows),
-        training_views(config, start.views),
-        batch_size=room.batch_size,
-        engine=config.engine,
-        seed=config.seed,
-        world=world,
-        beside=room.texts["train"],
-    )
-    room.stack.callback(feed.close)
-    scorers = []
-    for part, rows, repeats in (("valid", task.valid_rows, True), ("test", task.test_rows, config.average > 1)):
-        scorer = Scorer(
-            task.select(rows),
-            start.views,
-            engine=config.engine,
-            repeats=repeats,
-            precision=room.precision,
-            world=world,
-            beside=room.texts[part],
-            field="multimodal",
+    norm: Literal["frozen", "trained"] = "trained"
+    feed: Feed
+    valid: Scorer
+    test: Scorer
+    if start is not None and encoder is not None:
+        norm = resolve_norm(start.encoder, config.norm)
+        feed, valid, test = open_images(work, precision=precision, world=world, stack=stack, beside=texts)
+    else:
+        if image is not None:
+            model.standardise(torch.from_numpy(image["train"]))
+        of = image or dict.fromkeys(texts)
+        batch_size = work.batch_size(world)
+        feed = TokenFeed(texts["train"], of["train"], batch_size=batch_size, seed=config.seed, world=world)
+        valid, test = (
+            TokenScorer(texts[part], of[part], precision=precision, world=world) for part in ("valid", "test")
         )
-        room.stack.callback(scorer.close)
-        scorers.append(scorer)
-    return Built(
+    return Training(
         model=model.to(world.device),
+        groups=parameter_groups(model, config),
         feed=feed,
-        valid=scorers[0],
-        test=scorers[1],
-        to_train_mode=partial(train_mode, norm=resolve_norm(start.encoder, config.norm)),
+        valid=valid,
+        test=test,
+        to_train_mode=partial(train_mode, norm=norm),
+        precision=precision,
     )
 
 
-def image_tokens(
-    start: LoadedEncoder | None, task: FinetuneTask, config: MultimodalConfig, features: Path, device: torch.device
-) -> dict[str, ImageTokens] | None:
-    """Tokens of each part's images, computed where they are not in the folder ``features``; None without encoder."""
-    if start is None:
-        return None
+def _image_tokens(
+    work: Work[MultimodalConfig], start: LoadedEncoder, features: Path, device: torch.device
+) -> dict[str, ImageTokens]:
+    """Tokens of each part's images, computed where they are not in the folder ``features``."""
     return {
         part: stored_tokens(
             features,
             start.encoder,
-            task.select(rows),
+            images,
             start.views,
-            grid=config.grid,
+            grid=work.config.grid,
             device=device,
-            engine=config.engine,
+            engine=work.config.engine,
             description=f"image tokens, {part}",
         )
-        for part, rows in rows_by_part(task).items()
+        for part, images in images_by_part(work.task).items()
     }
 
 
-def rows_by_part(task: FinetuneTask) -> dict[str, Rows]:
-    """Rows of ``train``, ``valid`` and ``test``."""
-    return dict(zip(_PARTS, (task.train_rows, task.valid_rows, task.test_rows), strict=True))
+def images_by_part(task: TrainingTask) -> dict[str, ShardIndex]:
+    """The images of ``train``, ``valid`` and ``test``."""
+    rows = {"train": task.train_rows, "valid": task.valid_rows, "test": task.test_rows}
+    return {part: task.select(each) for part, each in rows.items()}

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from eval.training.config import Share, ShareBelowOne, TrainingConfig, check_training
-from shards.base.errors import InputError
+from eval.training.config import Share, ShareBelowOne, TrainingConfig
 
 SMALL = "small"
 
@@ -20,6 +19,8 @@ class MultimodalConfig(TrainingConfig):
     with class-weighted BCE, AdamW 5e-5, weight decay 1e-2, linear warm-up and batches of 32. The rates here are its
     own for what is pretrained, and ten times that for what is new.
     """
+
+    section = "multimodal"
 
     text_model: str = SMALL
     """``small``: a transformer from scratch, with a vocabulary of the training texts. Else a BERT-like checkpoint of
@@ -77,17 +78,8 @@ class MultimodalConfig(TrainingConfig):
         """Image tokens a side."""
         return math.isqrt(self.image_tokens)
 
-
-def check_multimodal(config: MultimodalConfig) -> None:
-    """Refuses settings out of range.
-
-    Raises:
-        InputError: naming the field.
-    """
-    check_training("multimodal", config)
-    for name, is_right, wanted in (
-        ("image_tokens", config.grid**2 == config.image_tokens, "a square number, as 1, 4, 9, 16 or 49"),
-        ("width", config.width % config.heads == 0, f"a multiple of the {config.heads} heads"),
-    ):
-        if not is_right:
-            raise InputError(f"multimodal.{name} {getattr(config, name)}: out of range; give {wanted}")
+    def check(self) -> None:
+        super().check()
+        is_square = self.grid**2 == self.image_tokens
+        self.require("image_tokens", is_square, "a square number, as 1, 4, 9, 16 or 49")
+        self.require("width", self.width % self.heads == 0, f"a multiple of the {self.heads} heads")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from eval.multimodal.text import Tokens
 from eval.multimodal.tokens import ImageTokens
 from eval.training.feed import Examples
-from eval.training.scores import Floats, scores_of
+from eval.training.scores import scores_of
+from eval.training.task import Floats
 from eval.words import Inputs
 from pipeline.order import Order
 from shards.base.randomness import generator
@@ -119,7 +120,7 @@ class TokenScorer:
             shape=(len(self._texts.lengths), num_labels),
             precision=self._precision,
             world=self._world,
-            field="multimodal",
+            section="multimodal",
         )
 
 

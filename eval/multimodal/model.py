@@ -19,6 +19,7 @@ from eval.multimodal.config import SMALL, MultimodalConfig
 from eval.multimodal.tokenizer import REMEDY, TextTokenizer, not_there
 from eval.multimodal.tokens import TokenEncoder
 from shards.base.errors import InputError
+from train.engine.optimizers import grouped
 
 
 class MultimodalModel(nn.Module):
@@ -177,18 +178,14 @@ def _first_position(text_model: nn.Module) -> int:
 def parameter_groups(model: MultimodalModel, config: MultimodalConfig) -> list[dict[str, Any]]:
     """What is trained, by learning rate and decay: each group's ``factor`` is its share of ``lr``, 1 for what is new,
     ``text_factor`` for a pretrained text model, ``encoder_factor`` for the image encoder."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
+
+    def settings(name: str, parameter: nn.Parameter) -> dict[str, float]:
         factor = 1.0
         if name.startswith("encoder."):
             factor = config.encoder_factor
         elif name.startswith("text_model.") and config.text_model != SMALL:
             factor = config.text_factor
-        is_decayed = parameter.ndim > 1 and "embedding" not in name
-        groups.setdefault((factor, config.weight_decay if is_decayed else 0.0), []).append(parameter)
-    return [
-        {"params": parameters, "factor": factor, "weight_decay": decay, "lr": config.lr * factor}
-        for (factor, decay), parameters in groups.items()
-    ]
+        decay = config.weight_decay if parameter.ndim > 1 and "embedding" not in name else 0.0
+        return {"factor": factor, "weight_decay": decay, "lr": config.lr * factor}
+
+    return grouped(model.named_parameters(), settings)

@@ -2,18 +2,21 @@
 lines start at once."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from eval.study.protocol import ProtocolName
 from pipeline.options import EngineName
-from shards.base.dataclass_io import check_fields
+from shards.base.dataclass_io import check_fields, to_mapping
 from shards.base.errors import InputError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+_FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")  # change how something is computed, not what
 # MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
 _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
 
@@ -21,6 +24,11 @@ _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Training of a model on labelled images, by AdamW with early stopping."""
+
+    section: ClassVar[str]
+    """What errors call these settings, as in ``section.lr``."""
+    published: ClassVar[Mapping[str, Any]] = {}
+    """What the paper's protocol has in place of defaults."""
 
     lr: PositiveFloat
     """Learning rate of what is new, at the top of the schedule."""
@@ -70,6 +78,31 @@ class TrainingConfig:
     seed: int = 0
     """Of the new weights and of the order and views of the images."""
 
+    def check(self) -> None:
+        """Refuses settings out of range.
+
+        Raises:
+            InputError: naming the fields.
+        """
+        check_fields(self, self.section)
+        self.require("batch_size", self.batch_size % self.num_processes == 0, f"a multiple of the {self.num_processes} processes")
+
+    def require(self, field: str, is_right: bool, wanted: str) -> None:
+        """Refuses a value that a bound cannot tell."""
+        if not is_right:
+            raise InputError(f"{self.section}.{field} {getattr(self, field)}: out of range; give {wanted}")
+
+    def within(self, *, protocol: ProtocolName, seed: int) -> Self:
+        """These settings in a comparison: what was not asked for is as in the paper under ``published``."""
+        defaults = {each.name: each.default for each in fields(self)}
+        papers = self.published if protocol == "published" else {}
+        changes = {name: value for name, value in papers.items() if getattr(self, name) == defaults[name]}
+        return replace(self, **changes, seed=seed + self.seed)
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide what comes out, in plain values, and not only how fast."""
+        return {name: value for name, value in to_mapping(self).items() if name not in _FREE}
+
 
 def default_epochs(fraction: float) -> float:
     """Epochs at a share of the labels: the paper's four, straight lines between them in the logarithms of both."""
@@ -87,17 +120,3 @@ def num_steps(config: TrainingConfig, *, fraction: float, num_images: int) -> in
 def validation_steps(config: TrainingConfig, steps: int) -> set[int]:
     """Steps behind which the validation images are scored; the last one is always among them."""
     return {math.ceil(steps * number / config.validations) for number in range(1, config.validations + 1)}
-
-
-def check_training(section: str, config: TrainingConfig) -> None:
-    """Refuses settings out of range.
-
-    Raises:
-        InputError: naming the fields, in their ``section``.
-    """
-    check_fields(config, section)
-    if config.batch_size % config.num_processes:
-        raise InputError(
-            f"{section}.batch_size {config.batch_size}: out of range; give a multiple of the {config.num_processes} "
-            "processes"
-        )

@@ -1,6 +1,6 @@
 """What makes a step of a model: DeepSpeed's engine among several processes, plain PyTorch in one.
 
-One process may fine-tune dozens of cells in a row; plain steps need no process group, and carry nothing from one cell
+One process may train dozens of cells in a row; plain steps need no process group, and carry nothing from one cell
 to the next. Gradients and steps are the same.
 """
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.engine.deepspeed import deepspeed_config, start_engine
-from train.engine.precision import Precision, autocast
+from train.engine.precision import Precision, autocast, resolve_precision
 from train.ranks.world import World
 from train.settings.config import RunConfig
 
 
 class PlainEngine:
-    """The part of DeepSpeed's engine that fine-tuning uses."""
+    """The part of DeepSpeed's engine that the loop uses."""
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, precision: Precision, clipping: float, world: World
@@ -64,6 +64,11 @@ def build_engine(
         return PlainEngine(model, optimizer, precision=precision, clipping=clipping, world=world)
     run = RunConfig(batch_size=batch_size, gradient_clipping=clipping)
     return start_engine(model, optimizer, deepspeed_config(run, precision=precision, optimizer="adamw"), world)
+
+
+def scaleless_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """The precision of a training: fp32 in place of fp16, which would need its loss scaled."""
+    return "bf16" if resolve_precision(precision, device) == "bf16" else "fp32"
 
 
 def resolve_norm(encoder: nn.Module, norm: Literal["auto", "frozen", "trained"]) -> Literal["frozen", "trained"]:

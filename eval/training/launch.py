@@ -1,4 +1,13 @@
-"""Cells that several processes compute together: started by the deepspeed launcher on this machine, and waited for."""
+"""Where a training runs: in this process, or in several that the deepspeed launcher starts on this machine.
+
+What is trained is the caller's business, whose module says how and is run in each of those processes:
+
+    deepspeed --num_accelerators 8 --module eval.finetune.run FOLDER
+    deepspeed --hostfile HOSTFILE --module eval.finetune.run FOLDER      on several machines that share the folder
+
+FOLDER holds the work of a cell that has been started; its result is written there, and the command that started it
+takes it from there.
+"""
 
 import contextlib
 import os
@@ -6,22 +15,74 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from eval.training.task import Finetuned, Work, read_result, remove_exchange, write_work
-from shards.base.errors import InputError
-from train.ranks.world import World
+from eval.training.exchange import read_result, read_work, remove_exchange, write_result, write_work
+from eval.training.task import Config, Trained, Work
+from shards.base.errors import InputError, run_command
+from train.ranks.watchdog import Watchdog, run_together
+from train.ranks.world import World, describe_world, share_cores, start_processes
 
 _ROOT = Path(__file__).parents[2]
 
 
-def alone(device: str) -> World:
-    """This process by itself on ``device``: ``cpu``, ``cuda``, ``cuda:1``; auto: a GPU if there is one.
+class Train(Protocol[Config]):
+    """Does the work in this process among those of ``world``, all of which call it together."""
+
+    def __call__(self, work: Work[Config], folder: Path, *, world: World, title: str) -> Trained: ...
+
+
+def run_work(
+    work: Work[Config], folder: Path, train: Train[Config], *, module: str, device: str, title: str
+) -> Trained:
+    """The result of the work, by as many processes as its settings say.
+
+    Args:
+        folder: of this cell alone: checkpoints while it runs, and the model if it is to be kept.
+        module: that calls :func:`run_process` with ``train``, where it is the program.
+        device: ``cpu``, ``cuda``, ``cuda:1``; auto: a GPU if there is one. Several processes take the GPUs in turn.
+        title: of the progress bar.
 
     Raises:
-        InputError: there is no GPU.
+        InputError: an absent device, or processes that have failed, of which each has said why.
+        KeyboardInterrupt: it was asked to stop, and has written a checkpoint.
     """
+    if work.config.num_processes == 1:
+        result = train(work, folder, world=_alone(device), title=title)
+    else:
+        result = _launch(work, folder, module, on_cpu=device == "cpu")
+    with contextlib.suppress(OSError):  # was never made, or holds the model
+        folder.rmdir()
+    return result
+
+
+def run_process(train: Train[Config], kind: type[Config]) -> None:
+    """The program of one of several processes, whose work has settings of that kind."""
+    run_command(lambda: run_together(lambda: _run_rank(train, kind)))
+
+
+def _run_rank(train: Train[Config], kind: type[Config]) -> None:
+    # The launcher puts --local_rank=N before our own arguments; LOCAL_RANK says the same.
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")]
+    if len(arguments) != 1:
+        raise InputError("folder: give one, that of a cell that has been started")
+    folder, world = Path(arguments[0]), describe_world()
+    work = read_work(folder, kind)
+    share_cores(world)
+    start_processes(world)
+    watchdog = Watchdog(world)
+    with contextlib.suppress(KeyboardInterrupt):  # a checkpoint has been written
+        result = train(work, folder, world=world, title=folder.name)
+        if world.leads:
+            write_result(folder, result, work.mark)
+    watchdog.close()
+    world.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _alone(device: str) -> World:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -29,47 +90,30 @@ def alone(device: str) -> World:
     return World(rank=0, size=1, local_rank=0, device=torch.device(device))
 
 
-def launch(work: Work, folder: Path, *, mark: str, field: str, device: str) -> Finetuned:
-    """The result of ``work`` by ``work.config.num_processes`` processes.
-
-    Args:
-        mark: fingerprint of the work.
-        field: section of its settings, which errors name.
-
-    Raises:
-        InputError: processes have failed, of which each has said why.
-        KeyboardInterrupt: it was asked to stop, and has written a checkpoint.
-    """
+def _launch(work: Work[Config], folder: Path, module: str, *, on_cpu: bool) -> Trained:
     num_processes = work.config.num_processes
-    if (result := read_result(folder, mark)) is None:
+    if (result := read_result(folder, work.mark)) is None:
         write_work(folder, work)
-        status = _run_processes(folder, num_processes, on_cpu=device == "cpu")
-        if (result := read_result(folder, mark)) is None:
+        status = _run_processes(folder, module, num_processes, on_cpu=on_cpu)
+        if (result := read_result(folder, work.mark)) is None:
             if status == 0:
                 raise KeyboardInterrupt
             raise InputError(
-                f"{field}.num_processes {num_processes}: the processes have failed, see above; repeat the "
-                "command, it continues where they were, or use one process"
+                f"{work.config.section}.num_processes {num_processes}: the processes have failed, see above; repeat "
+                "the command, it continues where they were, or use one process"
             )
     remove_exchange(folder)
-    remove_empty(folder)
     return result
 
 
-def remove_empty(folder: Path) -> None:
-    """Removes a cell's folder, unless it was never made or holds the model."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _run_processes(folder: Path, num_processes: int, *, on_cpu: bool) -> int:
-    """Runs :mod:`eval.grid.process` under the launcher on this machine; its exit status. The launcher's own words go
-    nowhere, those of the processes to standard error."""
+def _run_processes(folder: Path, module: str, num_processes: int, *, on_cpu: bool) -> int:
+    """Runs the module under the launcher on this machine; its exit status. The launcher's own words go nowhere, those
+    of the processes to standard error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_accelerators", str(num_processes)]
-    command = [*launcher, "--master_port", str(port), "--module", "eval.grid.process", str(folder.resolve())]
+    command = [*launcher, "--master_port", str(port), "--module", module, str(folder.resolve())]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     if on_cpu:

@@ -1,7 +1,6 @@
-"""The loop of fine-tuning: a model, trained on the examples of one draw, early stopping on validation AUROC.
+"""The supervised loop: a model, trained on the examples of one draw, early stopping on validation AUROC.
 
-What the model takes is the feed's business: images for :mod:`eval.finetune.run`, images and text for
-:mod:`eval.multimodal.run`.
+What the model takes is the feed's business: images, or images and texts.
 
 Legend: B examples a step and process, L labels.
 """
@@ -22,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from eval.training.config import TrainingConfig, validation_steps
+from eval.training.config import TrainingConfig, num_steps, validation_steps
 from eval.training.engine import build_engine
 from eval.training.feed import Examples, Feed
-from eval.training.scores import DIVERGED, Floats, validate
+from eval.training.scores import DIVERGED, Scorer, validate
 from eval.training.snapshots import Kept, Snapshots, average_statistics
-from eval.training.task import Finetuned, FinetuneTask
+from eval.training.task import Config, Trained, Work
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from train.engine.precision import Precision
@@ -41,25 +40,18 @@ from train.settings.schedule import learning_rate
 class Training:
     """What is trained, and on what. ``groups`` are AdamW's, each with its ``factor``, the share of the rate it learns
     at; ``feed`` gives the training examples, position by position of the task's ``train_rows``; ``valid`` and ``test``
-    score those images; ``to_train_mode`` puts the model into training mode; ``field`` is the section of the settings,
-    which errors name; ``mark`` the fingerprint of all this."""
+    score those images; ``to_train_mode`` puts the model into training mode."""
 
     model: nn.Module
     groups: list[dict[str, Any]]
     feed: Feed
-    valid: Callable[[nn.Module, int], Floats]
-    test: Callable[[nn.Module, int], Floats]
+    valid: Scorer
+    test: Scorer
     to_train_mode: Callable[[nn.Module], object]
-    batch_size: int
-    steps: int
     precision: Precision
-    field: str
-    mark: str
 
 
-def train(
-    work: Training, task: FinetuneTask, config: TrainingConfig, folder: Path, *, world: World, title: str = ""
-) -> Finetuned:
+def train(training: Training, work: Work[Config], folder: Path, *, world: World, title: str) -> Trained:
     """Trains the model in place, from the folder's checkpoint if it was interrupted, and leaves the best weights in it.
 
     Raises:
@@ -68,14 +60,16 @@ def train(
     """
     # ---- build
     begin = time.perf_counter()
-    model, steps, num_labels, num_train = work.model, work.steps, len(task.labels), len(task.train_rows)
-    factors = [group["factor"] for group in work.groups]
+    task, config, model, feed = work.task, work.config, training.model, training.feed
+    num_labels, num_train = len(task.labels), len(task.train_rows)
+    batch_size, steps = work.batch_size(world), num_steps(config, fraction=task.fraction, num_images=num_train)
+    factors = [group["factor"] for group in training.groups]
     engine = build_engine(
         model,
-        work.groups,
-        precision=work.precision,
+        training.groups,
+        precision=training.precision,
         clipping=config.gradient_clipping,
-        batch_size=work.batch_size,
+        batch_size=batch_size,
         world=world,
     )
     labels = torch.from_numpy(task.train_labels).float()
@@ -85,13 +79,13 @@ def train(
     kept = Kept(average=config.average, num_labels=num_labels)
     snapshots = Snapshots(folder, mark=work.mark, world=world)
     with ExitStack() as stack:
-        step, seconds = snapshots.restore(engine=engine, model=model, feed=work.feed, kept=kept)
+        step, seconds = snapshots.restore(engine=engine, model=model, feed=feed, kept=kept)
         due = validation_steps(config, steps) if len(task.valid_rows) else {steps}
         stop = Stop(world) if threading.current_thread() is threading.main_thread() else None  # else no signal comes
         if stop is not None and world.size == 1:
             stack.callback(stop.close)  # among several, an error ends the process
         progress = stack.enter_context(
-            tqdm(total=steps, initial=step, desc=title or "fine-tuning", unit="step", disable=not world.leads)
+            tqdm(total=steps, initial=step, desc=title, unit="step", disable=not world.leads)
         )
 
         stack.enter_context(torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []))
@@ -99,8 +93,8 @@ def train(
         # ---- train; nothing in here waits for the device, except at validations
         totals = torch.zeros(2, device=world.device)  # loss and labels since the last validation
         num_done, is_stopping, is_done = 0, False, step >= steps or _has_enough(kept, config)
-        work.to_train_mode(model)
-        for examples in () if is_done else _endless(work.feed):
+        training.to_train_mode(model)
+        for examples in () if is_done else _endless(feed):
             rate = _rate(config, progress=(step + 0.5) / steps)
             for group, factor in zip(engine.optimizer.param_groups, factors, strict=True):
                 group["lr"] = rate * factor
@@ -112,22 +106,22 @@ def train(
             totals += torch.stack([loss.detach(), count])
             engine.backward(loss / world.mean(count.clone()).clamp(min=1))
             engine.step()
-            step, num_done = step + 1, num_done + work.batch_size * world.size
+            step, num_done = step + 1, num_done + batch_size * world.size
             progress.update()
             if step in due:
-                train_loss = _mean_loss(totals, world, step=step, field=work.field)
+                train_loss = _mean_loss(totals, world, step=step, section=config.section)
                 average_statistics(model, world)
                 if len(task.valid_rows):
-                    validation = validate(step, task.valid_labels, valid_scores := work.valid(model, num_labels))
+                    validation = validate(step, task.valid_labels, valid_scores := training.valid(model, num_labels))
                     if kept.note(validation, model):
-                        kept.add_scores(step, valid_scores, work.test(model, num_labels))
+                        kept.add_scores(step, valid_scores, training.test(model, num_labels))
                     progress.set_postfix(auroc=f"{validation.mean:.3f}", loss=f"{train_loss:.3f}")
-                    work.to_train_mode(model)
+                    training.to_train_mode(model)
             is_done = step >= steps or _has_enough(kept, config)
             is_stopping = stop is not None and stop.agreed()
             if is_stopping or (step % config.checkpoint_every == 0 and not is_done):
                 done = seconds + time.perf_counter() - begin
-                snapshots.save(step, engine=engine, model=model, feed=work.feed, kept=kept, seconds=done)
+                snapshots.save(step, engine=engine, model=model, feed=feed, kept=kept, seconds=done)
             if is_done or is_stopping:
                 break
         if stop is not None and world.size > 1:
@@ -142,25 +136,25 @@ def train(
         if config.average > 1 and kept.history:
             valid_scores, test_scores = kept.averaged()
         else:
-            valid_scores, test_scores = work.valid(model, num_labels), work.test(model, num_labels)
+            valid_scores, test_scores = training.valid(model, num_labels), training.test(model, num_labels)
     snapshots.clear()
     details = {
         "steps": step,
         "planned_steps": steps,
-        "epochs": step * work.batch_size * world.size / num_train,
+        "epochs": step * batch_size * world.size / num_train,
         "best_step": kept.best.step if kept.best else step,
         "validations": [
             {"step": each.step, "auroc": each.mean if each.mean == each.mean else None, "loss": each.loss}
             for each in kept.history
         ],
-        "precision": work.precision,
-        "batch_size": work.batch_size * world.size,
+        "precision": training.precision,
+        "batch_size": batch_size * world.size,
         "device": world.device.type,
         "settings": to_mapping(config),
         "images_per_second": num_done / train_seconds,
         "seconds": seconds + time.perf_counter() - begin,
     }
-    return Finetuned(valid_scores=valid_scores, test_scores=test_scores, details=details)
+    return Trained(valid_scores=valid_scores, test_scores=test_scores, details=details)
 
 
 def _endless(feed: Feed) -> Iterator[Examples]:
@@ -181,7 +175,7 @@ def _has_enough(kept: Kept, config: TrainingConfig) -> bool:
     return bool(config.patience) and kept.num_since_best >= config.patience
 
 
-def _mean_loss(totals: Tensor, world: World, *, step: int, field: str) -> float:
+def _mean_loss(totals: Tensor, world: World, *, step: int, section: str) -> float:
     """The mean loss since the last call, over all ranks; waits for the device.
 
     Raises:
@@ -190,7 +184,7 @@ def _mean_loss(totals: Tensor, world: World, *, step: int, field: str) -> float:
     total, count = world.total(totals.clone()).tolist()
     totals.zero_()
     if not math.isfinite(total):
-        raise InputError(f"{field}.lr: the loss is not finite by step {step}; {DIVERGED.format(field=field)}")
+        raise InputError(f"{section}.lr: the loss is not finite by step {step}; {DIVERGED.format(section=section)}")
     return float(total / max(count, 1.0))
 
 

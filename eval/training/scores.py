@@ -1,31 +1,26 @@
-"""Logits of images under the model as it is, and how good they are on validation images.
+"""Logits of examples under the model as it is, and how good they are on validation images.
 
-Legend: K images, L labels.
+Legend: K examples, L labels.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit, logit
-from torch import Tensor, nn
+from torch import nn
 
 from eval.stats.metrics import auroc
-from eval.training.feed import Examples, ImageFeed
-from pipeline.options import EngineName
-from pipeline.views import ViewSpec
+from eval.training.feed import Examples
+from eval.training.task import Floats
 from shards.base.errors import InputError
-from shards.index import ShardIndex
 from train.engine.precision import Precision, autocast
 from train.ranks.world import World
 
-Floats = npt.NDArray[np.float32]
-_PIXEL_BYTES = 2 * 10**9  # decoded validation images that are kept between their scorings: 20,000 at 320 px
-_BATCH = 64
-DIVERGED = "lower it, set {field}.gradient_clipping 1, or use {field}.precision fp32"
+DIVERGED = "lower it, set {section}.gradient_clipping 1, or use {section}.precision fp32"
+Scorer = Callable[[nn.Module, int], Floats]
+"""Logits (K, L) of a selection's examples under a model, given L."""
 _TINIEST = 1e-12  # probability
 
 
@@ -69,60 +64,6 @@ def mean_scores(scores: list[Floats]) -> Floats:
     return logit(np.clip(probability, _TINIEST, 1 - _TINIEST)).astype(np.float32)
 
 
-class Scorer:
-    """Scores the same images again and again; the ranks share them.
-
-    Args:
-        repeats: decoded images are kept from one scoring to the next, if they are few enough.
-        beside: the model's further inputs, as :class:`eval.training.feed.ImageFeed` takes it.
-        field: section of the settings, which errors name.
-    """
-
-    def __init__(
-        self,
-        index: ShardIndex,
-        views: ViewSpec,
-        *,
-        engine: EngineName,
-        repeats: bool,
-        precision: Precision,
-        world: World,
-        beside: Callable[[Tensor, int], tuple[Any, ...]] | None = None,
-        field: str = "finetune",
-    ) -> None:
-        self.index, self.precision, self.world, self.field = index, precision, world, field
-        self._feed: ImageFeed | None = None
-        if len(index):
-            self._feed = ImageFeed(
-                index,
-                views.evaluation(),
-                batch_size=_BATCH,
-                engine=engine,
-                world=world,
-                is_training=False,
-                order="global" if repeats else "none",
-                resident_bytes=_PIXEL_BYTES,
-                beside=beside,
-            )
-
-    def __call__(self, model: nn.Module, num_labels: int) -> Floats:
-        """Logits (K, L) in the order of the index; see :func:`scores_of`."""
-        if self._feed is not None:
-            self._feed.load_state_dict({"seed": 0, "epoch": 0, "position": 0})  # the same batches each time
-        return scores_of(
-            model,
-            self._feed or (),
-            shape=(len(self.index), num_labels),
-            precision=self.precision,
-            world=self.world,
-            field=self.field,
-        )
-
-    def close(self) -> None:
-        if self._feed is not None:
-            self._feed.close()
-
-
 @torch.inference_mode()
 def scores_of(
     model: nn.Module,
@@ -131,7 +72,7 @@ def scores_of(
     shape: tuple[int, int],
     precision: Precision,
     world: World,
-    field: str,
+    section: str,
 ) -> Floats:
     """Logits of shape (K, L), of batches that the ranks share; all ranks call it together and get the same.
 
@@ -148,5 +89,5 @@ def scores_of(
         scores[examples.positions.to(logits.device)] = logits
     found: Floats = world.total(scores).cpu().numpy()
     if not np.isfinite(found).all():
-        raise InputError(f"{field}.lr: the scores are not finite; {DIVERGED.format(field=field)}")
+        raise InputError(f"{section}.lr: the scores are not finite; {DIVERGED.format(section=section)}")
     return found

@@ -1,12 +1,11 @@
-"""Checkpoints of a fine-tuning, from which it goes on as if it had never stopped.
+"""Checkpoints of a training, from which it goes on as if it had never stopped, and what is kept of them at the end:
+the weights of the best, and the scores of those to be averaged.
 
     FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.run.snapshot)
 
 Orders and views are addressed by seed, epoch and row, dropout by the step, and nothing else is random, so weights,
 optimiser, position and what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves
 none.
-
-What is kept of a fine-tuning's checkpoints: the weights of the best, and the scores of those to be averaged.
 
 Legend: V validation images, N test images, L labels.
 """
@@ -18,18 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from eval.training.feed import Feed
 from eval.training.scores import Validation, mean_scores
+from eval.training.task import Floats
 from shards.base.atomic import begin_folder
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
 from train.run.snapshot import BrokenSnapshot, read_mark, read_tensors, remove, seal, write_tensors
-
-Floats = npt.NDArray[np.float32]
 
 
 class Kept:

@@ -26,17 +26,26 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
 def parameter_groups(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     """What decays, and, where ``config.exclude`` says so, what does not: all of one dimension, so biases and the scale
     and shift of norms."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
     excludes = config.exclude == "norms_and_biases" or (config.exclude == "auto" and config.name == "lars")
-    decaying = [parameter for parameter in trained if parameter.ndim > 1 or not excludes]
-    others = [parameter for parameter in trained if parameter.ndim <= 1 and excludes]
-    groups: list[dict[str, Any]] = [{"params": decaying, "weight_decay": config.weight_decay}]
-    if others:
-        groups.append({"params": others, "weight_decay": 0.0})
-    if config.name == "lars":
-        for group, adapts in zip(groups, (True, False), strict=False):
-            group["adapts"] = adapts
-    return groups
+
+    def settings(_: str, parameter: nn.Parameter) -> dict[str, float]:
+        decays = parameter.ndim > 1 or not excludes
+        adapts = {"adapts": decays} if config.name == "lars" else {}
+        return {"weight_decay": config.weight_decay if decays else 0.0, **adapts}
+
+    return grouped((("", parameter) for parameter in parameters), settings)
+
+
+def grouped(
+    named: Iterable[tuple[str, nn.Parameter]], settings: Callable[[str, nn.Parameter], dict[str, float]]
+) -> list[dict[str, Any]]:
+    """What is trained of some parameters, as an optimiser's groups: those of like settings are one, in the order in
+    which they come."""
+    groups: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            groups.setdefault(tuple(settings(name, parameter).items()), []).append(parameter)
+    return [{"params": parameters, **dict(key)} for key, parameters in groups.items()]
 
 
 class Lars(torch.optim.Optimizer):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from eval.finetune.config import PUBLISHED, FinetuneConfig, check_finetune
+from eval.finetune.config import PUBLISHED, FinetuneConfig
 from eval.training.config import default_epochs, num_steps, validation_steps
 from shards.base.errors import InputError
 
@@ -37,7 +37,7 @@ def test_validations_are_even_and_end_with_the_last_step() -> None:
 
 
 def test_published_settings_are_settings() -> None:
-    check_finetune(FinetuneConfig(**PUBLISHED))
+    FinetuneConfig(**PUBLISHED).check()
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_published_settings_are_settings() -> None:
 )
 def test_bad_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_finetune(FinetuneConfig(**settings))
+        FinetuneConfig(**settings).check()

@@ -18,8 +18,9 @@ from eval.finetune.model import FinetuneModel, load_finetuned
 from eval.finetune.run import run_finetune
 from eval.stats.metrics import auroc
 from eval.training.engine import PlainEngine
-from eval.training.scores import Scorer
-from eval.training.task import Finetuned, FinetuneTask, Work, fingerprint, read_work, write_work
+from eval.training.exchange import read_work, write_work
+from eval.training.images import ImageScorer
+from eval.training.task import Trained, TrainingTask, Work, fingerprint
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -65,12 +66,12 @@ def resnet(start: LoadedEncoder) -> LoadedEncoder:
 
 
 @pytest.fixture(scope="module")
-def task(tiny_dataset: Path) -> FinetuneTask:
+def task(tiny_dataset: Path) -> TrainingTask:
     index = ShardIndex.open(tiny_dataset)
     train, test = index.where(split="train"), index.where(split="test")
     labels = np.stack([index.labels(label) for label in LABELS], axis=1)
     labels[train.rows[3], 1] = np.nan
-    return FinetuneTask(
+    return TrainingTask(
         index=index,
         labels=LABELS,
         fraction=1.0,
@@ -82,11 +83,11 @@ def task(tiny_dataset: Path) -> FinetuneTask:
     )
 
 
-def same(one: Finetuned, other: Finetuned) -> bool:
+def same(one: Trained, other: Trained) -> bool:
     return np.array_equal(one.test_scores, other.test_scores) and np.array_equal(one.valid_scores, other.valid_scores)
 
 
-def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
+def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in start.encoder.state_dict().items()}
     config = dataclasses.replace(SHORT, max_steps=90, min_steps=90, validations=6, class_weights="balanced")
     config = dataclasses.replace(config, lr=0.02, encoder_factor=0.5)
@@ -103,7 +104,7 @@ def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: FinetuneTask,
     assert not (tmp_path / "cell").exists()
 
 
-def test_the_model_can_be_kept(resnet: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
+def test_the_model_can_be_kept(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     config = dataclasses.replace(SHORT, max_steps=1, validations=1, keep_model=True)
     result = run_finetune(resnet, task, config, tmp_path)
     model, labels, loaded = load_finetuned(tmp_path)
@@ -111,8 +112,14 @@ def test_the_model_can_be_kept(resnet: LoadedEncoder, task: FinetuneTask, tmp_pa
     before = resnet.encoder.state_dict()
     assert torch.equal(model.get_submodule("encoder.bn1").running_mean, before["bn1.running_mean"])
     assert not torch.equal(model.get_parameter("encoder.conv1.weight"), before["conv1.weight"])
-    scorer = Scorer(
-        task.select(task.test_rows), loaded.views, engine="auto", repeats=False, precision="fp32", world=ALONE
+    scorer = ImageScorer(
+        task.select(task.test_rows),
+        loaded.views,
+        engine="auto",
+        repeats=False,
+        precision="fp32",
+        world=ALONE,
+        section="finetune",
     )
     assert np.allclose(scorer(model, 2), result.test_scores, atol=1e-5)
     scorer.close()
@@ -121,7 +128,7 @@ def test_the_model_can_be_kept(resnet: LoadedEncoder, task: FinetuneTask, tmp_pa
 
 @pytest.mark.parametrize("settings", [{}, {"norm": "trained", "average": 2}])
 def test_an_interrupted_cell_ends_as_if_it_had_not_been(
-    start: LoadedEncoder, task: FinetuneTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict
+    start: LoadedEncoder, task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict
 ) -> None:
     config = dataclasses.replace(SHORT, **settings)
     whole = run_finetune(start, task, config, tmp_path / "whole")
@@ -153,7 +160,7 @@ def test_an_interrupted_cell_ends_as_if_it_had_not_been(
 
 
 def test_a_checkpoint_of_other_settings_is_not_continued(
-    start: LoadedEncoder, task: FinetuneTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: LoadedEncoder, task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = dataclasses.replace(SHORT, seed=1)
     whole = run_finetune(start, task, other, tmp_path / "whole")
@@ -166,7 +173,7 @@ def test_a_checkpoint_of_other_settings_is_not_continued(
 
 
 def test_it_stops_early_and_keeps_the_best(
-    start: LoadedEncoder, task: FinetuneTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: LoadedEncoder, task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = eval.training.loop.validate
     aurocs = {1: 0.6, 2: 0.9, 3: 0.7, 4: 0.8, 5: 0.8}
@@ -183,7 +190,7 @@ def test_it_stops_early_and_keeps_the_best(
 
 
 def test_without_validation_images_the_last_weights_count(
-    start: LoadedEncoder, task: FinetuneTask, tmp_path: Path
+    start: LoadedEncoder, task: TrainingTask, tmp_path: Path
 ) -> None:
     bare = dataclasses.replace(task, valid_rows=task.valid_rows[:0], valid_labels=task.valid_labels[:0])
     result = run_finetune(start, bare, dataclasses.replace(SHORT, patience=1), tmp_path)
@@ -191,7 +198,7 @@ def test_without_validation_images_the_last_weights_count(
     assert result.details["steps"] == result.details["best_step"] == 6
 
 
-def test_a_draw_smaller_than_a_batch(start: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
+def test_a_draw_smaller_than_a_batch(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     few = [int(np.flatnonzero(task.train_labels[:, 0] == value)[0]) for value in (0, 1)]
     small = dataclasses.replace(task, train_rows=task.train_rows[few], train_labels=task.train_labels[few])
     result = run_finetune(start, small, SHORT, tmp_path)
@@ -208,7 +215,7 @@ def test_a_draw_smaller_than_a_batch(start: LoadedEncoder, task: FinetuneTask, t
     ],
 )
 def test_what_cannot_be_learnt_is_one_clear_line(
-    start: LoadedEncoder, task: FinetuneTask, tmp_path: Path, change: dict, settings: dict, message: str
+    start: LoadedEncoder, task: TrainingTask, tmp_path: Path, change: dict, settings: dict, message: str
 ) -> None:
     if change:
         labels = task.train_labels.copy()
@@ -219,7 +226,7 @@ def test_what_cannot_be_learnt_is_one_clear_line(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_an_absent_device_is_refused(start: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
+def test_an_absent_device_is_refused(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--device cuda: no CUDA device"):
         run_finetune(start, task, SHORT, tmp_path, device="cuda")
 
@@ -248,22 +255,23 @@ def test_plain_steps_are_those_of_a_plain_loop(start: LoadedEncoder) -> None:
     assert not torch.equal(train(0.0, False), train(0.01, False))
 
 
-def test_a_task_comes_back_from_its_folder(resnet: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
-    write_work(tmp_path, Work(task=task, start=resnet, config=SHORT))
-    read = read_work(tmp_path)
-    assert read.config == SHORT
-    assert fingerprint(read.task, read.start, read.config) == fingerprint(task, resnet, SHORT)
+def test_a_task_comes_back_from_its_folder(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
+    mark = fingerprint(task, resnet, SHORT)
+    write_work(tmp_path, Work(task=task, start=resnet, config=SHORT, mark=mark))
+    read = read_work(tmp_path, FinetuneConfig)
+    assert (read.config, read.mark) == (SHORT, mark)
+    assert fingerprint(read.task, read.start, read.config) == mark
     changed = task.train_labels.copy()
     changed[0] = 1 - changed[0]
     assert fingerprint(dataclasses.replace(task, train_labels=changed), resnet, SHORT) != fingerprint(
         task, resnet, SHORT
     )
     with pytest.raises(InputError, match="no fine-tuning to be done"):
-        read_work(tmp_path / "nowhere")
+        read_work(tmp_path / "nowhere", FinetuneConfig)
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(resnet: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> None:
+def test_two_processes_give_what_one_gives(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     """Labels are missing unevenly, so the ranks' shares of the loss differ."""
     labels = task.train_labels.copy()
     labels[::3, 0] = np.nan

@@ -8,7 +8,7 @@ import pytest
 
 from eval.finetune.config import PUBLISHED, FinetuneConfig
 from eval.grid.config import GridConfig, Settings
-from eval.grid.plan import finetune_settings, make_plan
+from eval.grid.plan import make_plan
 from eval.grid.run import compute_cells, run_grid
 from eval.grid.work import CellWorker
 from eval.results.table import load_comparison
@@ -127,11 +127,11 @@ def test_a_cell_that_another_computes_is_waited_for(
 def test_published_settings_where_nothing_else_is_asked_for(run_folder: Path, packed: Path, tmp_path: Path) -> None:
     asked = FinetuneConfig(batch_size=8)
     grid = config(run_folder, packed, tmp_path, finetune=asked, settings={"protocol": "published"})
-    settings = finetune_settings(grid)
+    settings = grid.settled(grid.finetune)
     assert settings.batch_size == 8
     assert settings.lr == PUBLISHED["lr"]
     assert settings.average == 10
-    assert finetune_settings(config(run_folder, packed, tmp_path, finetune=asked)) == asked
+    assert config(run_folder, packed, tmp_path, finetune=asked).settled(asked) == asked
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
-from eval.multimodal.config import MultimodalConfig, check_multimodal
+from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.model import MultimodalModel, build_text_model, parameter_groups
 from eval.multimodal.tokenizer import TextTokenizer, build_tokenizer
 from eval.multimodal.tokens import TokenEncoder
@@ -202,6 +202,6 @@ def test_new_parts_are_seeded(tokenizer: TextTokenizer) -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(field: str, value: Any) -> None:
-    check_multimodal(MultimodalConfig())
+    MultimodalConfig().check()
     with pytest.raises(InputError, match=rf"multimodal\.{field} {value}: out of range; give "):
-        check_multimodal(dataclasses.replace(MultimodalConfig(), **{field: value}))
+        dataclasses.replace(MultimodalConfig(), **{field: value}).check()

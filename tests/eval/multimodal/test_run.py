@@ -21,7 +21,7 @@ from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.file import load_multimodal
 from eval.multimodal.run import run_multimodal
 from eval.stats.metrics import auroc
-from eval.training.task import Finetuned, FinetuneTask
+from eval.training.task import Trained, TrainingTask
 from eval.words import Inputs
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
@@ -114,14 +114,14 @@ def copied(dataset: Path, folder: Path) -> Path:
     return Path(shutil.copytree(dataset, folder))
 
 
-def make_task(dataset: Path, index: ShardIndex | None = None) -> FinetuneTask:
+def make_task(dataset: Path, index: ShardIndex | None = None) -> TrainingTask:
     """``both`` is bright and cough, ``either`` its opposite; the truth is that of ``dataset``'s own texts."""
     truth = ShardIndex.open(dataset)
     has_cough = np.array(["cough" in (text or "") for text in truth.column("indication")])
     both = (truth.labels("bright") == 1) & has_cough
     labels = np.stack([both, ~both], axis=1).astype(np.float32)
     rows = {split: truth.where(split=split).rows for split in SIZES}
-    task = FinetuneTask(
+    task = TrainingTask(
         index=index or truth,
         labels=("both", "either"),
         fraction=1.0,
@@ -136,22 +136,22 @@ def make_task(dataset: Path, index: ShardIndex | None = None) -> FinetuneTask:
 
 
 @pytest.fixture(scope="module")
-def task(dataset: Path) -> FinetuneTask:
+def task(dataset: Path) -> TrainingTask:
     return make_task(dataset)
 
 
 @pytest.fixture(scope="module")
-def truth(dataset: Path, task: FinetuneTask) -> np.ndarray:
+def truth(dataset: Path, task: TrainingTask) -> np.ndarray:
     texts = np.array(["cough" in (text or "") for text in task.index.column("indication")])
     return ((task.index.labels("bright") == 1) & texts)[task.test_rows].astype(np.float32)
 
 
-Run = Callable[..., Finetuned]
+Run = Callable[..., Trained]
 
 
 @pytest.fixture
-def run(start: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> Run:
-    def go(config: MultimodalConfig = SHORT, *, inputs: Inputs = "both", name: str = "cell", **more: Any) -> Finetuned:
+def run(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> Run:
+    def go(config: MultimodalConfig = SHORT, *, inputs: Inputs = "both", name: str = "cell", **more: Any) -> Trained:
         given: dict[str, Any] = {"task": task, "start": None if inputs == "text" else start, "device": "cpu"} | more
         return run_multimodal(
             given.pop("start"),
@@ -166,7 +166,7 @@ def run(start: LoadedEncoder, task: FinetuneTask, tmp_path: Path) -> Run:
     return go
 
 
-def same(one: Finetuned, other: Finetuned) -> bool:
+def same(one: Trained, other: Trained) -> bool:
     return np.array_equal(one.test_scores, other.test_scores) and np.array_equal(one.valid_scores, other.valid_scores)
 
 
@@ -199,7 +199,7 @@ def test_texts_of_other_patients_tell_nothing(run: Run, dataset: Path, truth: np
 
 
 def test_what_is_masked_teaches_nothing(
-    run: Run, dataset: Path, task: FinetuneTask, start: LoadedEncoder, tmp_path: Path
+    run: Run, dataset: Path, task: TrainingTask, start: LoadedEncoder, tmp_path: Path
 ) -> None:
     """With the texts of other patients, or another image encoder, what does without them is the same to the bit."""
     other = copied(dataset, tmp_path / "other")
@@ -277,7 +277,7 @@ def test_the_model_can_be_kept(run: Run, resnet: LoadedEncoder, tmp_path: Path, 
         load_multimodal(tmp_path)
 
 
-def test_what_cannot_be_learnt_is_one_clear_line(run: Run, dataset: Path, task: FinetuneTask, tmp_path: Path) -> None:
+def test_what_cannot_be_learnt_is_one_clear_line(run: Run, dataset: Path, task: TrainingTask, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"multimodal\.image_tokens 5"):
         run(dataclasses.replace(SHORT, image_tokens=5))
     with pytest.raises(InputError, match=r"multimodal\.image_tokens 49: .* 4 x 4 places; give at most 16"):
@@ -290,7 +290,7 @@ def test_what_cannot_be_learnt_is_one_clear_line(run: Run, dataset: Path, task: 
         run(dataclasses.replace(SHORT, text_model="/none"))
 
 
-def test_images_without_any_text(run: Run, task: FinetuneTask, dataset: Path, tmp_path: Path) -> None:
+def test_images_without_any_text(run: Run, task: TrainingTask, dataset: Path, tmp_path: Path) -> None:
     bare = copied(dataset, tmp_path / "bare")
     table = pq.read_table(bare / "index.parquet")
     pq.write_table(table.drop_columns("indication"), bare / "index.parquet")

@@ -9,7 +9,8 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from eval.finetune.model import FinetuneModel
-from eval.training.scores import Scorer, Validation, mean_scores, validate
+from eval.training.images import ImageScorer
+from eval.training.scores import Validation, mean_scores, validate
 from eval.training.snapshots import Kept
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
@@ -48,7 +49,9 @@ def test_scores_are_in_the_order_of_the_index(tiny_dataset: Path, repeats: bool)
     index = index.take(np.random.default_rng(0).permutation(len(index)))
     views = ViewSpec(size=32, flip=0.5, mean=0.4, std=0.2)
     model = FinetuneModel(build_encoder("resnet18", seed=0), 2, seed=0)
-    scorer = Scorer(index, views, engine="auto", repeats=repeats, precision="fp32", world=ALONE)
+    scorer = ImageScorer(
+        index, views, engine="auto", repeats=repeats, precision="fp32", world=ALONE, section="finetune"
+    )
     first, second = scorer(model, 2), scorer(model, 2)
     scorer.close()
     assert np.array_equal(first, second)
