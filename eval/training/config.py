@@ -85,7 +85,9 @@ class TrainingConfig:
             InputError: naming the fields.
         """
         check_fields(self, self.section)
-        self.require("batch_size", self.batch_size % self.num_processes == 0, f"a multiple of the {self.num_processes} processes")
+        self.require(
+            "batch_size", self.batch_size % self.num_processes == 0, f"a multiple of the {self.num_processes} processes"
+        )
 
     def require(self, field: str, is_right: bool, wanted: str) -> None:
         """Refuses a value that a bound cannot tell."""
