@@ -5,12 +5,13 @@ python -m pipeline preview --data data/chexpert --views moco_v2 --views.fill edg
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from pipeline.preview import PreviewConfig, run_preview
 from pipeline.views import PRESETS, ViewSpec
 from shards.base.errors import InputError, run_command
 
@@ -19,6 +20,32 @@ DESCRIPTION = """The input pipeline, looked at.
 A `preview` draws images beside the views that training would make of them. Add --help to it for all settings.
 
 Exit codes: 0 done; 2 something for you to mend, which one line says; 130 interrupted."""
+_RANGES = {"images": (1, 100), "num_views": (1, 20), "seed": (0, 2**63 - 1), "epoch": (0, 2**32 - 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewConfig:
+    """What is drawn."""
+
+    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")] = ()
+    """Dataset folders that ``shards build`` wrote."""
+    output: Path = Path("views.png")
+    """PNG file to write; one that is there is replaced."""
+    preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
+    """Preset that the options --views.* below start from."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Side of the views in pixels, as --views.size."""
+    split: str = "all"
+    """Split to take images from, or ``all``."""
+    images: int = 6
+    """Random images, one a line."""
+    num_views: int = 5
+    """Views of each image."""
+    seed: int = 0
+    """Which images; and seed of the views, as run.seed in training."""
+    epoch: int = 0
+    """Epoch whose views are drawn."""
+    views: ViewSpec = PRESETS["moco_cxr"]
 
 
 def main() -> int:
@@ -34,10 +61,9 @@ def main() -> int:
 
         Exit codes: 0 written; 2 a mistake, such as a setting out of range or a split without images.
         """
-        run_preview(config)
+        _preview(config)
 
-    commands: dict[str, Callable[..., None]] = {"preview": preview}
-    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m pipeline", description=DESCRIPTION)
+    tyro.extras.subcommand_cli_from_dict({"preview": preview}, prog="python -m pipeline", description=DESCRIPTION)
     return 0
 
 
@@ -56,6 +82,33 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
     if name not in PRESETS:
         raise InputError(f"--views {name}: no such preset; give one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def _preview(config: PreviewConfig) -> None:
+    if not config.data:
+        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
+    for name, (least, most) in _RANGES.items():
+        if not least <= (value := getattr(config, name)) <= most:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
+    spec = config.views if config.size is None else replace(config.views, size=config.size)
+    from pipeline.preview import title_of, view_sheet
+    from shards.checks.preview import save_sheet
+    from shards.index import ShardIndex
+
+    index = ShardIndex.open(*config.data)
+    if config.split != "all":
+        index = index.where(split=config.split)
+    sheet = view_sheet(
+        index.require_rows(f"--split {config.split}"),
+        spec,
+        title=title_of(config.preset, spec),
+        images=config.images,
+        num_views=config.num_views,
+        seed=config.seed,
+        epoch=config.epoch,
+    )
+    save_sheet(sheet, config.output)
+    print(f"written: {config.output} ({sheet.width}x{sheet.height} px)")
 
 
 if __name__ == "__main__":

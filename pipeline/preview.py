@@ -4,12 +4,9 @@ The views come from the same code as a loader's on a CPU: for one seed, epoch an
 those that training gets.
 """
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import asdict
 
 import numpy as np
-import tyro
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.engines.samples import DamagedSample, Pixels, Samples
@@ -17,7 +14,7 @@ from pipeline.engines.warps import make_views, to_pixels
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.base.randomness import generator
-from shards.checks.preview import fit_text, save_sheet
+from shards.checks.preview import fit_text
 from shards.index import ShardIndex
 
 _MARGIN, _LINE = 6, 15
@@ -25,66 +22,6 @@ _PAPER, _INK, _FAINT = 255, 0, 96
 _LEAST_TILE = 176  # room for the text
 _MOST_PIXELS = 200_000_000
 _Tile = tuple[Image.Image, list[str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreviewConfig:
-    """What is drawn."""
-
-    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")] = ()
-    """Dataset folders that ``shards build`` wrote."""
-    output: Path = Path("views.png")
-    """PNG file to write; one that is there is replaced."""
-    preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
-    """Preset that the options --views.* below start from."""
-    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Side of the views in pixels, as --views.size."""
-    split: str = "all"
-    """Split to take images from, or ``all``."""
-    images: int = 6
-    """Random images, one a line."""
-    num_views: int = 5
-    """Views of each image."""
-    seed: int = 0
-    """Which images; and seed of the views, as run.seed in training."""
-    epoch: int = 0
-    """Epoch whose views are drawn."""
-    views: ViewSpec = PRESETS["moco_cxr"]
-
-
-def run_preview(config: PreviewConfig) -> None:
-    """Writes the sheet that ``config`` describes.
-
-    Raises:
-        InputError: a setting is out of range, no image is selected, an image is damaged, or the output cannot be
-            written.
-    """
-    if not config.data:
-        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
-    for name, value, least, most in (
-        ("images", config.images, 1, 100),
-        ("num-views", config.num_views, 1, 20),
-        ("seed", config.seed, 0, 2**63 - 1),
-        ("epoch", config.epoch, 0, 2**32 - 1),
-    ):
-        if not least <= value <= most:
-            raise InputError(f"--{name} {value}: must be from {least} to {most}")
-    index = ShardIndex.open(*config.data)
-    if config.split != "all":
-        index = index.where(split=config.split)
-    index.require_rows(f"--split {config.split}")
-    spec = config.views if config.size is None else replace(config.views, size=config.size)
-    sheet = view_sheet(
-        index,
-        spec,
-        title=_title(config.preset, spec),
-        images=config.images,
-        num_views=config.num_views,
-        seed=config.seed,
-        epoch=config.epoch,
-    )
-    save_sheet(sheet, config.output)
-    print(f"written: {config.output} ({sheet.width}x{sheet.height} px)")
 
 
 def view_sheet(
@@ -137,6 +74,14 @@ def view_sheet(
     return _page(lines, tile, [about, f"views as the model sees them, normalisation undone, clipped to 0..255{sense}"])
 
 
+def title_of(preset: str, spec: ViewSpec) -> str:
+    """A preset's name, and what ``spec`` changes of it, but for the size."""
+    given = asdict(spec)
+    changed = {name: given[name] for name, value in asdict(PRESETS[preset]).items() if given[name] != value}
+    changed.pop("size", None)
+    return preset + (f" with {', '.join(f'{name} {value}' for name, value in changed.items())}" if changed else "")
+
+
 def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *, side: int) -> list[str]:
     """What was done to a view, in lines of words, read off its forward matrix (2, 3), gain and bias, and blur.
 
@@ -159,13 +104,6 @@ def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *,
     if spec.blur:
         lines.append(f"blur {sigma:.2f} px" if sigma else "no blur")
     return lines
-
-
-def _title(preset: str, spec: ViewSpec) -> str:
-    given = asdict(spec)
-    changed = {name: given[name] for name, value in asdict(PRESETS[preset]).items() if given[name] != value}
-    changed.pop("size", None)
-    return preset + (f" with {', '.join(f'{name} {value}' for name, value in changed.items())}" if changed else "")
 
 
 def _decode(samples: Samples, row: int, index: ShardIndex) -> Pixels:
