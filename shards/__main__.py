@@ -9,24 +9,17 @@ python -m shards subset data/chexpert --output data/chexpert-1 --fraction 0.01 -
 python -m shards merge data/chexpert data/shenzhen --output data/both
 """
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
-from shards.base.atomic import atomic_write
-from shards.base.errors import InputError, run_command, writing
-from shards.checks.preview import contact_sheet, save_sheet
-from shards.checks.stats import dataset_stats, stats_text
-from shards.checks.verify import verify_dataset
-from shards.derived import filter_rows, merge_datasets, write_subset
-from shards.index import ShardIndex
-from shards.packing.build import run_build
-from shards.phantom import PhantomConfig, write_phantom
+from shards.base.errors import InputError, run_command
+from shards.packing.config import BuildConfig, check_build
+from shards.phantom.config import PhantomConfig, check_phantom
 
 DESCRIPTION = """Chest X-ray releases to tar shards with a Parquet index: pack once, then select; no image is copied.
 
@@ -36,7 +29,6 @@ the packed ones; training and evaluation take it like any other. Each command ex
 
 Exit codes: 0 done; 1 verify found damage, or build rejected more images than allowed; 2 something for you to mend,
 which one line says; 130 interrupted."""
-_MANY_DAMAGES = 50
 
 Datasets = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATASET [DATASET ...]")]
 Conditions = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[COLUMN=VALUE ...]")]
@@ -45,7 +37,7 @@ Conditions = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[COLUMN=VALUE ...
 def main() -> int:
     """Runs the command and returns its exit code."""
     commands: dict[str, Callable[..., int | None]] = {
-        "build": run_build,
+        "build": build,
         "verify": verify,
         "stats": stats,
         "preview": preview,
@@ -55,6 +47,25 @@ def main() -> int:
     }
     status = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m shards", description=DESCRIPTION)
     return status or 0
+
+
+# The arguments are read before anything heavy is imported, so the commands import what they run.
+
+
+def build(config: OmitArgPrefixes[BuildConfig], dry_run: bool = False) -> int:
+    """Pack a release into a dataset folder; repeat the command to continue an interrupted build.
+
+    The plan is printed first. Exit codes: 0 the dataset is complete, 1 more images were rejected than --max-rejected
+    allows, 2 a mistake in the command or input, or no space left.
+
+    Args:
+        config: What to pack, and how.
+        dry_run: Print the plan only; write nothing.
+    """
+    check_build(config)
+    from shards.packing.build import run_build
+
+    return run_build(config, dry_run=dry_run)
 
 
 def verify(datasets: Datasets, workers: int = -1) -> int:
@@ -70,26 +81,15 @@ def verify(datasets: Datasets, workers: int = -1) -> int:
         datasets: Dataset folders.
         workers: Processes; -1 takes all cores.
     """
-    _require_datasets(datasets)
+    _require(datasets)
+    from shards.checks.verify import verification_text, verify_dataset
+
     is_damaged = False
     for folder in datasets:
         start = time.perf_counter()
         found = verify_dataset(folder, workers=workers)
-        what = f"{found.num_images:,} images, {found.num_files:,} files, {found.num_bytes / 1e6:,.1f} MB"
-        if not found.damages:
-            seconds = time.perf_counter() - start
-            print(f"{folder}: whole; {what} are as they were packed ({seconds:.1f} s)")
-            continue
-        is_damaged = True
-        files = sorted({damage.file for damage in found.damages})
-        print(f"{folder}: DAMAGED; {len(found.damages):,} findings in {len(files):,} files ({what} looked at)")
-        for damage in found.damages[:_MANY_DAMAGES]:
-            print(f"  {damage.file}: {damage.message}")
-        if len(found.damages) > _MANY_DAMAGES:
-            print(f"  ... and {len(found.damages) - _MANY_DAMAGES:,} more")
-        print(
-            "  remedy: copy these files again from a whole copy of the dataset, or remove the folder and build it again"
-        )
+        print(verification_text(folder, found, seconds=time.perf_counter() - start))
+        is_damaged |= bool(found.damages)
     return int(is_damaged)
 
 
@@ -106,12 +106,14 @@ def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None
         where: Only images that meet all conditions: COLUMN=VALUE, several values joined by commas, COLUMN= for blank.
         output: Also write the counts to this JSON file.
     """
-    counted = dataset_stats(_select(datasets, where))
+    _require(datasets)
+    from shards.checks.stats import dataset_stats, stats_text, write_stats
+    from shards.derived import open_rows
+
+    counted = dataset_stats(open_rows(datasets, where))
     print(stats_text(counted))
     if output is not None:
-        with writing(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(output, json.dumps(asdict(counted), indent=2) + "\n")
+        write_stats(counted, output)
         print(f"\nwritten: {output}")
 
 
@@ -140,7 +142,11 @@ def preview(
         tile: Side of an image's square in pixels.
         seed: Which random images.
     """
-    sheet = contact_sheet(_select(datasets, where), columns=columns, rows=rows, tile=tile, seed=seed)
+    _require(datasets)
+    from shards.checks.preview import contact_sheet, save_sheet
+    from shards.derived import open_rows
+
+    sheet = contact_sheet(open_rows(datasets, where), columns=columns, rows=rows, tile=tile, seed=seed)
     save_sheet(sheet, output)
     print(f"written: {output} ({sheet.width}x{sheet.height} px)")
 
@@ -175,11 +181,14 @@ def subset(
             different fractions are independent.
         seed: Seed of all draws.
     """
-    chosen = _select(datasets, where)
+    _require(datasets)
+    from shards.derived import open_rows, write_subset
+
+    chosen = open_rows(datasets, where)
     drawn = chosen.fraction(fraction, draw=draw, by=by, seed=seed, nested=nested)
     selection = {"where": where, "fraction": fraction, "draw": draw, "by": by, "nested": nested, "seed": seed}
     written = write_subset(drawn, output, selection=selection)
-    patients = f"{_num_patients(written):,} of {_num_patients(chosen):,} patients"
+    patients = f"{written.num_patients:,} of {chosen.num_patients:,} patients"
     print(f"{output}: {len(written):,} of {len(chosen):,} images, {patients}; no image copied")
 
 
@@ -196,52 +205,26 @@ def merge(datasets: Datasets, output: Path) -> None:
         datasets: Two or more dataset folders.
         output: Folder to write; it must be new or empty.
     """
+    from shards.derived import merge_datasets, merge_notes
+
     written = merge_datasets(datasets, output)
-    for note in _merge_notes(written):
+    for note in merge_notes(written):
         print(f"note: {note}")
-    patients = f"{_num_patients(written):,} patients in {len(datasets)} datasets"
+    patients = f"{written.num_patients:,} patients in {len(datasets)} datasets"
     print(f"{output}: {len(written):,} images of {patients}; no image copied")
 
 
-def phantom(config: Annotated[PhantomConfig, tyro.conf.OmitArgPrefixes]) -> None:
+def phantom(config: OmitArgPrefixes[PhantomConfig]) -> None:
     """Write phantom CheXpert, MIMIC-CXR and Shenzhen releases: procedural radiographs in the real ones' layout."""
-    totals = write_phantom(config)
-    if totals["chexpert"]:
-        train, valid = totals["chexpert_train_images"], totals["chexpert_valid_images"]
-        print(
-            f"{totals['chexpert']}: {train:,} train and {valid:,} valid images, {totals['chexpert_studies']:,} studies"
-        )
-    if totals["mimic"]:
-        print(f"{totals['mimic']}: {totals['mimic_images']:,} images, {totals['mimic_studies']:,} studies")
-    if totals["shenzhen"]:
-        print(f"{totals['shenzhen']}: {totals['shenzhen_images']:,} images")
+    check_phantom(config)
+    from shards.phantom.write import run_phantom
+
+    run_phantom(config)
 
 
-def _select(datasets: tuple[Path, ...], where: tuple[str, ...]) -> ShardIndex:
-    _require_datasets(datasets)
-    return filter_rows(ShardIndex.open(*datasets), where).require_rows(f"--where {' '.join(where)}")
-
-
-def _require_datasets(datasets: tuple[Path, ...]) -> None:
+def _require(datasets: tuple[Path, ...]) -> None:
     if not datasets:
         raise InputError("no dataset given; name one or more folders that `python -m shards build` wrote")
-
-
-def _num_patients(index: ShardIndex) -> int:
-    return len(set(index.patients().tolist()))
-
-
-def _merge_notes(index: ShardIndex) -> list[str]:
-    notes = []
-    for label in index.label_names:
-        without = [packed.folder.name for packed in index.packed if label not in packed.labels]
-        if without:
-            notes.append(f"label {label!r} is unknown for the images of {', '.join(without)}")
-    names = {str(name) for name in index.column("dataset")}
-    if len(names) < len(index.packed):
-        alike = "patients of one number in them count as one person; build with --name to tell them apart"
-        notes.append(f"{len(index.packed)} datasets, but the only names are {', '.join(sorted(names))}: {alike}")
-    return notes
 
 
 if __name__ == "__main__":

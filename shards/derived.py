@@ -54,6 +54,20 @@ def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
     return ShardIndex.open(output)
 
 
+def merge_notes(index: ShardIndex) -> list[str]:
+    """What a user should know of a merge: labels that some members do not have, and members of one name."""
+    notes = []
+    for label in index.label_names:
+        without = [packed.folder.name for packed in index.packed if label not in packed.labels]
+        if without:
+            notes.append(f"label {label!r} is unknown for the images of {', '.join(without)}")
+    names = {str(name) for name in index.column("dataset")}
+    if len(names) < len(index.packed):
+        alike = "patients of one number in them count as one person; build with --name to tell them apart"
+        notes.append(f"{len(index.packed)} datasets, but the only names are {', '.join(sorted(names))}: {alike}")
+    return notes
+
+
 def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any]) -> ShardIndex:
     """Writes the selected rows of ``index``, with a DALI index for each tar, to ``output``, and opens it.
 
@@ -113,7 +127,7 @@ def _write_about(
         "labels": list(index.label_names),
         "totals": {
             "images": len(index),
-            "patients": len(np.unique(index.patients())),
+            "patients": index.num_patients,
             "bytes": int(pc.sum(index.table["length"]).as_py() or 0),
             "images_by_split": {one["values"]: one["counts"] for one in sorted(splits, key=lambda one: one["values"])},
         },
@@ -125,6 +139,15 @@ def _write_about(
 
 
 _MANY = 20
+
+
+def open_rows(datasets: Sequence[Path], conditions: Sequence[str]) -> ShardIndex:
+    """The rows of datasets that meet every condition.
+
+    Raises:
+        InputError: no dataset, a condition as :func:`filter_rows` refuses it, or no such row.
+    """
+    return filter_rows(ShardIndex.open(*datasets), conditions).require_rows(f"--where {' '.join(conditions)}")
 
 
 def filter_rows(index: ShardIndex, conditions: Sequence[str]) -> ShardIndex:

@@ -164,6 +164,11 @@ class ShardIndex:
         names = pc.binary_join_element_wise(self._column("dataset"), self._column("patient_id"), "\x1f")
         return np.asarray(names.combine_chunks().dictionary_encode().indices, dtype=np.int64)
 
+    @property
+    def num_patients(self) -> int:
+        """Distinct patients of the selection."""
+        return len(np.unique(self.patients()))
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of the selection, (N,): text as objects (null as None), numbers as float64 (null as NaN)."""
         column = self._column(name)

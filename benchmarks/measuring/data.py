@@ -10,7 +10,8 @@ import numpy as np
 
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
-from shards.phantom import PhantomConfig, write_phantom
+from shards.phantom.config import PhantomConfig
+from shards.phantom.write import write_phantom
 
 _IMAGES_A_PATIENT = 3.0  # 3.46 on average; the draw decides
 

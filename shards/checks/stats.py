@@ -5,14 +5,18 @@ Expect a few seconds for 223,414 images: only rows are read, and the bytes of im
 The page that ``python -m shards stats`` prints.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from shards.base.atomic import atomic_write
+from shards.base.errors import writing
 from shards.checks.duplicates import Overlap, identical_images, split_overlaps
 from shards.datasets import Rows
 from shards.index import ShardIndex
@@ -97,7 +101,7 @@ def dataset_stats(index: ShardIndex) -> DatasetStats:
     return DatasetStats(
         datasets=dict(Counter(table["dataset"].to_pylist())),
         num_images=len(index),
-        num_patients=_num_distinct(index.patients()),
+        num_patients=index.num_patients,
         num_bytes=int(table["length"].to_numpy().sum()),
         splits=tuple(_split_stats(name, index.where(split=name), index.label_names) for name in splits),
         stored=_size_stats(table, "width", "height"),
@@ -116,7 +120,7 @@ def _split_stats(name: str, index: ShardIndex, label_names: tuple[str, ...]) -> 
     return SplitStats(
         name=name,
         num_images=len(index),
-        num_patients=_num_distinct(index.patients()),
+        num_patients=index.num_patients,
         num_studies=len(studies),
         labels={label: _label_counts(index.column(label)) for label in label_names},
         columns={column: _value_counts(table[column]) for column in COLUMNS},
@@ -161,7 +165,7 @@ def _duplicates(index: ShardIndex, groups: list[Rows]) -> Duplicates:
     return Duplicates(
         num_groups=len(groups),
         num_surplus=sum(len(group) - 1 for group in groups),
-        num_across_patients=sum(_num_distinct(patients[group]) > 1 for group in groups),
+        num_across_patients=sum(len(np.unique(patients[group])) > 1 for group in groups),
         num_contradicting=len(contradicting),
         examples=tuple(tuple(sources[group]) for group in examples),
     )
@@ -171,8 +175,15 @@ def _contradict(values: npt.NDArray[np.float64]) -> bool:
     return bool((values == 1).any() and (values == 0).any())
 
 
-def _num_distinct(numbers: Rows) -> int:
-    return len(np.unique(numbers))
+def write_stats(stats: DatasetStats, output: Path) -> None:
+    """Writes the counts as JSON.
+
+    Raises:
+        InputError: ``output`` cannot be written.
+    """
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(output, json.dumps(asdict(stats), indent=2) + "\n")
 
 
 def stats_text(stats: DatasetStats) -> str:

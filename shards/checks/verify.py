@@ -28,6 +28,8 @@ from shards.format.tar import dali_index
 from shards.index import ShardIndex
 from shards.remote.address import require_here
 
+_MANY_DAMAGES = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
@@ -72,6 +74,24 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
     num_images = 0 if index is None else len(index)
     return Verification(
         num_files=1 + len(names), num_bytes=num_bytes, num_images=num_images, damages=tuple(sorted(set(damages)))
+    )
+
+
+def verification_text(folder: Path, found: Verification, *, seconds: float) -> str:
+    """What was found, in lines of words; of many damages the first ones."""
+    what = f"{found.num_images:,} images, {found.num_files:,} files, {found.num_bytes / 1e6:,.1f} MB"
+    if not found.damages:
+        return f"{folder}: whole; {what} are as they were packed ({seconds:.1f} s)"
+    num_files = len({damage.file for damage in found.damages})
+    more = len(found.damages) - _MANY_DAMAGES
+    return "\n".join(
+        [
+            f"{folder}: DAMAGED; {len(found.damages):,} findings in {num_files:,} files ({what} looked at)",
+            *(f"  {damage.file}: {damage.message}" for damage in found.damages[:_MANY_DAMAGES]),
+            *([f"  ... and {more:,} more"] if more > 0 else []),
+            "  remedy: copy these files again from a whole copy of the dataset, or remove the folder and build "
+            "it again",
+        ]
     )
 
 

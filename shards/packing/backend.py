@@ -7,13 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Literal
 
 import joblib
 
 from shards.base.errors import InputError
+from shards.packing.config import Backend
 
-Backend = Literal["loky", "dask", "ray"]
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}
 _PARENT_POLL_SECONDS = 0.5
 _DASK_SECONDS = 30

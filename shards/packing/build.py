@@ -11,19 +11,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
 
 import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tyro
 
 from shards.base.errors import InputError
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
 from shards.packing.backend import end_with_parent, parallel_backend
-from shards.packing.config import BuildConfig
+from shards.packing.config import BuildConfig, check_build
 from shards.packing.output import begin, check_output, remove_work
 from shards.packing.plan import Plan, describe, estimate, make_plan
 from shards.packing.progress import progress_bar
@@ -51,15 +49,11 @@ class Totals:
     notes: tuple[str, ...] = ()
 
 
-def run_build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes], dry_run: bool = False) -> int:
-    """Pack a release into a dataset folder; repeat the command to continue an interrupted build.
+def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
+    """Builds and prints what came of it; returns 1 where more images were rejected than allowed, else 0.
 
-    The plan is printed first. Exit codes: 0 the dataset is complete, 1 more images were rejected than --max-rejected
-    allows, 2 a mistake in the command or input, or no space left.
-
-    Args:
-        config: What to pack, and how.
-        dry_run: Print the plan only; write nothing.
+    Raises:
+        InputError: as :func:`build_dataset`.
     """
     if dry_run:
         print(plan_dataset(config))
@@ -84,7 +78,7 @@ def run_build(config: Annotated[BuildConfig, tyro.conf.OmitArgPrefixes], dry_run
 
 def plan_dataset(config: BuildConfig) -> str:
     """The plan of a build in words; nothing is written. Raises as :func:`build_dataset` does before it writes."""
-    _check(config)
+    check_build(config)
     plan = make_plan(config)
     state = check_output(config.output, plan, _tools())
     shards = [] if state == "complete" else _unfinished(plan)
@@ -104,7 +98,7 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
             cannot be written or holds something else, no space left.
         TooManyRejected: the share of rejected images is above ``max_rejected``.
     """
-    _check(config)
+    check_build(config)
     plan = make_plan(config)
     tools = _tools()
     with output_errors(config.output):
@@ -117,15 +111,6 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
                 _write_dataset(plan, config, tools)
         remove_work(config.output)  # also what a build that was killed at its very end has left
     return _read_totals(plan, config)
-
-
-def _check(config: BuildConfig) -> None:
-    if config.shard_images < 1:
-        raise InputError(f"--shard-images {config.shard_images}: must be at least 1")
-    if config.workers == 0 or config.workers < -1:
-        raise InputError(f"--workers {config.workers}: must be -1 (all cores) or at least 1")
-    if not 0.0 <= config.max_rejected <= 1.0:
-        raise InputError(f"--max-rejected {config.max_rejected}: must be a share from 0 to 1")
 
 
 def _unfinished(plan: Plan) -> list[str]:

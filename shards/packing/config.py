@@ -6,8 +6,10 @@ from typing import Literal
 
 import tyro
 
-from shards.packing.backend import Backend
+from shards.base.errors import InputError
 from shards.sources.options import SourceOptions
+
+Backend = Literal["loky", "dask", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +50,17 @@ class BuildConfig:
     address: str | None = None
     """Dask scheduler (tcp://host:8786) or Ray cluster (auto, ray://host:10001) to run on."""
     source_options: tyro.conf.OmitArgPrefixes[SourceOptions] = field(default_factory=SourceOptions)
+
+
+def check_build(config: BuildConfig) -> None:
+    """Refuses settings out of range.
+
+    Raises:
+        InputError: naming the field.
+    """
+    if config.shard_images < 1:
+        raise InputError(f"--shard-images {config.shard_images}: must be at least 1")
+    if config.workers == 0 or config.workers < -1:
+        raise InputError(f"--workers {config.workers}: must be -1 (all cores) or at least 1")
+    if not 0.0 <= config.max_rejected <= 1.0:
+        raise InputError(f"--max-rejected {config.max_rejected}: must be a share from 0 to 1")

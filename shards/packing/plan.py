@@ -20,9 +20,9 @@ from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.pseudonym import Pseudonyms, read_key
 from shards.packing.shard import Packing, Shard, pack_image
-from shards.sources import read_release
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
+from shards.sources.registry import read_release
 
 SPLITS = ("train", "valid", "test")
 NUM_SAMPLED = 36

@@ -17,7 +17,8 @@ from eval.words import NO_IMAGE
 from shards.index import ShardIndex
 from shards.packing.build import build_dataset
 from shards.packing.config import BuildConfig
-from shards.phantom import PhantomConfig, write_phantom
+from shards.phantom.config import PhantomConfig
+from shards.phantom.write import write_phantom
 from shards.sources.options import SourceOptions
 
 

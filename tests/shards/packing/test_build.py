@@ -15,8 +15,8 @@ from shards.base.errors import InputError
 from shards.format.manifest import digest_holds
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, TooManyRejected, build_dataset
-from shards.sources import SOURCES
 from shards.sources.files import FolderFiles
+from shards.sources.registry import SOURCES
 from tests.conftest import ROOT, draw_pattern, write_patterns
 
 

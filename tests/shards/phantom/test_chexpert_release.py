@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from shards.phantom import PhantomConfig, chexpert_release, write_phantom
+from shards.phantom import chexpert_release
+from shards.phantom.config import PhantomConfig
+from shards.phantom.write import write_phantom
 
 HEADER = (
     "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,"

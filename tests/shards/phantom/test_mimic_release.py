@@ -11,7 +11,9 @@ import pytest
 
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
-from shards.phantom import PhantomConfig, mimic_release, write_phantom
+from shards.phantom import mimic_release
+from shards.phantom.config import PhantomConfig
+from shards.phantom.write import write_phantom
 from shards.sources.indication import find_indication
 from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions

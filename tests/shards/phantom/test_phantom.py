@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from shards.base.errors import InputError
-from shards.phantom import PhantomConfig, write_phantom
+from shards.phantom.config import PhantomConfig
+from shards.phantom.write import write_phantom
 
 
 def _small(output: Path, **changes: int) -> PhantomConfig:

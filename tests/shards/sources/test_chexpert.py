@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.chexpert import LABELS
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record
+from shards.sources.registry import read_release
 
 HEADER = ",".join(["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS])
 PREFIX = "CheXpert-v1.0-small"

@@ -7,9 +7,9 @@ import pytest
 from pydicom.uid import JPEG2000Lossless
 
 from shards.packing.build import BuildConfig, build_dataset
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 from tests.shards.dicom_files import PLANTED, dicom_bytes, report_bytes
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)

@@ -4,9 +4,9 @@ import zipfile
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 
 
 def tree(root, *paths):

@@ -4,10 +4,10 @@ import zipfile
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 
 SPLIT = [
     "dicom_id,study_id,subject_id,split",

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 
 NORMAL = "Patient's Sex: F\r\nPatient's Age: 027Y\r\nnormal\r\n"
 DISEASED = "Patient's Sex: M \nPatient's Age: 010M\n  Improved since previous; small\n   cavity is seen.\t\n\n"

@@ -3,9 +3,9 @@ import gzip
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

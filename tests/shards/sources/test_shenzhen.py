@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 from shards.sources.shenzhen import parse_first_line
 
 

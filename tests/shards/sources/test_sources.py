@@ -3,12 +3,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from shards import sources
 from shards.base.errors import InputError
 from shards.packing.build import BuildConfig
-from shards.sources import SOURCES, Source, read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import SOURCES, Source, read_release
 from tests.conftest import ROOT
 from tests.shards.sources import example_source
 
@@ -63,7 +62,7 @@ def test_unknown_and_empty_inputs(tmp_path):
 def test_a_file_listed_twice_is_packed_once(example, tmp_path):
     lines = "file,patient,fold,Effusion\n" + "a,p1,1,1\n" * 3 + "a,p1,1,0\n../../x,p1,1,0\n"
     (tmp_path / "labels.csv").write_text(lines)
-    found = sources.read_release("example", example, SourceOptions())
+    found = read_release("example", example, SourceOptions())
     assert [record.labels["Effusion"] for record in found.records] == [1]
     assert [(row.source_path, row.reason) for row in found.rejected] == [
         ("images/a.png", "duplicate"),

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from shards.base.errors import InputError
-from shards.sources import read_release
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
+from shards.sources.registry import read_release
 
 CSV = """\ufeffimage,patient,exam,fold,view,sex,age,Effusion,Edema,findings,why
 images/a.png,p1,e1,train,PA,F,058Y,1,,Mass|Nodule,cough

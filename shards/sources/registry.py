@@ -1,0 +1,73 @@
+"""The releases that can be packed: one file a source.
+
+A source is a module with ``read(files, options) -> Release``. It reads lists, texts, folder names and DICOM headers,
+never pixels, so it is fast; missing or broken images are found by the build, which rejects them with a reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from shards.base.errors import InputError
+from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
+from shards.sources.files import SourceFiles, is_inside
+from shards.sources.options import SourceOptions
+from shards.sources.record import Record, Rejected
+from shards.sources.release import Release
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a release is read, and which fields of :class:`SourceOptions` it reads."""
+
+    read: Callable[[SourceFiles, SourceOptions], Release]
+    options: frozenset[str] = frozenset()
+
+
+SOURCES: dict[str, Source] = {
+    "chexpert": Source(chexpert.read),
+    "dicom": Source(dicom.read),
+    "folder": Source(folder.read),
+    "mimic": Source(mimic.read, mimic.OPTIONS),
+    "montgomery": Source(montgomery.read),
+    "nih": Source(nih.read),
+    "shenzhen": Source(shenzhen.read),
+    "table": Source(table.read, table.OPTIONS),
+}
+
+
+def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Release:
+    """Reads the release in ``files`` with the named source. Records are unique by file and stay inside the input; what
+    a list names twice or outside is rejected.
+
+    Raises:
+        InputError: unknown source, files that are not such a release, or options that the source does not read.
+    """
+    if source not in SOURCES:
+        raise InputError(f"--source {source}: unknown; known sources: {', '.join(sorted(SOURCES))}")
+    options.refuse_unused(source, SOURCES[source].options)
+    release = _check(SOURCES[source].read(files, options))
+    if not release.records:
+        first = f"; {release.rejected[0].source_path}: {release.rejected[0].message}" if release.rejected else ""
+        raise InputError(
+            f"--input {files.label}: no images of a {source} release found there; check --source and --input{first}"
+        )
+    return release
+
+
+def _check(release: Release) -> Release:
+    records: dict[str, Record] = {}
+    rejected = list(release.rejected)
+    num_repeated = 0
+    for record in release.records:
+        first = records.setdefault(record.name, record)
+        if not is_inside(record.name):
+            message = "its path leaves the input; paths in lists must be relative and hold no '..'"
+            rejected.append(Rejected(source_path=record.source_path, reason="bad-path", message=message))
+        elif first is not record and first == record:
+            num_repeated += 1
+        elif first is not record:
+            message = "listed twice, with different values; the first row was taken"
+            rejected.append(Rejected(source_path=record.source_path, reason="duplicate", message=message))
+    unique = [record for record in records.values() if is_inside(record.name)]
+    notes = [f"{num_repeated:,} rows repeat another word for word and were left out"] if num_repeated else []
+    return replace(release, records=unique, rejected=rejected, notes=[*release.notes, *notes])
