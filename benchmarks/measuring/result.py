@@ -3,12 +3,13 @@
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring.resources import Resources
 from shards.base.atomic import atomic_write
+from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 
 
@@ -135,41 +136,13 @@ def read_result(path: Path) -> Result:
     except ValueError:
         raise InputError(f"{path}: not a JSON file; name one that a benchmark wrote") from None
     try:
-        values = _known(Result, raw)
-        if not isinstance(values["machine"], dict):
-            raise TypeError("machine is not an object")
-        comparisons = tuple(_comparison(one) for one in values["comparisons"])
-        return Result(**{**values, "comparisons": comparisons, "remarks": tuple(values.get("remarks", ()))})
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        result = from_written(Result, raw, unknown="ignore")  # such as fields of a later version
+        for one in result.comparisons:
+            if not one.timings:
+                raise InputError(f"{one.title}: no timings")
+    except InputError as error:
         raise InputError(f"{path}: not a benchmark result, {error}; run the benchmark again") from None
-
-
-def _comparison(raw: Any) -> Comparison:
-    values = _known(Comparison, raw)
-    values["timings"] = {name: _timing(name, one) for name, one in values["timings"].items()}
-    if not values["timings"]:
-        raise ValueError(f"{values['title']}: no timings")
-    if "resources" in values:
-        values["resources"] = {name: Resources(**_known(Resources, one)) for name, one in values["resources"].items()}
-    return Comparison(**{**values, "remarks": tuple(values.get("remarks", ()))})
-
-
-def _timing(name: str, raw: Any) -> Timing:
-    values = _known(Timing, raw)
-    for field_name, value in values.items():
-        if not isinstance(value, int | float):
-            raise TypeError(f"{name}: {field_name} is {value!r}, not a number")
-    return Timing(**values)
-
-
-def _known(kind: type, raw: Any) -> dict[str, Any]:
-    """The members of a JSON object that are fields of a dataclass; other ones, of a later version, are passed over."""
-    if not isinstance(raw, dict):
-        raise TypeError(f"{kind.__name__.lower()} is {type(raw).__name__}, not an object")
-    for one in fields(kind):
-        if one.default is MISSING and one.name not in raw:
-            raise ValueError(f"{kind.__name__.lower()} without {one.name}")
-    return {one.name: raw[one.name] for one in fields(kind) if one.name in raw}
+    return result
 
 
 def _present(fields: list[tuple[str, Any]]) -> dict[str, Any]:

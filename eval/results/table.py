@@ -20,7 +20,7 @@ from eval.stats.interval import Interval
 from eval.study.studies import TestCounts
 from eval.words import MACRO, Inputs
 from shards.base.atomic import atomic_write
-from shards.base.dataclass_io import from_mapping, to_mapping
+from shards.base.dataclass_io import from_written, to_mapping
 from shards.base.errors import InputError
 
 FILE = "results.json"
@@ -261,6 +261,6 @@ def load_comparison(path: Path) -> Comparison:
             "repeat the evaluation"
         )
     try:
-        return from_mapping(Comparison, stored)
+        return from_written(Comparison, stored)
     except InputError as error:
-        raise InputError(f"result {path}: damaged ({str(error).splitlines()[0]}); repeat the evaluation") from None
+        raise InputError(f"result {path}: damaged ({error}); repeat the evaluation") from None

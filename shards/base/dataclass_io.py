@@ -15,9 +15,10 @@ from pydantic_core import to_json, to_jsonable_python
 from typing_extensions import TypedDict
 
 from shards.base.errors import InputError
-from shards.base.problems import in_words
+from shards.base.problems import damage, mistakes
 
 Config = TypeVar("Config")
+_Unknown = Literal["forbid", "ignore"]
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -39,20 +40,35 @@ def from_yaml(kind: type[Config], text: str) -> Config:
     return from_mapping(kind, yaml.safe_load(text))
 
 
-def from_mapping(
-    kind: type[Config], mapping: Any, where: str = "", *, unknown: Literal["forbid", "ignore"] = "forbid"
-) -> Config:
+def from_mapping(kind: type[Config], mapping: Any, where: str = "") -> Config:
     """Builds the dataclass ``kind`` from what YAML and JSON hold, strictly: no text and no truth value is a number.
 
     Args:
         where: section that messages put before a field's name; ``--`` where fields are options of a command line.
-        unknown: what becomes of fields that ``kind`` does not have.
 
     Raises:
         InputError: a line for each field that is unknown, with the nearest known one, missing, of the wrong type, or
             out of range.
     """
-    return kind(**_validated(kind, mapping, where, unknown))
+    try:
+        return kind(**_validated(kind, mapping))
+    except ValidationError as error:
+        raise InputError("\n".join(mistakes(kind, error, where))) from None
+
+
+def from_written(kind: type[Config], mapping: Any, *, unknown: _Unknown = "forbid") -> Config:
+    """As :func:`from_mapping`, of what a program and not a user has written.
+
+    Args:
+        unknown: what becomes of fields that ``kind`` does not have.
+
+    Raises:
+        InputError: the first thing that is wrong, in words that can follow those of the caller.
+    """
+    try:
+        return kind(**_validated(kind, mapping, unknown))
+    except ValidationError as error:
+        raise InputError(damage(kind, error)) from None
 
 
 def check_fields(config: Any, where: str = "") -> None:
@@ -61,7 +77,10 @@ def check_fields(config: Any, where: str = "") -> None:
     Raises:
         InputError: as :func:`from_mapping`.
     """
-    _validated(type(config), config, where, "forbid")
+    try:
+        _validated(type(config), config)
+    except ValidationError as error:
+        raise InputError("\n".join(mistakes(type(config), error, where))) from None
 
 
 def differing_fields(old: Any, new: Any) -> list[str]:
@@ -77,16 +96,13 @@ def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _validated(kind: type, values: Any, where: str, unknown: Literal["forbid", "ignore"]) -> dict[str, Any]:
-    try:
-        # By way of JSON, where a list is a tuple, a string a path and a whole number a float, though all is strict.
-        return _fields(kind, unknown).validate_json(to_json(values))
-    except ValidationError as error:
-        raise InputError("\n".join(in_words(kind, error, where))) from None
+def _validated(kind: type, values: Any, unknown: _Unknown = "forbid") -> dict[str, Any]:
+    # By way of JSON, where a list is a tuple, a string a path and a whole number a float, though all is strict.
+    return _fields(kind, unknown).validate_json(to_json(values))
 
 
 @cache
-def _fields(kind: type, unknown: Literal["forbid", "ignore"]) -> TypeAdapter[dict[str, Any]]:
+def _fields(kind: type, unknown: _Unknown) -> TypeAdapter[dict[str, Any]]:
     """Validates the fields of a dataclass without making one, so that ``__post_init__`` may ask it."""
     hints = get_type_hints(kind, include_extras=True)
     absent = dataclasses.MISSING

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -9,33 +10,47 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_NO_SECTION = ("dataclass_type", "dict_type")
 _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
-def in_words(kind: type, error: ValidationError, where: str) -> list[str]:
-    """A line for each field that is wrong; ``where`` as of :func:`shards.base.dataclass_io.from_mapping`."""
+def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
+    """A line for each field that a user gave wrongly; ``where`` as of :func:`shards.base.dataclass_io.from_mapping`."""
     lines: dict[str, str] = {}
     for each in error.errors(include_url=False):
         names, parts, section = _follow(kind, each["loc"])
-        name, value = _named(names, where), each["input"]
-        match each["type"]:
-            case "unexpected_keyword_argument" | "extra_forbidden":
-                known = [field.name for field in dataclasses.fields(section)]
-                (nearest,) = difflib.get_close_matches(names[-1], known, n=1, cutoff=0)
-                lines[name] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
-            case "missing" if names and each["loc"][-1] == names[-1]:
-                lines[name] = f"{name}: missing; give it"
-            case "value_error":  # of a class that checks itself
-                lines[name] = str(each["ctx"]["error"])
-            case "dataclass_type" | "dict_type":
-                lines[name] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
-            case _ if name in lines:  # another branch of a union
-                lines[name] += f" or {_wanted(each, parts)}"
-            case wrong if wrong in _OUT_OF_RANGE:
-                lines[name] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
-            case _:
-                lines[name] = f"{name} {value!r}: give {_wanted(each, parts)}"
+        name, value, wrong = _named(names, where), each["input"], each["type"]
+        if wrong in _UNKNOWN:
+            known = [field.name for field in dataclasses.fields(section)]
+            (nearest,) = difflib.get_close_matches(names[-1], known, n=1, cutoff=0)
+            lines[name] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
+        elif _is_absent(each, names):
+            lines[name] = f"{name}: missing; give it"
+        elif wrong == "value_error":  # of a class that checks itself
+            lines[name] = str(each["ctx"]["error"])
+        elif wrong in _NO_SECTION:
+            lines[name] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
+        elif name in lines:  # another branch of a union
+            lines[name] += f" or {_wanted(each, parts)}"
+        elif wrong in _OUT_OF_RANGE:
+            lines[name] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
+        else:
+            lines[name] = f"{name} {value!r}: give {_wanted(each, parts)}"
     return list(lines.values())
+
+
+def damage(kind: type, error: ValidationError) -> str:
+    """What is wrong first in what a program wrote, such as ``comparison without rate``."""
+    first = error.errors(include_url=False)[0]
+    names, parts, section = _follow(kind, first["loc"])
+    if first["type"] in _UNKNOWN:
+        return f"{section.__name__.lower()} with {names[-1]}"
+    if _is_absent(first, names):
+        return f"{section.__name__.lower()} without {names[-1]}"
+    wanted = "mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
+    wanted = {"float": "number", "int": "whole number"}.get(wanted, wanted)
+    return f"{': '.join(names[-2:]) or kind.__name__.lower()} is {reprlib.repr(first['input'])}, not a {wanted}"
 
 
 def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[Any], Any]:
@@ -55,6 +70,11 @@ def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[
             names.append(step)
             section, parts = inner, _inside(get_type_hints(inner, include_extras=True).get(step))
     return names, parts, section
+
+
+def _is_absent(error: ErrorDetails, names: Sequence[str]) -> bool:
+    """A field, and not one item of a tuple."""
+    return error["type"] == "missing" and error["loc"][-1] == names[-1]
 
 
 def _is_mapping(hint: Any) -> bool:

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from shards.base.dataclass_io import check_fields, differing_fields, from_mapping, from_yaml, to_mapping, to_yaml
+from shards.base.dataclass_io import (
+    check_fields,
+    differing_fields,
+    from_mapping,
+    from_written,
+    from_yaml,
+    to_mapping,
+    to_yaml,
+)
 from shards.base.errors import InputError
 
 
@@ -140,7 +148,25 @@ def test_a_class_may_check_itself() -> None:
 
 def test_fields_of_a_later_version_can_be_passed_over() -> None:
     later = {"steps": 1, "new": 2, "rate": {"newer": 3}}
-    assert from_mapping(Plan, later, unknown="ignore") == Plan(steps=1)
+    assert from_written(Plan, later, unknown="ignore") == Plan(steps=1)
+    with pytest.raises(InputError, match="^rate with newer$"):
+        from_written(Plan, later)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ([1], "plan is [1], not a mapping"),
+        ({}, "plan without steps"),
+        ({"steps": "x"}, "steps is 'x', not a whole number"),
+        ({"steps": 1, "rates": {"first": {"value": "fast"}}}, "first: value is 'fast', not a number"),
+        ({"steps": 1, "rates": {"first": 3}}, "rates: first is 3, not a mapping"),
+    ],
+)
+def test_what_is_damaged_is_named(mapping: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_written(Plan, mapping)
+    assert str(caught.value) == message
 
 
 def test_differing_fields_are_named_with_their_sections() -> None:
