@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -32,7 +33,7 @@ from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
-from shards.base.locks import claimed, wait_for_any
+from shards.base.locks import Lock, pause
 from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
@@ -74,28 +75,33 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
     encoders = list(dict.fromkeys(task.key.start for task in plan.tasks))
     turn = {name: (number - first) % len(encoders) for number, name in enumerate(encoders)}
     missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.key.start]) if first else plan.tasks)
+    locks = {task.key: Lock(_lock_path(plan, task)) for task in missing}
     with tqdm(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
         while missing:
             left = []
             for task in missing:
-                if _settle(plan, task, worker):
+                if _settle(plan, task, worker, locks[task.key]):
                     progress.update()
                 else:
                     left.append(task)
             if left and len(left) == len(missing):
-                wait_for_any()
+                pause()
             missing = left
 
 
-def _settle(plan: Plan, task: CellTask, worker: CellWorker) -> bool:
-    """Whether the cell is there now: it was, or this process has computed it; not where another one is at it."""
+def _lock_path(plan: Plan, task: CellTask) -> Path:
     path = cell_path(plan.cells, task.key)
-    with claimed(path.with_name(f"{path.name}.lock")) as is_mine:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _settle(plan: Plan, task: CellTask, worker: CellWorker, lock: Lock) -> bool:
+    """Whether the cell is there now: it was, or this process has computed it; not where another one is at it."""
+    with lock.try_hold() as is_held:
         if _is_stored(plan, task):
             return True
-        if is_mine:
+        if is_held:
             save_cell(plan.cells, worker.compute(task))
-        return is_mine
+        return is_held
 
 
 def _missing(plan: Plan, tasks: list[CellTask]) -> list[CellTask]:

@@ -18,7 +18,7 @@ from eval.study.features import Features, cached_features
 from eval.study.starts import StartEncoder
 from eval.training.task import Trained, TrainingTask
 from eval.words import MULTIMODAL
-from shards.base.locks import claimed_in_turn
+from shards.base.locks import Lock
 from shards.index import ShardIndex
 from train.encoders.saved import LoadedEncoder
 
@@ -128,7 +128,7 @@ class CellWorker:
         if self._features is None or self._encoder_id != encoder.id:
             plan, self._features = self._plan, None  # frees the last encoder's
             sets = {"training": plan.drawn, "validation": plan.study.parts.valid, "test": plan.study.parts.test}
-            with claimed_in_turn(plan.config.features / f"{encoder.hash}.lock"):
+            with Lock(plan.config.features / f"{encoder.hash}.lock").hold():
                 values = [self._cached(encoder, images, name) for name, images in sets.items()]
             rows = np.concatenate([images.rows for images in sets.values()])
             self._features, self._encoder_id = RowFeatures(rows, np.concatenate(values)), encoder.id

@@ -28,7 +28,7 @@ from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
-from shards.base.locks import claimed_in_turn
+from shards.base.locks import Lock
 from shards.index import ShardIndex
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ def stored_tokens(
     store = folder / f"tokens-{encoder_hash(encoder)}-{views_hash(views, engine)}-{grid}"
     names = _image_names(index)
     store.mkdir(parents=True, exist_ok=True)
-    with claimed_in_turn(store.with_suffix(".lock")):
+    with Lock(store.with_suffix(".lock")).hold():
         missing = np.flatnonzero(~np.isin(names, _known(store)))
         for start in range(0, len(missing), _BLOCK):
             block = missing[start : start + _BLOCK]

@@ -119,7 +119,7 @@ def test_a_cell_that_another_computes_is_waited_for(
         moved.rename(path)
         lock.unlink()
 
-    monkeypatch.setattr("eval.grid.run.wait_for_any", another_finishes)
+    monkeypatch.setattr("eval.grid.run.pause", another_finishes)
     monkeypatch.setattr(CellWorker, "compute", lambda *_: pytest.fail("computed twice"))
     compute_cells(plan)
 
