@@ -6,12 +6,13 @@ In: anything Pillow reads (modes L, P, RGB, RGBA, 1, I;16, CMYK ...), whatever t
 import io
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
-from shards.base.errors import InputError
+from shards.base.dataclass_io import check_fields
 from shards.images import jpeg, png
 from shards.images.dicom import decode_dicom, is_dicom
 from shards.images.gray import ImageError, check_size, to_gray
@@ -42,18 +43,13 @@ class ImageSpec:
     where that enlarges it: all images then have one size. ``quality`` is JPEG's; it is ignored for PNG.
     """
 
-    size: int = 320
+    size: Annotated[int, Field(ge=8, le=8192, description="in pixels")] = 320
     square: bool = False
     format: Literal["jpeg", "png"] = "jpeg"
-    quality: int = 95
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
 
     def __post_init__(self) -> None:
-        if self.size < 8:
-            raise InputError(f"--size {self.size}: must be at least 8 pixels")
-        if self.size > 8192:
-            raise InputError(f"--size {self.size}: must be at most 8192 pixels")
-        if not 1 <= self.quality <= 100:
-            raise InputError(f"--quality {self.quality}: must be from 1 to 100")
+        check_fields(self, "--")
 
     @property
     def extension(self) -> str:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, NonNegativeInt
+
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
+
+_Side = Annotated[int, Field(ge=32, le=4096, description="in pixels")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,22 +18,22 @@ class PhantomConfig:
 
     output: Path
     """Folder to write CheXpert-v1.0-small/, MIMIC-CXR-JPG/ and Shenzhen/ into; made if absent."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """The same seed gives the same bytes, whatever the number of workers."""
-    chexpert_patients: int = 1000
+    chexpert_patients: NonNegativeInt = 1000
     """Training patients of the CheXpert-like folder; each has 2.9 studies and 3.5 images on average, as released."""
-    chexpert_valid_patients: int = 200
+    chexpert_valid_patients: NonNegativeInt = 200
     """Validation patients, one study each; 0 writes an empty valid.csv."""
-    mimic_patients: int = 0
+    mimic_patients: NonNegativeInt = 0
     """Patients of the MIMIC-CXR-like folder, with reports whose indications tell part of the labels; each has 3.5
     studies and 5 images on average. 0 leaves the folder out."""
-    shenzhen_images: int = 662
+    shenzhen_images: NonNegativeInt = 662
     """Images of the Shenzhen-like folder, 51 % of them with tuberculosis; 0 leaves the folder out."""
-    size: int = 320
+    size: _Side = 320
     """Shorter side of the CheXpert-like images in pixels; most are then 390 x 320."""
-    mimic_size: int = 320
+    mimic_size: _Side = 320
     """Shorter side of the MIMIC-like images in pixels; real ones have some 2500."""
-    shenzhen_size: int = 512
+    shenzhen_size: _Side = 512
     """Shorter side of the Shenzhen-like images in pixels, give or take a few per cent; real ones have up to 3000."""
     workers: int = -1
     """Processes to draw with; -1 takes one for each core."""
@@ -39,14 +45,7 @@ def check_phantom(config: PhantomConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    for name in ("seed", "chexpert_patients", "chexpert_valid_patients", "mimic_patients", "shenzhen_images"):
-        value = getattr(config, name)
-        if value < 0:
-            raise InputError(f"{name} {value}: must not be negative; give 0 or more")
-    for name in ("size", "mimic_size", "shenzhen_size"):
-        value = getattr(config, name)
-        if not 32 <= value <= 4096:
-            raise InputError(f"{name} {value}: images are drawn from 32 to 4096 pixels; choose a size in that range")
+    check_fields(config)
     if config.workers == 0:
         raise InputError("workers 0: give the number of processes, or -1 for one a core")
     asked = ("chexpert_patients", "chexpert_valid_patients", "mimic_patients", "shenzhen_images")
