@@ -18,6 +18,7 @@ from eval.study.draws import LabelledDraw, label_matrix
 from eval.study.partition import Partition
 from eval.study.protocol import Protocol
 from shards.base.errors import InputError
+from train.encoders.neighbours import TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RowFeatures:
 
 
 def frozen_readout(
-    name: str, *, num_neighbours: int = knn.NUM_NEIGHBOURS, temperature: float = knn.TEMPERATURE, seed: int = 0
+    name: str, *, num_neighbours: int = knn.NUM_NEIGHBOURS, temperature: float = TEMPERATURE, seed: int = 0
 ) -> Readout:
     """The readout of a name: ``linear``, ``few-shot`` or ``knn``.
 

@@ -4,16 +4,15 @@ Legend: M labelled images (the bank), Q queries, F features, L labels.
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from eval.readouts.contract import Floats, Integers, Scores, check_features
 from shards.base.errors import InputError
+from train.encoders.neighbours import TEMPERATURE, cosine_blocks, positive_share
 
 NUM_NEIGHBOURS = 20
-TEMPERATURE = 0.07
-_NUM_COSINES = 50_000_000  # held at once: 200 MB
 
 
 def fit(
@@ -44,29 +43,28 @@ def fit(
     if not temperature > 0:
         raise InputError(f"--temperature {temperature:g}: must be above 0")
     check_features(features_train, labels, features_valid, labels_valid, features_test)
-    bank = F.normalize(torch.from_numpy(np.ascontiguousarray(features_train, dtype=np.float32)), dim=1)
-    targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32))
+    bank, targets = _tensor(features_train), _tensor(labels)
     valid_scores, test_scores = (
-        _log_odds(features, bank, targets, num_neighbours, temperature) for features in (features_valid, features_test)
+        _log_odds(_tensor(features), bank, targets, num_neighbours, temperature)
+        for features in (features_valid, features_test)
     )
     return valid_scores, test_scores, {"num_neighbours": num_neighbours, "temperature": temperature}
 
 
+def _tensor(values: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
 def _log_odds(
-    queries: Floats, bank: Tensor, labels: Tensor, num_neighbours: int, temperature: float
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    queries: Tensor, bank: Tensor, labels: Tensor, num_neighbours: int, temperature: float
+) -> npt.NDArray[np.float32]:
     """Scores (Q, L); the cosines are computed once for all labels, a block of queries at a time."""
     scores = torch.empty((len(queries), labels.shape[1]))
-    block = max(1, _NUM_COSINES // len(bank))
-    for first in range(0, len(queries), block):
-        chunk = torch.from_numpy(np.ascontiguousarray(queries[first : first + block], dtype=np.float32))
-        cosines = F.normalize(chunk, dim=1) @ bank.T  # (Q, M)
+    for block, cosines in cosine_blocks(queries, bank):
         for number, column in enumerate(labels.T):
             known = column.isfinite()
             among = cosines if known.all() else cosines[:, known]
-            nearest = among.topk(min(num_neighbours, among.shape[1]), dim=1)
-            weights = (nearest.values / temperature).softmax(dim=1)  # (Q, k), of sum 1
-            share = (weights * column[known][nearest.indices]).sum(dim=1)
-            count = nearest.indices.shape[1]
-            scores[first : first + block, number] = ((count * share + 0.5) / (count + 1)).logit()
+            share = positive_share(among, column[known], num_neighbours=num_neighbours, temperature=temperature)
+            count = min(num_neighbours, among.shape[1])
+            scores[block, number] = ((count * share + 0.5) / (count + 1)).logit()
     return scores.numpy()

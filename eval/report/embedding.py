@@ -1,11 +1,7 @@
-"""A map of an encoder's features in two dimensions: principal components, then t-SNE.
+"""Which images an encoder holds to be alike: a map of its features in two dimensions, and nearest neighbours by cosine.
 
-It shows which images the encoder holds to be alike, not how far apart groups are; figures are of the readouts, not of
+The map (principal components, then t-SNE) does not show how far apart groups are; figures are of the readouts, not of
 the map. 1,000 images take about ten seconds on one core, and no more than that are shown.
-
-Legend: N images, F features.
-
-Which images an encoder holds to be most alike: the nearest neighbours of some images by cosine, of other patients.
 
 Legend: N images, F features, Q queries, k neighbours.
 """
@@ -14,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
@@ -21,8 +18,10 @@ from threadpoolctl import threadpool_limits
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.index import ShardIndex
+from train.encoders.neighbours import cosine_blocks
 
 Floats = npt.NDArray[np.floating]
+Positions = npt.NDArray[np.int64]
 _NUM_COMPONENTS = 50
 _PERPLEXITY = 30.0
 _MIN_IMAGES = 10
@@ -59,9 +58,6 @@ def embed(features: Floats, *, seed: int) -> npt.NDArray[np.float64]:
     return points - points.mean(axis=0)
 
 
-Positions = npt.NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Nearest:
     """For each query its ``neighbours`` (Q, k), nearest first, as positions among the images, and their ``cosines``."""
@@ -83,16 +79,16 @@ def nearest(features: Floats, patients: Positions, queries: Positions, *, k: int
     Raises:
         InputError: a query has fewer than ``k`` images of other patients.
     """
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.where(length > 0, length, 1)
-    cosines = unit[queries] @ unit.T  # (Q, N)
     is_same = patients[queries][:, None] == patients[None, :]
     fewest = int((~is_same).sum(axis=1).min(initial=len(patients)))
     if fewest < k:
         raise InputError(f"{fewest} images of other patients, but {k} neighbours are to be shown")
-    cosines = np.where(is_same, -np.inf, cosines)
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    return Nearest(order.astype(np.int64), np.take_along_axis(cosines, order, axis=1))
+    values = torch.from_numpy(features)
+    found = Nearest(np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.float32))
+    for block, cosines in cosine_blocks(values[queries], values):
+        of_others = cosines.masked_fill(torch.from_numpy(is_same[block]), -torch.inf)
+        found.cosines[block], found.neighbours[block] = of_others.topk(k, dim=1)
+    return found
 
 
 def choose_queries(labels: Floats, num_per_class: int, *, seed: int) -> Positions:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from pipeline.loader import build_loader
+from pipeline.in_order import outputs_in_order
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
 
@@ -22,29 +22,13 @@ _QUALITY = 82
 _FOR, _AGAINST = np.array([235.0, 95.0, 20.0]), np.array([40.0, 120.0, 235.0])
 
 
-def load_views(index: ShardIndex, spec: ViewSpec, *, device: torch.device | str = "cpu") -> Tensor:
+def load_views(index: ShardIndex, spec: ViewSpec) -> Tensor:
     """The evaluation views (B, 1, H, W) of the selected images, in the order of the selection.
 
     Raises:
         InputError: no image, or a damaged one.
     """
-    views: Tensor | None = None
-    loader = build_loader(
-        index,
-        spec.evaluation(),
-        batch_size=min(32, len(index)),
-        num_views=1,
-        device=device,
-        shuffle="none",
-        last="short",
-    )
-    with loader:
-        for batch in loader:
-            if views is None:
-                views = batch.views[0].new_empty((len(index), *batch.views[0].shape[1:]))
-            views[torch.as_tensor(index.positions(batch.rows))] = batch.views[0]
-    assert views is not None, "the loader refuses an empty selection"
-    return views
+    return outputs_in_order(nn.Identity(), index, spec).values
 
 
 def gray(views: Tensor, spec: ViewSpec) -> Pixels:

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from pipeline.loader import build_loader
+from pipeline.in_order import outputs_in_order
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.base.atomic import atomic_file
@@ -38,33 +37,21 @@ def extract_features(
     """Features (N, F) float32 in the order of ``index.rows``, computed in full precision;
     (N, ..., F) of an encoder that gives several an image.
 
-    The encoder is put into evaluation mode, so batch norm uses its running statistics and a feature does not depend on
-    its batch.
+    The encoder is in evaluation mode meanwhile, so a feature does not depend on its batch.
 
     Raises:
         InputError: some features are not finite, or the loader refuses the device or batch size.
     """
-    features: Features | None = None
-    loader = build_loader(
+    features: Features = outputs_in_order(
+        encoder,
         index,
-        views.evaluation(),
+        views,
         batch_size=batch_size,
-        num_views=1,
-        engine=engine,
         device=device,
-        shuffle="none",
-        last="short",
+        engine=engine,
         num_threads=num_threads,
-    )
-    encoder = encoder.to(device).eval()  # behind the loader, which says in words that a device is absent
-    with loader, torch.inference_mode(), tqdm(total=len(index), desc=description, unit="img") as progress:
-        for batch in loader:
-            output = encoder(batch.views[0]).float().cpu().numpy()  # (B, F)
-            if features is None:
-                features = np.empty((len(index), *output.shape[1:]), dtype=np.float32)
-            features[index.positions(batch.rows)] = output
-            progress.update(len(output))
-    assert features is not None, "the loader refuses an empty selection"
+        description=description,
+    ).values.numpy()
     num_bad = int((~np.isfinite(features.reshape(len(index), -1)).all(axis=1)).sum())
     if num_bad:
         raise InputError(

@@ -6,7 +6,7 @@ Half of the selection's labelled patients are the bank, the other half are score
 their labels, and neither comes from a test split. So the curve says whether a run still improves, and which of two runs
 does better; it is no estimate of a test result. The labels go nowhere else: what is learnt is the same without it.
 
-Legend: B batch, N rows of the bank, Q rows that are scored, F features.
+Legend: N rows of the bank, Q rows that are scored.
 """
 
 from dataclasses import dataclass
@@ -14,35 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.loader import build_loader
+from pipeline.in_order import Outputs, outputs_in_order
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.index import ShardIndex
+from train.encoders.neighbours import TEMPERATURE, knn_scores
 from train.engine.precision import autocast
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
 Positions = npt.NDArray[np.int64]
-_TEMPERATURE = 0.07  # of the weights (Wu et al. 2018)
-
-
-def knn_scores(queries: Tensor, bank: Tensor, labels: Tensor, *, num_neighbours: int, temperature: float) -> Tensor:
-    """Share of the positives among the nearest neighbours of each query, (Q,) from 0 to 1, where a neighbour weighs
-    ``exp(cosine / temperature)`` (Wu et al. 2018, arXiv 1805.01978, section 3.4).
-
-    Args:
-        queries, bank: features (Q, F) and (N, F).
-        labels: 0 or 1 of the bank, (N,).
-        num_neighbours: all of the bank where it has fewer.
-    """
-    cosine = F.normalize(queries.float(), dim=1) @ F.normalize(bank.float(), dim=1).T  # (Q, N)
-    nearest = cosine.topk(min(num_neighbours, len(bank)), dim=1)
-    weights = (nearest.values / temperature).softmax(dim=1)  # (Q, k), of sum 1
-    return (weights * labels.float()[nearest.indices]).sum(dim=1)
 
 
 def split_patients(patients: Positions, *, limit: int, seed: int) -> tuple[Positions, Positions]:
@@ -82,63 +66,38 @@ class Neighbours:
     def __call__(self, encoder: nn.Module) -> dict[str, float]:
         """AUROC of each label by its name in ``metrics.jsonl``; NaN where features are not finite.
 
-        The encoder is in evaluation mode meanwhile, so its batch norm learns nothing from these images; then every part
-        of it is back in the mode it was in. Takes one forward pass of at most twice ``run.knn_images`` images.
+        The encoder learns nothing from these images (:func:`pipeline.in_order.outputs_in_order`). Takes one forward
+        pass of at most twice ``run.knn_images`` images.
         """
-        features, has_come = self._features(encoder)
-        return {f"knn_auroc/{name}": self._auroc(features, has_come, values) for name, values in self.labels.items()}
+        settings = self.config.loader
+        with autocast(self.config.run.precision, self.device):
+            outputs = outputs_in_order(
+                encoder,
+                self.index,
+                self.config.views,
+                device=self.device,
+                num_threads=settings.threads or None,
+                on_damage=settings.on_damage,
+                checksums=settings.checksums,
+            )
+        return {f"knn_auroc/{name}": self._auroc(outputs, values) for name, values in self.labels.items()}
 
-    def _auroc(self, features: Tensor, has_come: Tensor, values: npt.NDArray[np.float32]) -> float:
-        labels = torch.from_numpy(values)
-        known = ~labels.isnan() & has_come
+    def _auroc(self, outputs: Outputs, values: npt.NDArray[np.float32]) -> float:
+        features, labels = outputs.values, torch.from_numpy(values)
+        known = ~labels.isnan() & outputs.has_come
         bank, queries = known.clone(), known.clone()
         bank[self.num_bank :], queries[: self.num_bank] = False, False
-        bank, queries = bank.nonzero()[:, 0], queries.nonzero()[:, 0]
         truth = labels[queries].numpy()
         if len(np.unique(truth)) < 2 or not features.isfinite().all():
             return float("nan")
         scores = knn_scores(
-            features[queries.to(self.device)],
-            features[bank.to(self.device)],
+            features[queries].to(self.device),
+            features[bank].to(self.device),
             labels[bank].to(self.device),
             num_neighbours=self.config.run.knn_neighbours,
-            temperature=_TEMPERATURE,
+            temperature=TEMPERATURE,
         )
         return float(roc_auc_score(truth, scores.double().cpu().numpy()))
-
-    @torch.no_grad()
-    def _features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
-        """Features (N + Q, F) fp32 on the device, and which of them came: damaged images may be skipped (N + Q,)."""
-        settings, features = self.config.loader, None
-        has_come = torch.zeros(len(self.index), dtype=torch.bool)
-        modes = {module: module.training for module in encoder.modules()}
-        loader = build_loader(
-            self.index,
-            self.config.views.evaluation(),
-            batch_size=min(64, len(self.index)),
-            num_views=1,
-            device=self.device,
-            shuffle="none",
-            last="short",
-            num_threads=settings.threads or None,
-            on_damage=settings.on_damage,
-            checksums=settings.checksums,
-        )
-        encoder.eval()
-        try:
-            with loader, autocast(self.config.run.precision, self.device):
-                for batch in loader:
-                    output = encoder(batch.views[0]).float()  # (B, F)
-                    if features is None:
-                        features = output.new_zeros((len(self.index), output.shape[1]))
-                    positions = torch.from_numpy(self.index.positions(batch.rows.numpy()))
-                    features[positions.to(self.device)] = output
-                    has_come[positions] = True
-        finally:
-            for module, is_training in modes.items():
-                module.training = is_training
-        assert features is not None, "the bank has an image at least"
-        return features, has_come
 
 
 def build_neighbours(config: PretrainConfig, index: ShardIndex, world: World) -> Neighbours | None:

@@ -7,12 +7,13 @@ import torch
 from eval.readouts import knn
 from eval.stats.metrics import auroc
 from shards.base.errors import InputError
-from train.run.knn import knn_scores
+from train.encoders import neighbours
+from train.encoders.neighbours import knn_scores
 
 
 @pytest.mark.parametrize("num_cosines", [50_000_000, 700])
 def test_scores_are_those_of_the_training_monitor(num_cosines: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn, "_NUM_COSINES", num_cosines)  # 700: several blocks of queries
+    monkeypatch.setattr(neighbours, "_NUM_COSINES", num_cosines)  # 700: several blocks of queries
     random = np.random.default_rng(0)
     features = random.normal(size=(260, 16)).astype(np.float32)
     labels = (random.random((200, 3)) < 0.4).astype(np.float32)

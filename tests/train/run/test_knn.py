@@ -13,8 +13,9 @@ from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.build import build_encoder
+from train.encoders.neighbours import knn_scores
 from train.ranks.world import World
-from train.run.knn import Neighbours, build_neighbours, knn_scores, split_patients
+from train.run.knn import Neighbours, build_neighbours, split_patients
 from train.settings.checks import check_config
 from train.settings.command import parse_command
 from train.settings.config import PretrainConfig
@@ -38,25 +39,6 @@ def build(index: ShardIndex, **run: Any) -> Neighbours:
     neighbours = build_neighbours(make(**run), index, WORLD)
     assert neighbours is not None
     return neighbours
-
-
-def test_scores_are_those_of_a_plain_vote() -> None:
-    random = np.random.default_rng(0)
-    queries, bank, labels = random.normal(size=(7, 5)), random.normal(size=(30, 5)), random.integers(0, 2, 30)
-    expected = []
-    for query in queries:
-        cosines = [query @ key / np.linalg.norm(query) / np.linalg.norm(key) for key in bank]
-        nearest = sorted(range(30), key=lambda i: -cosines[i])[:4]
-        votes = [np.exp(cosines[i] / 0.07) for i in nearest]
-        expected.append(sum(votes[n] for n, i in enumerate(nearest) if labels[i]) / sum(votes))
-    made = knn_scores(*map(torch.from_numpy, (queries, bank, labels)), num_neighbours=4, temperature=0.07)
-    np.testing.assert_allclose(made.numpy(), expected, rtol=1e-5)
-
-
-def test_a_small_bank_is_taken_whole() -> None:
-    scores = knn_scores(torch.eye(2), torch.eye(2), torch.tensor([1, 0]), num_neighbours=20, temperature=0.07)
-    assert scores[0] > 0.999
-    assert scores[1] < 0.001
 
 
 def test_patients_are_on_one_side_and_whole() -> None:
