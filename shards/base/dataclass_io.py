@@ -23,7 +23,7 @@ _Unknown = Literal["forbid", "ignore"]
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain nested dictionaries, lists, numbers and strings, as YAML and JSON hold them."""
-    mapping: dict[str, Any] = to_jsonable_python(config)
+    mapping: dict[str, Any] = to_jsonable_python(config, fallback=_plain)
     return mapping
 
 
@@ -96,9 +96,14 @@ def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
 def _validated(kind: type, values: Any, unknown: _Unknown = "forbid") -> dict[str, Any]:
     # By way of JSON, where a list is a tuple, a string a path and a whole number a float, though all is strict.
-    return _fields(kind, unknown).validate_json(to_json(values))
+    return _fields(kind, unknown).validate_json(to_json(values, fallback=_plain))
 
 
 @cache

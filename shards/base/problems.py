@@ -21,22 +21,23 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
     for each in error.errors(include_url=False):
         names, parts, section = _follow(kind, each["loc"])
         name, value, wrong = _named(names, where), each["input"], each["type"]
+        key = f"{name} {value!r}"
         if wrong in _UNKNOWN:
             known = [field.name for field in dataclasses.fields(section)]
             (nearest,) = difflib.get_close_matches(names[-1], known, n=1, cutoff=0)
-            lines[name] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
+            lines[key] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
         elif _is_absent(each, names):
-            lines[name] = f"{name}: missing; give it"
+            lines[key] = f"{name}: missing; give it"
         elif wrong == "value_error":  # of a class that checks itself
-            lines[name] = str(each["ctx"]["error"])
+            lines[key] = str(each["ctx"]["error"])
         elif wrong in _NO_SECTION:
-            lines[name] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
-        elif name in lines:  # another branch of a union
-            lines[name] += f" or {_wanted(each, parts)}"
+            lines[key] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
+        elif key in lines:  # another branch of a union
+            lines[key] += f" or {_wanted(each, parts)}"
         elif wrong in _OUT_OF_RANGE:
-            lines[name] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
+            lines[key] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
         else:
-            lines[name] = f"{name} {value!r}: give {_wanted(each, parts)}"
+            lines[key] = f"{name} {value!r}: give {_wanted(each, parts)}"
     return list(lines.values())
 
 
@@ -46,6 +47,8 @@ def damage(kind: type, error: ValidationError) -> str:
     names, parts, section = _follow(kind, first["loc"])
     if first["type"] in _UNKNOWN:
         return f"{section.__name__.lower()} with {names[-1]}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
     if _is_absent(first, names):
         return f"{section.__name__.lower()} without {names[-1]}"
     wanted = "mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
