@@ -26,7 +26,13 @@ from eval.results.table import load_comparison
 from eval.words import MULTIMODAL, Inputs
 from shards.base.errors import InputError, run_command
 
-_Fractions = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")]
+_Fractions = Annotated[
+    tuple[float, ...] | None,
+    tyro.conf.arg(
+        metavar="SHARE [SHARE ...]",
+        help="Shares of the training patients whose labels are used; default: 0.01 0.1 1.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +67,15 @@ def main() -> None:
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m eval", config=(tyro.conf.FlagCreatePairsOff,))
 
 
+# The arguments are read before anything heavy is imported, so the commands import what they run.
+
+
 def linear(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     fraction: _Fractions = None,
 ) -> None:
-    """Probe frozen features with logistic regression at label fractions.
-
-    Args:
-        compared: Of all readouts.
-        settings: Of all commands.
-        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-    """
+    """Probe frozen features with logistic regression at label fractions."""
     compared.measure("linear", settings, fraction=fraction)
 
 
@@ -82,14 +85,7 @@ def knn(
     neighbours: OmitArgPrefixes[KnnConfig],
     fraction: _Fractions = None,
 ) -> None:
-    """Score images by their nearest labelled neighbours in the features.
-
-    Args:
-        compared: Of all readouts.
-        settings: Of all commands.
-        neighbours: Of this readout.
-        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
-    """
+    """Score images by their nearest labelled neighbours in the features."""
     compared.measure("knn", settings, fraction=fraction, knn=neighbours)
 
 
@@ -101,8 +97,6 @@ def few_shot(
     """Probe frozen features with a few labelled images of each class.
 
     Args:
-        compared: Of all readouts.
-        settings: Of all commands.
         shots: Images of each class whose labels are used.
     """
     compared.measure("few-shot", settings, shots=shots)
@@ -117,10 +111,7 @@ def finetune(
     """Fine-tune encoders end to end at label fractions.
 
     Args:
-        compared: Of all readouts.
-        settings: Of all commands.
         finetune: Of this readout.
-        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
     """
     compared.measure("finetune", settings, fraction=fraction, finetune=finetune)
 
@@ -135,11 +126,8 @@ def multimodal(
     """Train a transformer that reads the image and the report's indication, at label fractions.
 
     Args:
-        compared: Of all readouts.
-        settings: Of all commands.
         multimodal: Of this readout.
         inputs: What the classifier is given; of several, both are also compared with each alone.
-        fraction: Shares of the training patients whose labels are used; default: 0.01 0.1 1.
     """
     readout = tuple(cast(ReadoutName, name) for name, each in MULTIMODAL.items() if each in inputs)
     if not readout:
@@ -195,9 +183,10 @@ def report(
         device: Where features are computed.
         seed: Of the sample, the map and the choice of images.
     """
-    from eval.report.page import (
-        write_page,  # torch and scikit-learn take seconds to import, other commands need neither
-    )
+    if max_images < 1:
+        raise InputError(f"--max-images {max_images}: must be at least 1")
+    load_comparison(folder)  # so that a mistake is told at once
+    from eval.report.page import write_page
 
     print(f"written: {write_page(folder, with_images=images, max_images=max_images, device=device, seed=seed)}")
 
@@ -213,7 +202,7 @@ def draws(action: tyro.conf.Positional[Literal["export", "import"]], config: Omi
 
 
 def _measure(config: GridConfig) -> None:
-    from eval.grid.run import run_grid  # torch and torchvision take seconds to import, `table` and --help need neither
+    from eval.grid.run import run_grid
 
     comparison = run_grid(config)
     print(text_tables([comparison]))

@@ -31,7 +31,14 @@ Exit codes: 0 done; 1 verify found damage, or build rejected more images than al
 which one line says; 130 interrupted."""
 
 Datasets = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATASET [DATASET ...]")]
-Conditions = Annotated[tuple[str, ...], tyro.conf.arg(metavar="[COLUMN=VALUE ...]")]
+Conditions = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="[COLUMN=VALUE ...]",
+        help="Only images that meet all conditions: COLUMN=VALUE, several values joined by commas, COLUMN= for blank. "
+        "For example: split=train view=frontal.",
+    ),
+]
 
 
 def main() -> int:
@@ -103,7 +110,6 @@ def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None
 
     Args:
         datasets: Dataset folders; several are counted as one.
-        where: Only images that meet all conditions: COLUMN=VALUE, several values joined by commas, COLUMN= for blank.
         output: Also write the counts to this JSON file.
     """
     _require(datasets)
@@ -136,7 +142,6 @@ def preview(
     Args:
         datasets: Dataset folders.
         output: PNG file to write; one that is there is replaced.
-        where: Only images that meet all conditions: COLUMN=VALUE, several values joined by commas, COLUMN= for blank.
         columns: Images side by side.
         rows: Rows of images.
         tile: Side of an image's square in pixels.
@@ -172,8 +177,6 @@ def subset(
     Args:
         datasets: Dataset folders to select from.
         output: Folder to write; it must be new or empty.
-        where: Only images that meet all conditions: COLUMN=VALUE, several values joined by commas, COLUMN= for blank.
-            For example: split=train view=frontal.
         fraction: Share to draw, above 0 and at most 1.
         draw: Number of the draw: 0, 1, 2 ... are independent random draws.
         by: Draw whole patients, so that no patient is half in; or single images.

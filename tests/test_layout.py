@@ -22,6 +22,7 @@ FOLDERS = sorted({path.parent for path in MODULES.values()})
 TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 # Tests of a whole command, or of several modules together: they have no module to lie beside.
 WHOLE = {
+    "test_commands.py",
     "test_layout.py",
     "test_readme.py",
     "eval/test_multimodal_command.py",

@@ -46,13 +46,13 @@ def run_draws(action: Literal["export", "import"], config: DrawsConfig) -> None:
         InputError: as :func:`eval.grid.plan.make_study`; lists that are no CSV, lack a column or name images that are
             not in the training set.
     """
-    from eval.grid.plan import make_study
-    from eval.study.draws import labelled_draws
-
     if action == "export" and config.source:
         raise InputError("--source: goes with import; leave it away")
     if action == "import" and not config.source:
         raise InputError("--source: no list given; give the CSV files to import")
+    from eval.grid.plan import make_study
+    from eval.study.draws import labelled_draws
+
     study = make_study(config.settings, fraction=config.fraction if action == "export" else ())
     draws = study.draws
     if action == "import":

@@ -44,8 +44,6 @@ def write_page(
     Raises:
         InputError: no results, or damaged ones.
     """
-    if max_images < 1:
-        raise InputError(f"--max-images {max_images}: must be at least 1")
     comparison = load_comparison(folder)
     folder = folder if folder.is_dir() else folder.parent
     if not comparison.rows:

@@ -1,0 +1,110 @@
+"""Arguments are read before anything heavy is imported, so that help and mistakes answer at once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+HEAVY = (
+    *("torch", "torchvision", "torchmetrics", "nvidia.dali", "deepspeed", "kornia", "transformers", "timm"),
+    *("matplotlib", "sklearn", "scipy", "cv2", "pydicom", "joblib"),
+)
+MISTAKES = {
+    "shards": [
+        "nothing",
+        "build --nothing 1",
+        "build --source nowhere --input a --output b",
+        "build --source nih --input a --output b --shard-images 0",
+        "verify",
+        "stats",
+        "preview --rows many",
+        "subset a --output b --fraction half",
+        "merge",
+        "phantom --output a --size 5",
+    ],
+    "pipeline": [
+        "nothing",
+        "preview --nothing 1",
+        "preview",
+        "preview --data a --views nothing",
+        "preview --data a --views.size 4",
+        "preview --data a --seed -1",
+    ],
+    "train": ["nothing", "export --nothing 1", "export --run a --format onnx --output b"],
+    "train.pretrain": ["", "nothing", "debug --nothing 1", "debug --run.epochs many", "debug --data a --run.epochs -1"],
+    "eval": [
+        "nothing",
+        "linear --nothing 1",
+        "linear --run a --data b --label c --fraction 2",
+        "knn --run a --data b --label c --neighbours 0",
+        "few-shot --run a --data b --label c --shots 0",
+        "finetune --run a --data b --label c --finetune.lr -1",
+        "multimodal --run a --data b --label c --inputs",
+        "multimodal --run a --data b --label c --multimodal.dropout 2",
+        "grid absent.yaml",
+        "table",
+        "table absent",
+        "report a --device tpu",
+        "draws export --data a --label b --output c --source d",
+        "draws import --data a --label b --output c",
+    ],
+    "benchmarks": [
+        "nothing",
+        "hotpath --nothing 1",
+        "hotpath --queue 10",
+        "step --profile trace.txt",
+        "loader --views nothing",
+        "packing --png few",
+        "peers --encoder nothing",
+        "scaling --nodes 0",
+        "multimodal --device tpu",
+        "all --device tpu",
+        "compare a b --allow -1",
+        "report --results absent",
+    ],
+}
+# Asks each command of a package for its help, then makes every mistake, all in one process, and says what is imported.
+PROBE = """
+import contextlib, importlib, io, json, sys
+
+from shards.base.errors import run_command
+
+package, heavy, *mistakes = map(json.loads, sys.argv[1:])
+main = importlib.import_module(f"{package}" if "." in package else f"{package}.__main__").main
+
+def call(words):
+    sys.argv = [package, *words]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            run_command(main)
+        except SystemExit as ended:
+            return ended.code, said.getvalue()
+
+if "." in package:
+    from train.settings.recipes import RECIPES as commands
+else:
+    import tyro
+
+    parse, commands = tyro.extras.subcommand_cli_from_dict, {}
+    tyro.extras.subcommand_cli_from_dict = lambda found, **_: commands.update(found)
+    main()
+    tyro.extras.subcommand_cli_from_dict = parse
+helps = {name: call([name, "--help"]) for name in commands} | {"": call(["--help"])}
+answers = {words: call(words.split()) for words in mistakes}
+print(json.dumps([helps, answers, [name for name in heavy if name in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize("package", MISTAKES)
+def test_help_and_mistakes_import_nothing_heavy(package: str) -> None:
+    command = [sys.executable, "-c", PROBE, *map(json.dumps, [package, HEAVY, *MISTAKES[package]])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    helps, answers, imported = json.loads(done.stdout)
+    assert {name: status for name, (status, said) in helps.items() if status or "usage:" not in said} == {}
+    assert len(helps) > 1, "no commands were found"
+    assert {words: said for words, (status, said) in answers.items() if status != 2 or "Traceback" in said} == {}
+    assert imported == []
