@@ -51,9 +51,9 @@ def damage(kind: type, error: ValidationError) -> str:
         return str(first["ctx"]["error"])
     if _is_absent(first, names):
         return f"{section.__name__.lower()} without {names[-1]}"
-    wanted = "mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
-    wanted = {"float": "number", "int": "whole number"}.get(wanted, wanted)
-    return f"{': '.join(names[-2:]) or kind.__name__.lower()} is {reprlib.repr(first['input'])}, not a {wanted}"
+    wanted = "a mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
+    wanted = {"float": "a number", "int": "a whole number", "string": "a string", "list": "a list"}.get(wanted, wanted)
+    return f"{': '.join(names[-2:]) or kind.__name__.lower()} is {reprlib.repr(first['input'])}, not {wanted}"
 
 
 def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[Any], Any]:

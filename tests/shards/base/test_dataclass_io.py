@@ -149,9 +149,10 @@ def test_a_class_may_check_itself() -> None:
     for low, message in ((-1.0, "range.low -1.0: out of range; give 0 or more"), (2.0, "range.low 2.0: above")):
         with pytest.raises(InputError, match=message):
             Range(low)
-        for read in (from_mapping, from_written):
-            with pytest.raises(InputError, match=f"^{message}"):
-                read(Holder, {"range": {"low": low}})
+        with pytest.raises(InputError, match=f"^{message}"):
+            from_mapping(Holder, {"range": {"low": low}})
+    with pytest.raises(InputError, match="^range.low 2.0: above range.high 1.0$"):
+        from_written(Holder, {"range": {"low": 2.0}})
 
 
 def test_fields_of_a_later_version_can_be_passed_over() -> None:
@@ -167,6 +168,8 @@ def test_fields_of_a_later_version_can_be_passed_over() -> None:
         ([1], "plan is [1], not a mapping"),
         ({}, "plan without steps"),
         ({"steps": "x"}, "steps is 'x', not a whole number"),
+        ({"steps": 0}, "steps is 0, not 1 or more"),
+        ({"steps": 1, "name": "c"}, "name is 'c', not a or b"),
         ({"steps": 1, "rates": {"first": {"value": "fast"}}}, "first: value is 'fast', not a number"),
         ({"steps": 1, "rates": {"first": 3}}, "rates: first is 3, not a mapping"),
     ],
