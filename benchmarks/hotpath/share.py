@@ -15,11 +15,12 @@ from benchmarks.hotpath.queue import IndexedQueue
 from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from benchmarks.step.run import TrainerStep
 from shards.index import ShardIndex
 from train.methods.info_nce import info_nce
+from train.methods.moco import MoCo
 from train.ranks.world import World, start_processes
-from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig, ScheduleConfig
+from train.trainer import start_trainer
 
 STEP, PLAIN, TRAINER = "whole step (trainer)", "hot path, written plainly", "hot path (trainer)"
 
@@ -39,13 +40,15 @@ def measure_share(
     config = PretrainConfig(
         encoder=EncoderConfig(name=encoder),
         method=MethodConfig(queue_size=queue, embedding=WIDTH, temperature=TEMPERATURE),
+        schedule=ScheduleConfig(name="constant"),
         run=RunConfig(batch_size=batch),
     )
     with tempfile.TemporaryDirectory() as folder:
         index = ShardIndex.open(build_phantom_dataset(Path(folder), num_images=batch, size=size))
-        whole = TrainerStep(config, index, world)
+        whole = start_trainer(config, index, world, batches_per_epoch=1)
         rows = torch.from_numpy(index.rows.copy())
     method = whole.method
+    assert isinstance(method, MoCo)
     generator = torch.Generator().manual_seed(0)
     views = tuple(torch.randn(2, batch, 1, size, size, generator=generator).to(device))
     query, keys = (F.normalize(torch.randn(batch, WIDTH, generator=generator)).to(device) for _ in range(2))
@@ -56,7 +59,7 @@ def measure_share(
     targets = [torch.nn.Parameter(source.clone(), requires_grad=False) for source in sources]
     indexed = IndexedQueue(queue, device=device)
 
-    def plain() -> Tensor:
+    def reference() -> Tensor:
         out_of_place_loop(targets, sources)
         (gradient,) = torch.autograd.grad(cloned(query, keys, indexed.keys), query)
         indexed.enqueue(keys, patients)
@@ -70,9 +73,13 @@ def measure_share(
         return gradient
 
     indexed.keys.copy_(method.negatives.keys)
-    torch.testing.assert_close(trainer(), plain(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(trainer(), reference(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(method.negatives.keys, indexed.keys, rtol=0, atol=0)
-    variants: dict[str, Callable[[], object]] = {STEP: lambda: whole(views, rows), PLAIN: plain, TRAINER: trainer}
+    variants: dict[str, Callable[[], object]] = {
+        STEP: lambda: whole.step(views, rows),
+        PLAIN: reference,
+        TRAINER: trainer,
+    }
     timings = time_variants(variants, turns=turns, device=device)
     torch.distributed.destroy_process_group()
     return Comparison(

@@ -18,10 +18,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.measuring.data import PatientRows
-from benchmarks.step.run import PARTS, Clock, TrainerStep
+from benchmarks.step.clock import PARTS, Clock, start_clocked
 from train.ranks.world import World, describe_world, start_processes
 from train.run.guards import compare_ranks
-from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig
+from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig, ScheduleConfig
 
 WAIT = "rank wait"
 EXCHANGES = ("shuffle", "key gather", "gradient exchange")
@@ -72,18 +72,19 @@ class Rank:
         config = PretrainConfig(
             encoder=EncoderConfig(name=setting["encoder"]),
             method=MethodConfig(queue_size=setting["queue"]),
+            schedule=ScheduleConfig(name="constant"),
             run=RunConfig(batch_size=setting["batch"]),
         )
         batch, size = setting["batch"], setting["size"]
         index: Any = PatientRows(batch)
-        self.step = TrainerStep(config, index, self.world, clock=self.clock)
-        reduce = self.step.engine.allreduce_gradients
+        self.trainer = start_clocked(config, index, self.world, clock=self.clock)
+        reduce = self.trainer.engine.allreduce_gradients
 
         def clocked_reduce(*args: Any, **options: Any) -> None:
             with self.clock.exchange("gradient exchange"):
                 reduce(*args, **options)
 
-        self.step.engine.allreduce_gradients = clocked_reduce
+        self.trainer.engine.allreduce_gradients = clocked_reduce
         generator = torch.Generator().manual_seed(here.rank)
         self.views = tuple(torch.randn(2, batch, 1, size, size, generator=generator).to(here.device))
         self.rows = torch.arange(batch)
@@ -91,14 +92,14 @@ class Rank:
     def steps(self, number: int) -> None:
         """So many steps, the device's work included."""
         for _ in range(number):
-            loss = self.step(self.views, self.rows)
+            loss = self.trainer.step(self.views, self.rows).loss.detach()
         self._synchronise()
         assert torch.isfinite(loss), f"the loss is {loss}"
 
     def check(self, number: int) -> None:
         """So many steps, after which the ranks must hold equal weights, key encoders and queues."""
         self.steps(number)
-        compare_ranks(self.step.method, self.world, step=number)
+        compare_ranks(self.trainer.method, self.world, step=number)
 
     def clocked(self, number: int) -> dict[str, float]:
         """Seconds of a step by part, over so many of them, each part synchronised."""
@@ -111,13 +112,13 @@ class Rank:
     def exchanges(self, number: int) -> dict[str, float]:
         """Seconds of the exchanges by themselves, median over so many; the ranks meet before each."""
         device = self.world.device
-        gradients = torch.zeros(sum(p.numel() for p in self.step.method.model.parameters()), device=device)
+        gradients = torch.zeros(sum(p.numel() for p in self.trainer.method.model.parameters()), device=device)
         tiny = torch.zeros(2, device=device)
-        plain = World(rank=self.world.rank, size=self.world.size, local_rank=self.world.local_rank, device=device)
+        unclocked = World(rank=self.world.rank, size=self.world.size, local_rank=self.world.local_rank, device=device)
         return {
-            "tiny": self._median(number, lambda: plain.gather(tiny)),
-            "gather": self._median(number, lambda: plain.gather(self.views[0])),
-            "reduce": self._median(number, lambda: plain.total(gradients)),
+            "tiny": self._median(number, lambda: unclocked.gather(tiny)),
+            "gather": self._median(number, lambda: unclocked.gather(self.views[0])),
+            "reduce": self._median(number, lambda: unclocked.total(gradients)),
             "num_parameters": gradients.numel(),
         }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from benchmarks.step.plain import MOMENTUM, TEMPERATURE, WIDTH
+from benchmarks.step.reference import MOMENTUM, TEMPERATURE, WIDTH
 from train.encoders.build import build_encoder
 from train.methods.info_nce import info_nce
 from train.methods.key_queue import KeyQueue
@@ -76,16 +76,16 @@ def compare_loss_and_queue(size: int, batch: int, *, turns: int, device: torch.d
     query = embeddings.requires_grad_()
     patients = torch.arange(batch, device=device)
     ours = KeyQueue(size, WIDTH, seed=0, device=device)
-    plain = PlainQueue(ours.keys.T.clone())
+    theirs = MoCoQueue(ours.keys.T.clone())
 
     def moco() -> Tensor:
         key = F.normalize(others, dim=1)
-        loss = plain.loss(F.normalize(query, dim=1), key)
-        plain.enqueue(key)
+        loss = theirs.loss(F.normalize(query, dim=1), key)
+        theirs.enqueue(key)
         return loss
 
     variants: dict[str, Callable[[], Tensor]] = {MOCO: moco}
-    queues: dict[str, Callable[[], Tensor]] = {MOCO: lambda: plain.keys.T, TRAINER: lambda: ours.keys}
+    queues: dict[str, Callable[[], Tensor]] = {MOCO: lambda: theirs.keys.T, TRAINER: lambda: ours.keys}
     if has_lightly():
         from lightly.loss import NTXentLoss
 
@@ -128,7 +128,7 @@ def compare_loss_and_queue(size: int, batch: int, *, turns: int, device: torch.d
     )
 
 
-class PlainQueue:
+class MoCoQueue:
     """MoCo's own queue (D, K) and loss: cloned, concatenated, its position kept on the device."""
 
     def __init__(self, keys: Tensor) -> None:

@@ -14,12 +14,14 @@ from benchmarks.measuring.data import PatientRows
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from benchmarks.step.peer_blocks import ABSENT, LIGHTLY, has_lightly
-from benchmarks.step.plain import MOMENTUM, TEMPERATURE, WIDTH, PlainStep
+from benchmarks.step.reference import MOMENTUM, TEMPERATURE, WIDTH, ReferenceStep
 from train.encoders.build import build_encoder
+from train.engine.optimizers import build_optimizer
 from train.methods.contract import TrainingData
 from train.methods.moco import MoCo
 from train.ranks.world import World
-from train.settings.config import EncoderConfig, MethodConfig, NormConfig, PretrainConfig, RunConfig
+from train.settings.config import EncoderConfig, MethodConfig, NormConfig, PretrainConfig, RunConfig, ScheduleConfig
+from train.trainer import Trainer
 
 PLAIN, METHOD = "plain: 3 channels", "ours (trainer's method)"
 _QUEUE = 24_576
@@ -57,7 +59,7 @@ class LightlyStep:
         self.optimizer.zero_grad()
         return loss.detach()
 
-    def take(self, method: MoCo) -> None:
+    def take(self, method: Any) -> None:
         """Takes over the weights and the queue of the trainer's method."""
         with torch.no_grad():
             for mine, theirs in ((self.query, method.model), (self.key, method.target)):
@@ -66,39 +68,46 @@ class LightlyStep:
         self.criterion.memory_bank.bank.copy_(method.negatives.keys)
 
 
-class MethodStep:
-    """The trainer's method and optimiser in fp32, without the loader and without DeepSpeed."""
+class TorchEngine:
+    """What the trainer asks of an engine, without DeepSpeed: one process, in fp32."""
 
-    def __init__(
-        self,
-        encoder: Literal["resnet18", "resnet50", "densenet121"],
-        *,
-        batch: int,
-        norm: Literal["auto", "plain"],
-        device: torch.device,
-    ) -> None:
-        config = PretrainConfig(
-            encoder=EncoderConfig(name=encoder),
-            method=MethodConfig(queue_size=_QUEUE),
-            norm=NormConfig(strategy=norm),
-            run=RunConfig(batch_size=batch, precision="fp32"),
-        )
-        index: Any = PatientRows(batch)
-        world = World(rank=0, size=1, local_rank=0, device=device)
-        self.method = MoCo(config, world, TrainingData(index))
-        self.optimizer = torch.optim.Adam(self.method.model.parameters(), lr=1e-4, weight_decay=1e-4)
-        self._rows, self._num_batches = torch.arange(batch), 0
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
 
-    def __call__(self, views: Views) -> Tensor:
-        """The loss, before the weights move."""
-        self.method.before_step(0.5)
-        objective = self.method.objective(self.method.model, views, rows=self._rows, batch=self._num_batches)
-        objective.loss.backward()
-        self.method.after_backward()
+    def __call__(self, views: Tensor) -> Any:
+        return self.model(views)
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def is_gradient_accumulation_boundary(self) -> bool:
+        return True
+
+    def step(self) -> None:
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._num_batches += 1
-        return objective.loss.detach()
+
+
+def start_without_deepspeed(
+    encoder: Literal["resnet18", "resnet50", "densenet121"],
+    *,
+    batch: int,
+    norm: Literal["auto", "plain"],
+    device: torch.device,
+) -> Trainer:
+    """A trainer of MoCo in fp32, in this process."""
+    config = PretrainConfig(
+        encoder=EncoderConfig(name=encoder),
+        method=MethodConfig(queue_size=_QUEUE),
+        norm=NormConfig(strategy=norm),
+        schedule=ScheduleConfig(name="constant"),
+        run=RunConfig(batch_size=batch, precision="fp32"),
+    )
+    index: Any = PatientRows(batch)
+    world = World(rank=0, size=1, local_rank=0, device=device)
+    method = MoCo(config, world, TrainingData(index))
+    engine = TorchEngine(method.model, build_optimizer(config.optimizer, method.model.parameters()))
+    return Trainer(config, method, engine, batches_per_epoch=1)
 
 
 def compare_steps(
@@ -113,24 +122,25 @@ def compare_steps(
     generator = torch.Generator().manual_seed(0)
     views = tuple(torch.randn(2, batch, 1, size, size, generator=generator).to(device))
     colour = tuple(view.expand(-1, 3, -1, -1).contiguous() for view in views)
-    plain = PlainStep(encoder, queue=_QUEUE, device=device)
+    plain = ReferenceStep(encoder, queue=_QUEUE, device=device)
     lightly = LightlyStep(encoder, queue=_QUEUE, device=device) if has_lightly() else None
 
-    reference = MethodStep(encoder, batch=batch, norm="plain", device=device)
-    plain.take(reference.method)
+    rows = torch.arange(batch)
+    checked = start_without_deepspeed(encoder, batch=batch, norm="plain", device=device)
+    plain.take(checked.method)
     if lightly is not None:
-        lightly.take(reference.method)
+        lightly.take(checked.method)
     for tolerance in (2e-3, 2e-2):  # Adam's first step is as long where a gradient is nothing but rounding
-        loss = reference(views)
+        loss = checked.step(views, rows).loss.detach()
         torch.testing.assert_close(plain(colour), loss, rtol=tolerance, atol=tolerance)
         if lightly is not None:
             torch.testing.assert_close(lightly(views), loss, rtol=tolerance, atol=tolerance)
 
-    ours = MethodStep(encoder, batch=batch, norm="auto", device=device)
+    ours = start_without_deepspeed(encoder, batch=batch, norm="auto", device=device)
     variants: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(colour)}
     if lightly is not None:
         variants[f"{LIGHTLY}'s blocks"] = lambda: lightly(views)
-    variants[METHOD] = lambda: ours(views)
+    variants[METHOD] = lambda: ours.step(views, rows)
     return Comparison(
         title=f"peers: a whole step, {encoder}, {size} px, {device.type}",
         work=f"MoCo v2 in fp32 without a loader, batch {batch}, queue {_QUEUE:,}",

@@ -60,7 +60,7 @@ def pretext_accuracy(norm: NormConfig) -> float:
     accuracies = []
     for step in range(STEPS):
         images = draw_images(generator)
-        keys = target(images[torch.randperm(BATCH, generator=generator)], batch=step)
+        keys = target.embed(images[torch.randperm(BATCH, generator=generator)], batch=step)
         with torch.no_grad():
             contrast = info_nce(model(images).embedding, keys, negatives.keys, temperature=0.2)
         negatives.enqueue(keys, torch.zeros(BATCH, dtype=torch.int64))

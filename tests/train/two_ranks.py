@@ -8,26 +8,25 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shards.base.errors import InputError
-from train.engine.deepspeed import deepspeed_config, start_engine
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.engine.optimizers import build_optimizer
 from train.methods.build import build_method
-from train.methods.contract import Method, TrainingData
+from train.methods.contract import TrainingData
 from train.methods.shuffle import shuffle_across_ranks
 from train.ranks.stop import Stop
 from train.ranks.world import World, describe_world, start_processes
 from train.run.guards import compare_ranks, state_hashes
-from train.settings.config import MethodConfig, NormConfig, OptimizerConfig, PretrainConfig, RunConfig
+from train.settings.config import MethodConfig, NormConfig, OptimizerConfig, PretrainConfig, RunConfig, ScheduleConfig
 from train.settings.recipes import recipe
+from train.trainer import Trainer, start_trainer
 
 BATCH = 8  # a rank
 ALONE = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
@@ -45,16 +44,38 @@ class Rows:
         return np.arange(64) // 2
 
 
-def make(config: PretrainConfig, world: World) -> Method:
+class OneProcess:
+    """What the trainer asks of an engine, without DeepSpeed."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+
+    def __call__(self, views: Tensor) -> Any:
+        return self.model(views)
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def is_gradient_accumulation_boundary(self) -> bool:
+        return True
+
+    def step(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def start(config: PretrainConfig, world: World) -> Trainer:
     index: Any = Rows()
-    return build_method(config, world, TrainingData(index))
+    return start_trainer(config, index, world, batches_per_epoch=10)
 
 
-def start(config: PretrainConfig, world: World) -> tuple[Method, Any]:
-    method = make(config, world)
-    optimizer = build_optimizer(config.optimizer, method.model.parameters())
-    ds_config = deepspeed_config(config.run, precision=config.run.precision, optimizer=config.optimizer.name)
-    return method, start_engine(method.model, optimizer, ds_config, world)
+def start_alone(config: PretrainConfig) -> Trainer:
+    """One process that has the batches of both, without DeepSpeed."""
+    config = replace(config, run=replace(config.run, batch_size=2 * BATCH))
+    index: Any = Rows()
+    method = build_method(config, ALONE, TrainingData(index))
+    engine = OneProcess(method.model, build_optimizer(config.optimizer, method.model.parameters()))
+    return Trainer(config, method, engine, batches_per_epoch=10)
 
 
 def views_of(world: World, batch: int) -> tuple[Tensor, ...]:
@@ -98,33 +119,35 @@ def check_training(world: World, strategy: str, zero_stage: str, precision: str)
     """After some steps on different images, weights, key encoder and queue are equal on both ranks; the optimiser's
     state, put together, is taken back by any stage; and a difference is found."""
     base = recipe("debug")
-    run = RunConfig(batch_size=BATCH, zero_stage=int(zero_stage), precision=precision)  # type: ignore[arg-type]
+    run = RunConfig(batch_size=BATCH, epochs=1, zero_stage=int(zero_stage), precision=precision)  # type: ignore[arg-type]
     config = replace(base, run=run, norm=replace(base.norm, strategy=strategy))
-    method, engine = start(config, world)
+    trainer = start(config, world)
+    method = trainer.method
     before = state_hashes(method)
     for batch in range(3):
-        step(method, engine, views_of(world, batch), rows_of(world, batch), batch=batch, engine=engine)
+        trainer.step(views_of(world, batch), rows_of(world, batch))
     assert all(parameter.dtype == torch.float32 for parameter in method.model.parameters())
     after = state_hashes(method)
-    parts = {name.partition("/")[0] for name in after if after[name] != before[name]}
-    assert parts == {"weights", "key", "negatives"}, "all of them have moved"
+    parts = {name.partition(".")[0] for name in after if after[name] != before[name]}
+    assert parts == {"model", "target", "negatives"}, "all of them have moved"
     compare_ranks(method, world, step=3)
-    check_optimizer_state(config, world, method, engine)
+    check_optimizer_state(trainer, world)
     with torch.no_grad():
         next(method.model.parameters()).add_(world.rank)
-    with pytest.raises(InputError, match=r"weights of rank\(s\) 1 differ"):
+    with pytest.raises(InputError, match=r"model of rank\(s\) 1 differ"):
         compare_ranks(method, world, step=4)
 
 
-def check_optimizer_state(config: PretrainConfig, world: World, method: Method, engine: Any) -> None:
-    saved = optimizer_state(engine, method.model, world)
+def check_optimizer_state(trainer: Trainer, world: World) -> None:
+    config, method = trainer.config, trainer.method
+    saved = optimizer_state(trainer.engine, method.model, world)
     assert saved.keys() == {name for name, parameter in method.model.named_parameters() if parameter.requires_grad}
     for stage in {0, 2} - {config.run.zero_stage}:
         other = replace(config, run=replace(config.run, zero_stage=stage))
-        loaded, new = start(other, world)
-        loaded.model.load_state_dict(method.model.state_dict())
-        load_optimizer_state(new, loaded.model, saved)
-        again = optimizer_state(new, loaded.model, world)
+        new = start(other, world)
+        new.method.load_state_dict(method.state_dict())
+        load_optimizer_state(new.engine, new.method.model, saved)
+        again = optimizer_state(new.engine, new.method.model, world)
         assert again.keys() == saved.keys()
         for name, state in saved.items():
             for key, value in state.items():
@@ -137,30 +160,17 @@ def check_equal_batches(world: World, name: str, zero_stage: str) -> None:
         method=MethodConfig(name=name, embedding=32, projector_hidden=48, predictor_hidden=24, queue_size=32),  # type: ignore[arg-type]
         norm=NormConfig(strategy="group"),
         optimizer=OptimizerConfig(name="sgd", lr=0.02),
-        run=RunConfig(batch_size=BATCH, precision="fp32", zero_stage=int(zero_stage)),
+        schedule=ScheduleConfig(name="constant"),
+        run=RunConfig(epochs=1, batch_size=BATCH, precision="fp32", zero_stage=int(zero_stage)),
     )
-    method, engine = start(config, world)
-    alone = make(replace(config, run=replace(config.run, batch_size=2 * BATCH)), ALONE)
-    optimizer = build_optimizer(config.optimizer, alone.model.parameters())
+    together, alone = start(config, world), start_alone(config)
     ours, theirs = [], []
     for batch in range(5):
-        loss = step(method, engine, views_of(world, batch), rows_of(world, batch), batch=batch, engine=engine)
+        loss = together.step(views_of(world, batch), rows_of(world, batch)).loss.detach()
         ours.append(world.mean(loss.clone()).item())
-        plain = SimpleNamespace(backward=lambda loss: loss.backward(), step=optimizer.step)
-        loss = step(alone, alone.model, views_of(ALONE, batch), rows_of(ALONE, batch), batch=batch, engine=plain)
-        theirs.append(loss.item())
-        optimizer.zero_grad()
+        theirs.append(alone.step(views_of(ALONE, batch), rows_of(ALONE, batch)).loss.item())
     assert np.allclose(ours, theirs, rtol=2e-4, atol=2e-4), f"{name}, ZeRO {zero_stage}: {ours} and {theirs}"
     assert len(set(ours)) > 1
-
-
-def step(method: Method, forward: Any, views: tuple[Tensor, ...], rows: Tensor, *, batch: int, engine: Any) -> Tensor:
-    method.before_step(batch / 10)
-    objective = method.objective(forward, views, rows=rows, batch=batch)
-    engine.backward(objective.loss)
-    method.after_backward()
-    engine.step()
-    return objective.loss.detach()
 
 
 if __name__ == "__main__":

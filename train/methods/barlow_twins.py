@@ -1,67 +1,39 @@
 """Barlow Twins: embeddings whose dimensions agree between views and say different things (Zbontar et al. 2021, arXiv
 2103.03230).
 
-Legend: B batch per rank, R ranks, D embedding.
-
-The loss of Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230), and how it sees the other ranks' embeddings.
-
 Legend: B batch per rank, R ranks, N = R * B, D embedding.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from train.methods.contract import Forward, Objective, TrainingData
-from train.methods.embedder import buffers_of, build_embedder
+from train.methods.contract import Forward, Method, Objective, TrainingData
+from train.methods.embedder import build_embedder
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
 
-class BarlowTwins:
+class BarlowTwins(Method):
     """One network for both views; no negatives, no predictor, no momentum copy.
 
     The correlation is over the images of all ranks, as if they were one batch. It costs an all-gather of both views'
     embeddings, and some matrices of D * D numbers: 0.3 GB each at the paper's width of 8,192.
     """
 
-    target: nn.Module | None = None
-
     def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
+        super().__init__(config, world, data)
         method = config.method
-        self.config, self.world = method, world
         projector = [method.projector_hidden, method.projector_hidden, method.embedding]
         self.model = build_embedder(config, world, projector=projector, norm=True, last_norm=False)
-
-    def before_step(self, progress: float) -> None:
-        """Nothing follows the model."""
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])
         loss = barlow_twins(self._all_ranks(first.raw), self._all_ranks(second.raw), redundancy=self.config.redundancy)
-        return Objective(
-            loss=loss,
-            first=first.embedding.detach(),
-            second=second.embedding.detach(),
-            features=first.features.detach(),
-        )
+        return Objective.of(loss, first, second)
 
     def _all_ranks(self, own: Tensor) -> Tensor:
         return with_gradient(own, self.world.gather(own.detach()), rank=self.world.rank)  # (R * B, D)
-
-    def after_backward(self) -> None:
-        """Nothing is kept of a batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """All state is the model's."""
-
-    def rank_buffers(self) -> dict[str, Tensor]:
-        return buffers_of(model=self.model)
 
 
 def barlow_twins(first: Tensor, second: Tensor, *, redundancy: float) -> Tensor:

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from shards.index import ShardIndex
+from train.methods.embedder import Embedder, Embedding
+from train.methods.momentum import momentum_at
+from train.methods.target import Target
+from train.ranks.world import World
+from train.settings.config import PretrainConfig
 
 Forward = Callable[[Tensor], Any]
-"""The engine's forward of ``Method.model``: views (B, 1, H, W) to what the model gives."""
+"""The engine's forward of ``Method.model``: views (B, 1, H, W) to an :class:`Embedding`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,17 @@ class Objective:
     accuracy: Tensor | None = None
     """Pretext accuracy, a scalar 0 to 1; None where the method has no task to be solved."""
 
+    @classmethod
+    def of(cls, loss: Tensor, first: Embedding, second: Embedding, *, accuracy: Tensor | None = None) -> Self:
+        """Of what the model gave of both views."""
+        return cls(
+            loss=loss,
+            first=first.embedding.detach(),
+            second=second.embedding.detach(),
+            features=first.features.detach(),
+            accuracy=accuracy,
+        )
+
 
 class TrainingData:
     """What a method may know of the images beyond their pixels: whose they are. Never their labels."""
@@ -41,33 +57,43 @@ class TrainingData:
         return self._patients[rows]
 
 
-class Method(Protocol):
-    """A self-supervised method: what is trained, its loss, and its state outside the engine."""
+class Method(nn.Module):
+    """A self-supervised method: what is trained, its loss, and its state outside the engine.
 
-    @property
-    def model(self) -> nn.Module:
-        """The one module that DeepSpeed trains. ``model.encoder`` is what is exported in the end."""
+    A subclass makes ``model`` and, if it keeps a momentum copy, ``target``. What else it keeps are buffers, equal on
+    all ranks.
+    """
 
-    @property
-    def target(self) -> nn.Module | None:
-        """A momentum copy, if the method keeps one: fp32, outside the engine; its ``encoder`` can be exported too."""
+    model: Embedder
+    """The one module that DeepSpeed trains. ``model.encoder`` is what is exported in the end."""
+    target: Target | None
+    """The momentum copy: fp32, outside the engine; its ``encoder`` can be exported too."""
+
+    def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
+        super().__init__()
+        self.config, self.world, self.data = config.method, world, data
+        self.target = None
 
     def before_step(self, progress: float) -> None:
         """Called once before the first batch of each optimiser step; ``progress`` is the share of the run's steps that
-        are done, 0 to below 1."""
+        are done, 0 to below 1. The momentum copy follows the model."""
+        if self.target is not None:
+            config = self.config
+            self.target.follow(momentum_at(progress, start=config.momentum, end=config.momentum_end))
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         """The loss of one batch. ``rows`` (B,) on the CPU are what the views show; ``batch`` counts the run's batches
         and addresses whatever is random."""
+        raise NotImplementedError
 
     def after_backward(self) -> None:
         """Called after the backward pass of each batch."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """State that is equal on all ranks, other than the model's; without what :meth:`rank_buffers` gives."""
+    def rank_state(self) -> dict[str, Tensor]:
+        """The buffers of the networks, such as running statistics, by name: each rank has its own."""
+        return {name: buffer for name, buffer in self.named_buffers() if name.startswith(("model.", "target."))}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what :meth:`state_dict` gave."""
-
-    def rank_buffers(self) -> dict[str, Tensor]:
-        """Buffers that each rank has its own of, such as running statistics, by name; loaded back in place."""
+    def shared_state(self) -> dict[str, Any]:
+        """All other state, equal on all ranks. With that of the ranks it is what :meth:`load_state_dict` takes."""
+        own = self.rank_state()
+        return {name: value for name, value in self.state_dict().items() if name not in own}

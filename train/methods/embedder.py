@@ -1,7 +1,4 @@
-"""Encoder and projector as one module. Legend: B batch, F features, D embedding.
-
-The small networks behind an encoder that are thrown away after pretraining: projectors and predictors.
-"""
+"""An encoder with the heads that are thrown away after pretraining. Legend: B batch, F features, D embedding."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -63,7 +60,7 @@ def build_embedder(
 
     Args:
         projector: widths behind the features, the embedding's last; 0 is the width of the features.
-        norm, last_norm: as in :func:`train.methods.embedder.mlp`.
+        norm, last_norm: as in :func:`mlp`.
         predictor: widths behind the embedding's; none makes no predictor. Its hidden layers have batch norm.
     """
     strategy = norm_strategy(config, world.size)
@@ -89,16 +86,6 @@ def build_embedder(
             model = sync_batchnorm(model)
     assert isinstance(model, Embedder)
     return model.to(world.device)
-
-
-def buffers_of(**modules: nn.Module | None) -> dict[str, Tensor]:
-    """All buffers of the modules, by ``module.name``: what each rank has its own of."""
-    return {
-        f"{side}.{name}": buffer
-        for side, module in modules.items()
-        if module is not None
-        for name, buffer in module.named_buffers()
-    }
 
 
 def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:

@@ -1,13 +1,11 @@
 """The queue of past keys that serve as negatives. Legend: K queue size, D embedding."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class KeyQueue:
+class KeyQueue(nn.Module):
     """A ring of K normalised fp32 keys of width D, filled with random directions at the start; with each key, the
     number of the patient it is of, -1 at the start.
 
@@ -16,10 +14,14 @@ class KeyQueue:
     step wait for the one before.
     """
 
+    keys: Tensor  # (K, D)
+    patients: Tensor  # (K,)
+
     def __init__(self, size: int, width: int, *, seed: int, device: torch.device | str = "cpu") -> None:
+        super().__init__()
         start = torch.randn(size, width, generator=torch.Generator().manual_seed(seed))
-        self.keys = F.normalize(start, dim=1).to(device)  # (K, D)
-        self.patients = torch.full((size,), -1, device=device)  # (K,)
+        self.register_buffer("keys", F.normalize(start, dim=1).to(device))
+        self.register_buffer("patients", torch.full((size,), -1, device=device))
         self.position = 0
 
     @torch.no_grad()
@@ -37,11 +39,9 @@ class KeyQueue:
                 ring[: len(keys) - fits].copy_(values[fits:])
         self.position = (self.position + len(keys)) % size
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"keys": self.keys, "patients": self.patients, "position": self.position}
+    def get_extra_state(self) -> int:
+        """The write position, for ``state_dict``."""
+        return self.position
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert state["keys"].shape == self.keys.shape
-        self.keys.copy_(state["keys"])
-        self.patients.copy_(state["patients"])
-        self.position = state["position"]
+    def set_extra_state(self, state: int) -> None:
+        self.position = state

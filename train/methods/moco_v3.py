@@ -1,25 +1,20 @@
 """Momentum Contrast, version 3 (Chen, Xie, He 2021, arXiv 2104.02057): a predictor, and no queue.
 
-Legend: B batch per rank, R ranks, D embedding, F features.
-
-InfoNCE inside a batch, the contrastive loss of MoCo v3. Legend: B batch per rank, R ranks, D embedding.
+Legend: B batch per rank, R ranks, D embedding.
 """
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from train.methods.contract import Forward, Objective, TrainingData
-from train.methods.embedder import buffers_of, build_embedder
+from train.methods.contract import Forward, Method, Objective, TrainingData
+from train.methods.embedder import build_embedder
 from train.methods.info_nce import Contrast
-from train.methods.momentum import momentum_at
 from train.methods.target import Target
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
 
-class MoCoV3:
+class MoCoV3(Method):
     """Each view, through a predictor, finds the other's key among the keys of all ranks' batches.
 
     Hidden layers are 4096 wide in the paper, the embedding 256; the momentum rises from .99 to 1. Vision transformers
@@ -27,55 +22,34 @@ class MoCoV3:
     queue, batches of a thousand and more are what makes negatives.
     """
 
+    target: Target
+
     def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
-        self.config, self.rank = config.method, world.rank
+        super().__init__(config, world, data)
+        method = config.method
         is_transformer = config.encoder.name.startswith("vit")
-        hidden = [self.config.projector_hidden] * (2 if is_transformer else 1)
+        hidden = [method.projector_hidden] * (2 if is_transformer else 1)
         self.model = build_embedder(
             config,
             world,
-            projector=[*hidden, self.config.embedding],
+            projector=[*hidden, method.embedding],
             norm=True,
             last_norm=True,
-            predictor=[self.config.predictor_hidden, self.config.embedding],
+            predictor=[method.predictor_hidden, method.embedding],
             predictor_last_norm=is_transformer,
         )
         if is_transformer:
             # Spikes of this layer's gradient make training unstable; at random it serves as well (section 4.2).
             self.model.encoder.get_submodule("patch_embed.proj").requires_grad_(False)
-        self.key = Target(self.model, config, world)
-
-    @property
-    def target(self) -> nn.Module:
-        return self.key.module
-
-    def before_step(self, progress: float) -> None:
-        self.key.follow(momentum_at(progress, start=self.config.momentum, end=self.config.momentum_end))
+        self.target = Target(self.model, config, world)
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])
-        first_keys, second_keys = (self.key(view, batch=batch) for view in views[:2])  # (R * B, D) each
-        one = batch_nce(first.prediction, second_keys, rank=self.rank, temperature=self.config.temperature)
-        other = batch_nce(second.prediction, first_keys, rank=self.rank, temperature=self.config.temperature)
-        return Objective(
-            loss=one.loss + other.loss,
-            accuracy=(one.accuracy + other.accuracy) / 2,
-            first=first.embedding.detach(),
-            second=second.embedding.detach(),
-            features=first.features.detach(),
-        )
-
-    def after_backward(self) -> None:
-        """Nothing: there is no queue."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.key.load_state_dict(state["key"])
-
-    def rank_buffers(self) -> dict[str, Tensor]:
-        return buffers_of(model=self.model, target=self.target)
+        first_keys, second_keys = (self.target.embed(view, batch=batch) for view in views[:2])  # (R * B, D) each
+        rank, temperature = self.world.rank, self.config.temperature
+        one = batch_nce(first.prediction, second_keys, rank=rank, temperature=temperature)
+        other = batch_nce(second.prediction, first_keys, rank=rank, temperature=temperature)
+        return Objective.of(one.loss + other.loss, first, second, accuracy=(one.accuracy + other.accuracy) / 2)
 
 
 def batch_nce(query: Tensor, keys: Tensor, *, rank: int, temperature: float) -> Contrast:

@@ -3,21 +3,15 @@
 Two views; neither the paper's multi-crop nor its queue of embeddings for small batches. Where there are fewer images a
 step than prototypes, codes are softer.
 
-Legend: B batch per rank, C channels, H W pixels, D embedding, P prototypes.
-
-The loss of SwAV (Caron et al. 2020, arXiv 2006.09882): codes by Sinkhorn-Knopp, and their swapped prediction.
-
-Legend: B batch per rank, R ranks, N = R * B, P prototypes.
+Legend: B batch per rank, R ranks, N = R * B, D embedding, P prototypes.
 """
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.methods.contract import Forward, Objective, TrainingData
-from train.methods.embedder import Embedder, Embedding, buffers_of, build_embedder
+from train.methods.contract import Forward, Method, Objective, TrainingData
+from train.methods.embedder import Embedder, Embedding, build_embedder
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
@@ -40,33 +34,23 @@ class PrototypeEmbedder(Embedder):
         return output._replace(prediction=scores)
 
 
-class SwAV:
+class SwAV(Method):
     """One network for both views; codes are made over the images of all ranks and carry no gradient."""
 
-    target: nn.Module | None = None
-
     def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
+        super().__init__(config, world, data)
         method = config.method
-        self.config, self.world = method, world
         projector = [method.projector_hidden, method.embedding]
         embedder = build_embedder(config, world, projector=projector, norm=True, last_norm=False)
         generator = torch.Generator().manual_seed(config.run.seed)
         prototypes = torch.randn(method.num_prototypes, method.embedding, generator=generator)
         self.model = PrototypeEmbedder(embedder, F.normalize(prototypes, dim=1).to(world.device))
 
-    def before_step(self, progress: float) -> None:
-        """Nothing follows the model."""
-
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])
         scores = (first.prediction, second.prediction)  # (B, P) each
         codes = (self._codes(scores[0]), self._codes(scores[1]))
-        return Objective(
-            loss=swapped_prediction(scores, codes, temperature=self.config.temperature),
-            first=first.embedding.detach(),
-            second=second.embedding.detach(),
-            features=first.features.detach(),
-        )
+        return Objective.of(swapped_prediction(scores, codes, temperature=self.config.temperature), first, second)
 
     def _codes(self, scores: Tensor) -> Tensor:
         """This rank's share (B, P) of the codes of all ranks' images."""
@@ -74,18 +58,6 @@ class SwAV:
         config = self.config
         codes = sinkhorn(everyone, epsilon=config.sinkhorn_epsilon, iterations=config.sinkhorn_iterations)
         return codes.chunk(self.world.size)[self.world.rank]
-
-    def after_backward(self) -> None:
-        """Nothing is kept of a batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """All state is the model's."""
-
-    def rank_buffers(self) -> dict[str, Tensor]:
-        return buffers_of(model=self.model)
 
 
 @torch.no_grad()

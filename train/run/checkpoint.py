@@ -1,7 +1,7 @@
 """Checkpoints from which a run goes on as if it had never stopped.
 
     checkpoints/step-00000500/
-      state.pt         model, optimiser, and the method's own state, such as key encoder and queue
+      state.pt         what all ranks have alike: the method (weights, momentum copy, queue), and the optimiser
       rank-00000.pt    one a rank: running statistics, random state, loss scale
       complete.json    where the run was, with the checksum of each file
 
@@ -14,7 +14,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from shards.base.atomic import begin_folder, part_of
 from shards.base.errors import InputError
 from train.engine.deepspeed import loss_scaler
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
-from train.methods.contract import Method
 from train.ranks.world import World
 from train.run.snapshot import (
     BrokenSnapshot,
@@ -38,14 +37,7 @@ from train.run.snapshot import (
     seal,
     write_tensors,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is: optimiser steps taken, and batches consumed on each rank, were it always as many ranks."""
-
-    step: int = 0
-    batch: int = 0
+from train.trainer import Progress, Trainer
 
 
 class Checkpoints:
@@ -78,9 +70,7 @@ class Checkpoints:
             for part in folder.glob("step-*.part*"):  # in .partial ended what earlier versions left
                 shutil.rmtree(part)
 
-    def save(
-        self, progress: Progress, *, engine: Any, method: Method, loader: Loader, score: float | None = None
-    ) -> bool:
+    def save(self, trainer: Trainer, loader: Loader, *, score: float | None = None) -> bool:
         """Writes a checkpoint, then drops old ones. Call it between optimiser steps only.
 
         Where it cannot be written, as on a full disk, the run may go on with the one before: a warning says so.
@@ -94,17 +84,15 @@ class Checkpoints:
         Raises:
             InputError: it cannot be written, and there is none to go back to.
         """
-        folder, world = self.folder / f"step-{progress.step:08d}", self.world
+        world, method, progress = self.world, trainer.method, trainer.progress
+        folder = self.folder / f"step-{progress.step:08d}"
         part = part_of(folder)
-        state = {
-            "model": method.model.state_dict(),
-            "optimizer": optimizer_state(engine, method.model, world),
-            "method": method.state_dict(),
-        }
-        own: dict[str, Any] = {"buffers": method.rank_buffers(), "random": torch.get_rng_state()}
+        optimizer = optimizer_state(trainer.engine, method.model, world)
+        state = {"method": method.shared_state(), "optimizer": optimizer}
+        own: dict[str, Any] = {"buffers": method.rank_state(), "random": torch.get_rng_state()}
         if world.device.type == "cuda":
             own["random_cuda"] = torch.cuda.get_rng_state(world.device)
-        scaler = loss_scaler(engine)
+        scaler = loss_scaler(trainer.engine)
         if scaler is not None:
             own["loss_scaler"] = scaler.state_dict()
         mark = {
@@ -132,8 +120,8 @@ class Checkpoints:
         world.barrier()
         return True
 
-    def restore(self, *, engine: Any, method: Method, loader: Loader) -> Progress:
-        """Loads the newest usable checkpoint, if there is one, and says where the run goes on.
+    def restore(self, trainer: Trainer, loader: Loader) -> None:
+        """Loads the newest usable checkpoint, if there is one; the trainer's progress says where the run goes on.
 
         Raises:
             InputError: the checkpoint is of other data, another method or another encoder, or none can be read.
@@ -151,9 +139,9 @@ class Checkpoints:
                 failure = str(error)
             failure = self._first(failure)
             if mark is not None and content is not None and not failure:
-                self._apply(mark, *content, engine=engine, method=method, loader=loader)
+                self._apply(mark, *content, trainer=trainer, loader=loader)
                 self.last = folder
-                return Progress(step=mark["step"], batch=self._batches_done(engine, loader))
+                return
             if self.world.leads:
                 warnings.warn(f"checkpoint {folder} is damaged and is passed over: {failure}", stacklevel=2)
         if candidates:
@@ -161,7 +149,6 @@ class Checkpoints:
                 f"--output {self.folder.parent}: none of its {len(candidates)} checkpoints can be read by every "
                 "process; make the folder readable for all, or give a new --output to start anew"
             )
-        return Progress()
 
     def _read(self, folder: Path, mark: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The state, and what this rank is to have of what ranks have of their own."""
@@ -175,20 +162,19 @@ class Checkpoints:
         state: dict[str, Any],
         ranks: list[dict[str, Any]],
         *,
-        engine: Any,
-        method: Method,
+        trainer: Trainer,
         loader: Loader,
     ) -> None:
-        method.model.load_state_dict(state["model"])
+        engine, method = trainer.engine, trainer.method
+        buffers = {name: _mean([own["buffers"][name] for own in ranks]) for name in method.rank_state()}
+        method.load_state_dict(_shared_state(state) | buffers)
         load_optimizer_state(engine, method.model, state["optimizer"])
-        method.load_state_dict(state["method"])
         engine.global_steps = mark["step"]
-        for name, buffer in method.rank_buffers().items():
-            buffer.copy_(_mean([own["buffers"][name] for own in ranks]))
-        scaler = loss_scaler(engine)
+        scaler = loss_scaler(trainer.engine)
         if scaler is not None and "loss_scaler" in ranks[0]:
             scaler.load_state_dict(ranks[0]["loss_scaler"])
         loader.load_state_dict(mark["loader"])
+        trainer.progress = Progress(step=mark["step"], batch=self._batches_done(engine, loader))
         if mark["num_ranks"] == self.world.size:
             torch.set_rng_state(ranks[0]["random"])
             if self.world.device.type == "cuda":
@@ -265,6 +251,20 @@ class Checkpoints:
         for folder in scores:
             if folder not in kept:
                 remove(folder)
+
+
+def _shared_state(state: dict[str, Any]) -> dict[str, Any]:
+    """What ``Method.shared_state`` gave. The first version kept model, momentum copy and queue apart."""
+    if "model" not in state:
+        shared: dict[str, Any] = state["method"]
+        return shared
+    parts = {"model": state["model"], **state["method"]}
+    names = {"key": "target", "position": "_extra_state"}
+    return {
+        f"{names.get(part, part)}.{names.get(name, name)}": value
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
 
 
 def _is_step(path: Path) -> bool:

@@ -80,7 +80,7 @@ def _folder(config: PretrainConfig) -> Path:
     return config.output
 
 
-def write_outcome(
+def write_encoders_and_card(
     config: PretrainConfig, method: Method, index: ShardIndex, *, step: int, precision: str, world: World
 ) -> None:
     """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run
@@ -94,10 +94,10 @@ def write_outcome(
         "step": step,
         "trained_on": trained_on(index),
     }
-    encoder = method.model.get_submodule("encoder")
+    encoder = method.model.encoder
     save_encoder(config.output / FILES["query"], encoder, **metadata)
     if config.run.export_key and method.target is not None:
-        save_encoder(config.output / FILES["key"], method.target.get_submodule("encoder"), **metadata)
+        save_encoder(config.output / FILES["key"], method.target.encoder, **metadata)
     lines = read_metrics(config.output / "metrics.jsonl")
     start = describe_start(encoder)
     card = model_card(config, index, lines=lines, precision=precision, world=world, start=start)

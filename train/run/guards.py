@@ -1,12 +1,8 @@
-"""Finding the first loss that is not finite, without looking at each.
-
-Proof that the ranks hold the same weights, momentum copy and queue.
-"""
+"""What stops a run that is of no more use: the first loss that is not finite, or ranks that no longer hold the same."""
 
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +15,11 @@ from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.methods.contract import Method
 from train.ranks.world import World
-from train.run.checkpoint import Progress
+from train.trainer import Progress
 
 _NEVER = 2**62
-_SHOWN = 4  # images that the message names; the file names all
+_NUM_IMAGES = 4  # that the message names; the file names all
+_NUM_TENSORS = 3  # that the message names
 
 
 class LossWatch:
@@ -60,16 +57,13 @@ class LossWatch:
         if self.world.leads:
             found = {"step": step, "rank": rank, "rows": bad, "keys": keys}
             atomic_write(path, json.dumps(found, indent=1) + "\n")
-        shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_SHOWN])
+        shown = ", ".join(f"{row} ({key})" for row, key in list(zip(bad, keys, strict=True))[:_NUM_IMAGES])
         back = "there is no checkpoint before it" if last_good is None else f"the last good checkpoint is {last_good}"
         raise InputError(
-            f"loss: not finite at step {step} on rank {rank}, images {shown}{', ...' * (len(bad) > _SHOWN)}, all "
+            f"loss: not finite at step {step} on rank {rank}, images {shown}{', ...' * (len(bad) > _NUM_IMAGES)}, all "
             f"in {path}; {back}; look at these images, or lower optimizer.lr, set run.gradient_clipping 1, or use "
             "run.precision fp32, with a new --output"
         )
-
-
-_NAMED = 3
 
 
 def compare_ranks(method: Method, world: World, *, step: int) -> None:
@@ -87,8 +81,8 @@ def compare_ranks(method: Method, world: World, *, step: int) -> None:
     if not differing:
         return
     odd = [rank for rank, hashes in enumerate(everyone) if any(hashes[name] != everyone[0][name] for name in differing)]
-    parts = sorted({name.partition("/")[0] for name in differing})
-    shown = ", ".join(differing[:_NAMED]) + ", ..." * (len(differing) > _NAMED)
+    parts = sorted({name.partition(".")[0] for name in differing})
+    shown = ", ".join(differing[:_NUM_TENSORS]) + ", ..." * (len(differing) > _NUM_TENSORS)
     raise InputError(
         f"run.check_ranks: at step {step}, {' and '.join(parts)} of rank(s) {', '.join(map(str, odd))} differ from "
         f"rank 0's: {shown} ({len(differing)} tensors of {len(everyone[0])}); a device or a connection is faulty, or "
@@ -97,24 +91,11 @@ def compare_ranks(method: Method, world: World, *, step: int) -> None:
 
 
 def state_hashes(method: Method) -> dict[str, str]:
-    """A hash of each tensor that is to be equal on all ranks, by a name such as ``weights/encoder.conv1.weight``."""
-    own = {buffer.data_ptr() for buffer in method.rank_buffers().values()}
-    hashes = {f"weights/{name}": _hash(parameter) for name, parameter in method.model.named_parameters()}
-    for name, value in _leaves(method.state_dict()):
-        if not isinstance(value, Tensor):
-            hashes[name] = repr(value)
-        elif value.data_ptr() not in own:
-            hashes[name] = _hash(value)
-    return hashes
+    """A hash of all that is to be equal on all ranks, by a name such as ``model.encoder.conv1.weight``."""
+    return {name: _hash(value) for name, value in method.shared_state().items()}
 
 
-def _leaves(state: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in state.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _hash(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes()).hexdigest()
+def _hash(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return hashlib.sha256(value.detach().cpu().contiguous().view(-1).numpy().tobytes()).hexdigest()

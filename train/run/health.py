@@ -24,7 +24,7 @@ _COLLAPSE_REMEDIES = (
 )
 
 
-def find_alarms(
+def find_warnings(
     lines: Sequence[dict[str, Any]], *, images_per_step: int, queue_size: int, num_ranks: int = 1
 ) -> dict[str, str]:
     """What is wrong as of the last line, by kind, ``collapse`` or ``nearly_solved``, unless an earlier line has it.

@@ -5,33 +5,32 @@ import sys
 import torch
 
 from train.encoders.weights import describe_start
-from train.engine.deepspeed import deepspeed_config, start_engine
-from train.engine.optimizers import build_optimizer
+from train.engine.deepspeed import deepspeed_config
 from train.engine.precision import resolve_precision
-from train.methods.build import build_method
-from train.methods.contract import TrainingData
 from train.ranks.stop import Stop, continuing_command
 from train.ranks.watchdog import Watchdog
 from train.ranks.world import describe_world, share_cores, start_processes
-from train.run.checkpoint import Checkpoints, Progress
+from train.run.checkpoint import Checkpoints
 from train.run.data import select_rows, training_loader
-from train.run.folder import check_run_folder, write_outcome, write_run_folder
+from train.run.folder import check_run_folder, write_encoders_and_card, write_run_folder
 from train.run.guards import LossWatch, compare_ranks
 from train.run.knn import build_neighbours
-from train.run.metrics_file import Scores
+from train.run.metrics_file import CheckpointScores
 from train.run.model_card import hardware
 from train.run.monitor import Monitor
 from train.settings.checks import check_rows
 from train.settings.config import PretrainConfig, has_queue
-from train.settings.schedule import describe_rate, images_per_step, learning_rate, top_rate
+from train.settings.schedule import describe_rate, images_per_step
+from train.trainer import start_trainer
 
 
 def pretrain(config: PretrainConfig) -> None:
-    """Runs ``config`` to its end, from the run folder's newest checkpoint if it has one, or until it is asked to stop.
+    """Runs a checked ``config`` to its end, from the run folder's newest checkpoint if it has one, or until it is asked
+    to stop.
 
     Raises:
-        InputError: settings, data or run folder are not usable, found before anything is computed; or the loss is not
-            finite, the ranks have come to differ, or nothing can be written.
+        InputError: data or run folder are not usable, found before anything is computed; or the loss is not finite, the
+            ranks have come to differ, or nothing can be written.
     """
     # ---- check at the door
     world, run = describe_world(), config.run
@@ -50,15 +49,9 @@ def pretrain(config: PretrainConfig) -> None:
     torch.backends.cudnn.benchmark = not run.deterministic
     start_processes(world)
     watchdog, stop = Watchdog(world), Stop(world)
-    method = build_method(config, world, TrainingData(index))
-    encoder = method.model.get_submodule("encoder")
-    if run.compile:
-        encoder.compile()
-        if method.target is not None:
-            method.target.get_submodule("encoder").compile()
-    optimizer = build_optimizer(config.optimizer, method.model.parameters())
-    engine = start_engine(method.model, optimizer, ds_config, world)
     loader = training_loader(config, index, world)
+    trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=ds_config)
+    encoder = trainer.method.model.encoder
     images = images_per_step(run, world_size=world.size)
     if world.leads:
         rate = describe_rate(config.optimizer, batch=images)
@@ -75,12 +68,12 @@ def pretrain(config: PretrainConfig) -> None:
         names={"method": config.method.name, "encoder": config.encoder.name},
         world=world,
     )
-    progress = checkpoints.restore(engine=engine, method=method, loader=loader)
-    num_batches = run.epochs * len(loader)
-    num_steps = progress.step + (num_batches - progress.batch) // run.gradient_accumulation
+    checkpoints.restore(trainer, loader)
+    start = trainer.progress
+    num_steps = start.step + (run.epochs * len(loader) - start.batch) // run.gradient_accumulation
     monitor = Monitor(
         config.output,
-        start=progress,
+        start=start,
         num_steps=num_steps,
         log_every=run.log_every,
         images_per_step=images,
@@ -88,32 +81,21 @@ def pretrain(config: PretrainConfig) -> None:
         queue_size=config.method.queue_size if has_queue(config.method) else 0,
         neighbours=neighbours,
     )
-    scores, losses = Scores(config.output, run), LossWatch(index, config.output, world)
+    scores, losses = CheckpointScores(config.output, run), LossWatch(index, config.output, world)
 
     # ---- train; nothing in here waits for the device, except at intervals
-    monitor.after_epoch(progress, encoder, loader=loader)
+    monitor.measure_knn_if_due(start, encoder, loader=loader)
     monitor.start_clock(loader)
-    is_stopping, is_step = False, True
-    while progress.step < num_steps and not is_stopping:
+    is_stopping = False
+    while trainer.progress.step < num_steps and not is_stopping:
         for batch in loader:
-            if is_step:  # the batch before ended one
-                epoch = progress.batch / len(loader)
-                lr = learning_rate(
-                    config.schedule, lr=top_rate(config.optimizer, batch=images), epoch=epoch, num_epochs=run.epochs
-                )
-                for group in engine.optimizer.param_groups:
-                    group["lr"] = lr
-                method.before_step(progress.batch / num_batches)
-            objective = method.objective(engine, batch.views, rows=batch.rows, batch=progress.batch)
-            engine.backward(objective.loss)
-            method.after_backward()
-            is_step = engine.is_gradient_accumulation_boundary()
-            engine.step()
+            before = trainer.progress
+            objective = trainer.step(batch.views, batch.rows)
+            progress = trainer.progress
             monitor.observe(objective)
-            losses.observe(objective.loss, progress, batch.rows)
-            progress = Progress(step=progress.step + is_step, batch=progress.batch + 1)
-            monitor.after_epoch(progress, encoder, loader=loader)
-            if not is_step:
+            losses.observe(objective.loss, before, batch.rows)
+            monitor.measure_knn_if_due(progress, encoder, loader=loader)
+            if not trainer.is_between_steps:
                 continue
             is_stopping = stop.agreed() or progress.step == num_steps
             is_scored = scores.is_due(batch=progress.batch, batches_per_epoch=len(loader))
@@ -121,18 +103,18 @@ def pretrain(config: PretrainConfig) -> None:
             if saves or progress.step % run.log_every == 0:
                 losses.check(checkpoints.last)
             if run.check_ranks and progress.step % run.check_ranks == 0:
-                compare_ranks(method, world, step=progress.step)
+                compare_ranks(trainer.method, world, step=progress.step)
             monitor.after_step(
                 progress,
                 objective,
-                epoch=progress.batch / len(loader),
-                lr=lr,
+                epoch=trainer.epoch,
+                lr=trainer.lr,
                 loader=loader,
                 before_checkpoint=saves,
             )
             if saves:
                 score = scores.at(progress.step) if world.leads else None
-                is_saved = checkpoints.save(progress, engine=engine, method=method, loader=loader, score=score)
+                is_saved = checkpoints.save(trainer, loader, score=score)
                 monitor.start_clock(loader)
             if is_stopping:
                 break
@@ -143,11 +125,12 @@ def pretrain(config: PretrainConfig) -> None:
         print(f"rank {world.rank} skipped {len(loader.skipped)} damaged image(s), such as {example}", file=sys.stderr)
 
     # ---- what comes out
-    if world.leads and progress.step < num_steps:
-        where = f"step {progress.step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
+    step = trainer.progress.step
+    if world.leads and step < num_steps:
+        where = f"step {step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
         print(f"stopped; this continues from {where}:\n{continuing_command(world)}")
     elif world.leads:
-        write_outcome(config, method, index, step=progress.step, precision=precision, world=world)
+        write_encoders_and_card(config, trainer.method, index, step=step, precision=precision, world=world)
     watchdog.close()
     stop.close()
     world.barrier()

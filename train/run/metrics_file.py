@@ -9,7 +9,7 @@ from shards.base.atomic import atomic_write
 from train.settings.config import RunConfig
 
 
-class Scores:
+class CheckpointScores:
     """Reads a run's ``metrics.jsonl``.
 
     A score by loss is of the steps since the line before; a loss that rises while a queue fills makes it a poor one, so

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from pipeline.loader import Loader
 from train.methods.contract import Objective
 from train.ranks.world import World
-from train.run.checkpoint import Progress
-from train.run.health import find_alarms
+from train.run.health import find_warnings
 from train.run.knn import Neighbours
 from train.run.metrics_file import _drop_lines_after, last_values
 from train.run.representation import measure
+from train.trainer import Progress
 
 _WINDOW = 1024  # rows of features that the effective rank is taken over
 _LOG_SECONDS = 30.0  # between lines of progress where standard error is a file
@@ -40,7 +40,7 @@ class Monitor:
         start: where the run goes on; lines of metrics after it are from a killed run and are dropped.
         images_per_step: over all ranks.
         queue_size: past keys that serve as negatives; 0 where there is no queue.
-        neighbours: what :meth:`after_epoch` measures.
+        neighbours: what :meth:`measure_knn_if_due` measures.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Monitor:
         self._features.clear()
         self._num_batches, self._step, self._time, self._wait = 0, progress.step, time.perf_counter(), wait
 
-    def after_epoch(self, progress: Progress, encoder: nn.Module, *, loader: Loader) -> None:
+    def measure_knn_if_due(self, progress: Progress, encoder: nn.Module, *, loader: Loader) -> None:
         """Writes kNN AUROC where it is due: at the start, every few epochs, and at the end. All ranks call it together,
         before the first batch and after any others; what is written already is not done again.
 
@@ -158,7 +158,7 @@ class Monitor:
         line: dict[str, Any] = {name: _rounded(value) for name, value in measured.items()}
         self._lines.append(line)
         if "loss" in line:
-            warnings = find_alarms(
+            warnings = find_warnings(
                 self._lines,
                 images_per_step=self.images_per_step,
                 queue_size=self.queue_size,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.measuring.trace import named_range, profiled
-from benchmarks.step.run import Clock
+from benchmarks.step.clock import Clock
 from shards.base.errors import InputError
 
 CPU = torch.device("cpu")

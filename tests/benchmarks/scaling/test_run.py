@@ -16,7 +16,7 @@ from benchmarks.scaling.child import EXCHANGES, WAIT, ClockedWorld, ExchangeCloc
 from benchmarks.scaling.ranks import Ranks, start_ranks
 from benchmarks.scaling.run import Measured
 from benchmarks.settings import ScalingConfig
-from benchmarks.step.run import PARTS
+from benchmarks.step.clock import PARTS
 from shards.base.errors import InputError
 from train.ranks.world import World
 

@@ -5,11 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import __main__ as command
 from benchmarks.settings import StepConfig
-from benchmarks.step.run import PARTS, Clock
+from benchmarks.step.clock import PARTS
 from shards.base.errors import InputError
 from tests.conftest import ROOT
 
@@ -42,14 +41,3 @@ def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(monkeypa
     monkeypatch.setattr("benchmarks.step.run.start_processes", lambda world: pytest.fail("started"))
     with pytest.raises(InputError, match="--profile trace.txt"):
         command.step(StepConfig(quick=True, profile=Path("trace.txt")))
-
-
-def test_parts_are_charged_without_the_parts_inside_them(monkeypatch):
-    now = iter([0.0, 1.0, 3.0, 7.0])
-    monkeypatch.setattr("benchmarks.step.run.time.perf_counter", lambda: next(now))
-    clock = Clock(torch.device("cpu"))
-    clock.is_on = True
-    with clock.part("loss and queue"), clock.part("forward"):
-        pass
-    assert clock.seconds["forward"] == pytest.approx(2.0)
-    assert clock.seconds["loss and queue"] == pytest.approx(1.0 + 4.0)

@@ -36,7 +36,7 @@ def check(world: World, *, precision: str, zero_stage: int) -> None:
     optimizer = build_optimizer(OptimizerConfig(name="adamw", lr=1e-3), model.parameters())
     engine = start_engine(model, optimizer, deepspeed_config(run, precision=precision, optimizer="adamw"), world)
 
-    followers, sources = list(target.module.parameters()), list(model.parameters())
+    followers, sources = list(target.parameters()), list(model.parameters())
     exact = [follower.double() for follower in followers]
     start = [follower.clone() for follower in exact]
     largest = [follower.abs() for follower in exact]
@@ -46,7 +46,7 @@ def check(world: World, *, precision: str, zero_stage: int) -> None:
             torch._foreach_lerp_(exact, [source.double() for source in sources], 1 - MOMENTUM)
             largest = [torch.maximum(most, now.abs()) for most, now in zip(largest, exact, strict=True)]
         views = torch.randn(2, BATCH, 1, 6, 6)
-        keys = target(views[1], batch=step)
+        keys = target.embed(views[1], batch=step)
         engine.backward(info_nce(engine(views[0]).embedding, keys, negatives.keys, temperature=0.2).loss)
         engine.step()
         negatives.enqueue(keys, torch.zeros(BATCH, dtype=torch.int64))

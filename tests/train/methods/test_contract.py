@@ -91,8 +91,8 @@ def test_momentum_rises_over_the_run(name: str, build: Any) -> None:
         torch.testing.assert_close(copied - before, torch.full_like(before, share), rtol=1e-5, atol=1e-6)
 
 
-def test_state_and_rank_buffers_together_are_all_state(name: str, build: Any, batch_of: Any) -> None:
-    """With them and the model's parameters, another instance goes on bit for bit."""
+def test_shared_state_and_that_of_the_ranks_are_all_state(name: str, build: Any, batch_of: Any) -> None:
+    """With them another instance goes on bit for bit."""
     _, method = build(name, strategy_of(name))
     _, other = build(name, strategy_of(name))
     for number in range(2):
@@ -100,21 +100,20 @@ def test_state_and_rank_buffers_together_are_all_state(name: str, build: Any, ba
     with torch.no_grad():
         for p in method.model.parameters():
             p += 0.01
-    other.load_state_dict(copy.deepcopy(method.state_dict()))
-    other.model.load_state_dict(dict(method.model.named_parameters()), strict=False)
-    ours, theirs = method.rank_buffers(), other.rank_buffers()
-    assert ours.keys() == theirs.keys()
+    shared, ours = method.shared_state(), method.rank_state()
+    assert shared.keys() | ours.keys() == method.state_dict().keys()
+    assert shared.keys() >= dict(method.named_parameters()).keys()
     expected = {f"model.{key}" for key, _ in method.model.named_buffers()}
     if method.target is not None:
         expected |= {f"target.{key}" for key, _ in method.target.named_buffers()}
-    assert expected <= ours.keys()
-    for key, buffer in theirs.items():
-        buffer.copy_(ours[key])
+    assert expected == ours.keys()
+    assert not expected & shared.keys()
+    other.load_state_dict(copy.deepcopy(shared | ours))
     for number in range(2, 4):
         mine, same = (step(one, batch_of(number), progress=0.5, number=number) for one in (method, other))
         assert torch.equal(mine.loss, same.loss)
         assert torch.equal(mine.first, same.first)
-    for key, buffer in theirs.items():
+    for key, buffer in other.rank_state().items():
         assert torch.equal(buffer, ours[key]), key
 
 
@@ -152,13 +151,8 @@ def test_state_is_fp32_in_every_precision(name: str, build: Any, batch_of: Any, 
     method.after_backward()
     floats = [
         *method.model.parameters(),
-        *method.rank_buffers().values(),
+        *method.rank_state().values(),
         objective.loss,
-        *tensors(method.state_dict()),
+        *(value for value in method.shared_state().values() if isinstance(value, torch.Tensor)),
     ]
     assert all(t.dtype == torch.float32 for t in floats if t.is_floating_point())
-
-
-def tensors(state: Any) -> list[torch.Tensor]:
-    values = state.values() if isinstance(state, dict) else [state]
-    return [t for v in values for t in (tensors(v) if isinstance(v, dict) else [v]) if isinstance(t, torch.Tensor)]

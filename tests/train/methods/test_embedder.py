@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.methods.embedder import Embedder, buffers_of, build_embedder, mlp
+from train.methods.embedder import Embedder, build_embedder, mlp
 from train.ranks.world import World
 from train.settings.config import EncoderConfig, NormConfig, PretrainConfig
 
@@ -76,14 +76,6 @@ def test_memory_format_does_not_change_the_embeddings() -> None:
     views = torch.randn(4, 1, 32, 32)
     plain, last = (embed(channels_last=flag).eval()(views).embedding for flag in (False, True))
     torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-4)
-
-
-def test_buffers_are_named_by_module_and_are_the_modules_own() -> None:
-    embedder = embed()
-    buffers = buffers_of(model=embedder, target=None)
-    assert buffers.keys() == {f"model.{name}" for name, _ in embedder.named_buffers()}
-    buffers["model.encoder.bn1.running_mean"].fill_(3)
-    assert (embedder.get_buffer("encoder.bn1.running_mean") == 3).all()
 
 
 LINEAR, NORM, RELU = nn.Linear, nn.BatchNorm1d, nn.ReLU

@@ -134,7 +134,7 @@ class FirstOfTwo(World):
 def test_patients_are_gathered_as_their_keys_are(build: Any, batch_of: Any) -> None:
     _, method = build("moco_v2", "split", mask_same_patient=True)
     world = FirstOfTwo(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
-    method.world = method.key._world = world
+    method.world = method.target._world = world
     objective = method.objective(method.model, batch_of(0).views, rows=batch_of(0).rows, batch=0)
     objective.loss.backward()
     method.after_backward()

@@ -44,15 +44,15 @@ def test_starts_as_its_source_without_the_predictor() -> None:
     source, target = make()
     theirs = source.state_dict()
     assert source.predictor is not None
-    assert target.module.predictor is None
-    assert {name for name in theirs if not name.startswith("predictor.")} == target.module.state_dict().keys()
-    assert all(torch.equal(value, theirs[name]) for name, value in target.module.state_dict().items())
-    torch.testing.assert_close(target(images(), batch=0), source(images()).embedding.detach())
+    assert target.predictor is None
+    assert {name for name in theirs if not name.startswith("predictor.")} == target.state_dict().keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in target.state_dict().items())
+    torch.testing.assert_close(target.embed(images(), batch=0), source(images()).embedding.detach())
 
 
 def test_follows_parameter_by_parameter_whatever_their_order() -> None:
     source, target = make()
-    start = {name: value.clone() for name, value in target.state_dict().items()}
+    start = {name: value.clone() for name, value in target.named_parameters()}
     with torch.no_grad():
         for i, p in enumerate(source.parameters()):
             p += i
@@ -64,8 +64,8 @@ def test_follows_parameter_by_parameter_whatever_their_order() -> None:
 
 def test_running_statistics_are_its_own() -> None:
     source, target = make()
-    target(images(), batch=0)
-    ours, theirs = (side.get_buffer("encoder.bn1.running_mean") for side in (target.module, source))
+    target.embed(images(), batch=0)
+    ours, theirs = (side.get_buffer("encoder.bn1.running_mean") for side in (target, source))
     assert not torch.equal(ours, theirs)
     before = ours.clone()
     target.follow(0.0)
@@ -75,32 +75,33 @@ def test_running_statistics_are_its_own() -> None:
 @pytest.mark.parametrize("strategy", ["plain", "split", "group"])
 def test_embeddings_come_back_in_order(strategy: str) -> None:
     source, target = make(strategy)
-    source.eval(), target.module.eval()
-    torch.testing.assert_close(target(images(), batch=3), source(images()).embedding.detach(), rtol=1e-4, atol=1e-5)
+    source.eval(), target.eval()
+    torch.testing.assert_close(
+        target.embed(images(), batch=3), source(images()).embedding.detach(), rtol=1e-4, atol=1e-5
+    )
 
 
-def test_state_is_the_parameters_and_shares_no_gradient() -> None:
+def test_state_goes_from_one_to_another_and_shares_no_gradient() -> None:
     (_, target), (_, other) = make(), make()
     with torch.no_grad():
-        for p in target.module.parameters():
+        for p in target.parameters():
             p += 1
-    assert target.state_dict().keys() == dict(target.module.named_parameters()).keys()
     other.load_state_dict(target.state_dict())
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in target.state_dict().items())
-    assert not any(p.requires_grad for p in other.module.parameters())
+    assert not any(p.requires_grad for p in other.parameters())
 
 
 def test_computes_in_the_runs_precision_and_stays_fp32() -> None:
     seen: list[torch.dtype] = []
     _, target = make(precision="bf16")
-    target.module.encoder.get_submodule("conv1").register_forward_hook(lambda *a: seen.append(a[2].dtype))
-    assert target(images(), batch=0).dtype == torch.float32
+    target.encoder.get_submodule("conv1").register_forward_hook(lambda *a: seen.append(a[2].dtype))
+    assert target.embed(images(), batch=0).dtype == torch.float32
     assert seen == [torch.bfloat16]
-    assert all(p.dtype == torch.float32 for p in target.module.parameters())
+    assert all(p.dtype == torch.float32 for p in target.parameters())
 
 
 def test_a_rank_takes_its_own_share() -> None:
     _, target = make()
     everyone = torch.arange(12.0).view(6, 2)
     target._world = World(rank=1, size=3, local_rank=1, device=torch.device("cpu"))
-    assert torch.equal(target.mine(everyone), everyone[2:4])
+    assert torch.equal(target.own(everyone), everyone[2:4])

@@ -15,9 +15,12 @@ from torch import nn
 
 from shards.base.atomic import part_of
 from shards.base.errors import InputError
+from train.methods.contract import Method
+from train.methods.key_queue import KeyQueue
 from train.ranks.world import World
-from train.run.checkpoint import Checkpoints, Progress
+from train.run.checkpoint import Checkpoints
 from train.run.snapshot import read_mark, read_tensors, seal, write_tensors
+from train.trainer import Progress
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
@@ -38,26 +41,21 @@ class Loader:
         self.state = dict(state)
 
 
-class Method:
+class TinyMethod(Method):
+    """A model, a momentum copy and a queue; without settings, which state does not need."""
+
     def __init__(self) -> None:
-        self.model = nn.Sequential(nn.Linear(50, 20), nn.BatchNorm1d(20))
-        self.queue = torch.randn(8, 2)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"queue": self.queue}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.queue.copy_(state["queue"])
-
-    def rank_buffers(self) -> dict[str, torch.Tensor]:
-        return dict(self.model.named_buffers())
+        nn.Module.__init__(self)
+        networks: Any = [nn.Sequential(nn.Linear(50, 20), nn.BatchNorm1d(20)) for _ in range(2)]
+        self.model, self.target = networks
+        self.negatives = KeyQueue(8, 2, seed=0)
 
 
 class Run:
     """A method with its optimiser, loader and checkpoints."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.method, self.loader = Method(), Loader()
+        self.method, self.loader = TinyMethod(), Loader()
         self.engine = SimpleNamespace(
             optimizer=torch.optim.Adam(self.method.model.parameters()),
             zero_optimization_stage=lambda: 0,
@@ -65,37 +63,33 @@ class Run:
             train_micro_batch_size_per_gpu=lambda: 4,
         )
         defaults: dict[str, Any] = {"keep": 2, "keep_best": 0, "data": ["crc"], "num_images": 42, "world": WORLD}
+        self.trainer: Any = SimpleNamespace(method=self.method, engine=self.engine, progress=Progress())
         names = {"method": "moco_v2", "encoder": "resnet18"}
         self.checkpoints = Checkpoints(folder, **(defaults | {"names": names} | settings))
 
     def train(self, step: int) -> None:
         self.method.model(torch.randn(4, 50)).square().sum().backward()
+        self.method.target(torch.randn(4, 50))
         self.engine.optimizer.step()
         self.engine.optimizer.zero_grad()
-        self.method.queue += 1
+        self.method.negatives.enqueue(torch.randn(3, 2), torch.tensor([step, step, step + 1]))
         self.loader.state = {"seed": 0, "epoch": step // 10, "position": 4 * (step % 10)}
 
     def save(self, step: int, score: float | None = None) -> bool:
         self.train(step)
-        progress = Progress(step=step, batch=step)
-        return self.checkpoints.save(
-            progress,
-            engine=self.engine,
-            method=self.method,
-            loader=self.loader,
-            score=score,  # type: ignore[arg-type]
-        )
+        return self.write(step, score)
+
+    def write(self, step: int, score: float | None = None) -> bool:
+        self.trainer.progress = Progress(step=step, batch=step)
+        return self.checkpoints.save(self.trainer, self.loader, score=score)  # type: ignore[arg-type]
 
     def restore(self) -> Progress:
-        return self.checkpoints.restore(
-            engine=self.engine,
-            method=self.method,
-            loader=self.loader,  # type: ignore[arg-type]
-        )
+        self.checkpoints.restore(self.trainer, self.loader)  # type: ignore[arg-type]
+        return self.trainer.progress  # type: ignore[no-any-return]
 
     def state(self) -> list[torch.Tensor]:
         moments = [value for state in self.engine.optimizer.state.values() for value in state.values()]
-        return [*self.method.model.state_dict().values(), self.method.queue, *moments]
+        return [torch.as_tensor(value) for value in (*self.method.state_dict().values(), *moments)]
 
 
 @pytest.fixture
@@ -130,6 +124,29 @@ def test_a_run_gets_back_all_of_its_state(start: Callable[..., Run]) -> None:
     assert other.loader.state == {"seed": 0, "epoch": 1, "position": 12}
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(other.state(), run.state(), strict=True))
     assert torch.equal(torch.randn(3), drawn), "the random state goes on"
+
+
+def test_a_checkpoint_of_the_first_version_is_taken(start: Callable[..., Run], tmp_path: Path) -> None:
+    """Which kept the model, the parameters of the momentum copy, and the queue as dictionaries of their own."""
+    run = start()
+    run.save(13)
+    folder = tmp_path / "checkpoints" / "step-00000013"
+    mark, method, queue = read_mark(folder), run.method, run.method.negatives
+    own, state = (read_tensors(folder, name, mark) for name in ("rank-00000.pt", "state.pt"))
+    negatives = {"keys": queue.keys, "patients": queue.patients, "position": queue.position}
+    assert method.target is not None
+    earlier = {
+        "model": method.model.state_dict(),
+        "optimizer": state["optimizer"],
+        "method": {"key": dict(method.target.named_parameters()), "negatives": negatives},
+    }
+    part_of(folder).mkdir()
+    write_tensors(part_of(folder) / "rank-00000.pt", own)
+    write_tensors(part_of(folder) / "state.pt", earlier)
+    seal(folder, mark)
+    other = start()
+    assert other.restore() == Progress(step=13, batch=13)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(other.state(), run.state(), strict=True))
 
 
 def test_keeps_the_newest_and_the_best(start: Callable[..., Run], tmp_path: Path) -> None:
@@ -230,21 +247,18 @@ def test_another_number_of_ranks_averages_what_each_had(start: Callable[..., Run
     resumed = start()
     with pytest.warns(UserWarning, match="goes on with 1 process"):
         assert resumed.restore() == Progress(step=3, batch=6)
-    buffers, saved = resumed.method.rank_buffers(), one["buffers"]
-    assert torch.allclose(buffers["1.running_mean"], saved["1.running_mean"] + 1)
-    assert torch.equal(buffers["1.num_batches_tracked"], saved["1.num_batches_tracked"])
+    buffers, saved = resumed.method.rank_state(), one["buffers"]
+    for network in ("model", "target"):
+        mean, count = f"{network}.1.running_mean", f"{network}.1.num_batches_tracked"
+        assert torch.allclose(buffers[mean], saved[mean] + 1)
+        assert torch.equal(buffers[count], saved[count])
 
 
 def test_the_end_of_an_epoch_is_a_whole_number_of_batches(start: Callable[..., Run]) -> None:
     run = start()
     run.train(9)
     run.loader.state = {"seed": 0, "epoch": 0, "position": 40}  # the loader moves on when it is asked for more
-    run.checkpoints.save(
-        Progress(step=10, batch=10),
-        engine=run.engine,
-        method=run.method,
-        loader=run.loader,  # type: ignore[arg-type]
-    )
+    run.write(10)
     assert start().restore() == Progress(step=10, batch=10)
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from train.run.health import find_alarms
+from train.run.health import find_warnings
 
 
 def line(step: int, *, accuracy: float | None = 50.0, spread: float = 0.9, rank: float = 200.0) -> dict[str, Any]:
@@ -11,7 +11,7 @@ def line(step: int, *, accuracy: float | None = 50.0, spread: float = 0.9, rank:
 
 
 def alarms(*lines: dict[str, Any], queue_size: int = 0, images_per_step: int = 10) -> dict[str, str]:
-    return find_alarms(lines, images_per_step=images_per_step, queue_size=queue_size)
+    return find_warnings(lines, images_per_step=images_per_step, queue_size=queue_size)
 
 
 def test_a_healthy_run_is_left_alone() -> None:
@@ -31,8 +31,8 @@ def test_one_direction_is_a_collapse() -> None:
 
 def test_the_rank_of_few_images_is_no_sign() -> None:
     assert alarms(line(200), line(210, rank=1.2)) == {}
-    assert find_alarms([line(200, rank=1.2)], images_per_step=10, queue_size=0, num_ranks=10) != {}
-    assert find_alarms([line(200, rank=1.2)], images_per_step=10, queue_size=0, num_ranks=20) == {}
+    assert find_warnings([line(200, rank=1.2)], images_per_step=10, queue_size=0, num_ranks=10) != {}
+    assert find_warnings([line(200, rank=1.2)], images_per_step=10, queue_size=0, num_ranks=20) == {}
 
 
 def test_the_first_steps_are_not_judged() -> None:

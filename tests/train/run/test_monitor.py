@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.methods.contract import Objective
 from train.ranks.world import World
-from train.run.checkpoint import Progress
 from train.run.metrics_file import last_values, read_metrics
 from train.run.monitor import Monitor, Window, peak_memory_bytes
 from train.run.representation import effective_rank, measure
+from train.trainer import Progress
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 BATCH, BATCHES = 16, 5  # an epoch
@@ -69,14 +69,14 @@ def run(
     progress, loader, encoder = Progress(step=start, batch=start), StillLoader(), nn.Linear(2, 2)
     settings = {"log_every": 3, "images_per_step": BATCH, "world": WORLD} | settings
     monitor = Monitor(folder, start=progress, num_steps=num_steps, **settings)
-    monitor.after_epoch(progress, encoder, loader=loader)  # type: ignore[arg-type]
+    monitor.measure_knn_if_due(progress, encoder, loader=loader)  # type: ignore[arg-type]
     for batch in range(start, until):
         made = make(batch)
         monitor.observe(made)
         progress = Progress(step=batch + 1, batch=batch + 1)
         at: dict[str, Any] = {"epoch": progress.batch / BATCHES, "lr": 0.1, "loader": loader}
         monitor.after_step(progress, made, before_checkpoint=progress.step % 7 == 0 or progress.step == num_steps, **at)
-        monitor.after_epoch(progress, encoder, loader=loader)  # type: ignore[arg-type]
+        monitor.measure_knn_if_due(progress, encoder, loader=loader)  # type: ignore[arg-type]
     monitor.close()
     return read_metrics(folder / "metrics.jsonl")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 WIDTH, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
 
 
-class PlainStep:
+class ReferenceStep:
     """Takes two views (B, 3, H, W) to the loss, and moves weights, key encoder and queue."""
 
     def __init__(self, encoder: str, *, queue: int, device: torch.device) -> None:
