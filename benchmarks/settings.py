@@ -1,12 +1,12 @@
 """What each benchmark is asked to measure. Read before anything heavy is imported, so this needs no torch."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pipeline.views import PRESETS
 from shards.base.errors import InputError
+from shards.base.facts import num_cores
 
 CHEXPERT_ROWS, CHEXPERT_PATIENTS, CHEXPERT_STUDIES, CHEXPERT_FRONTAL = 223_414, 64_540, 187_641, 191_027
 Encoder = Literal["resnet18", "resnet50", "densenet121"]
@@ -276,11 +276,6 @@ class MultimodalBenchConfig:
     """cpu or cuda."""
     quick: bool = False
     """2,000 pairs, one width, three turns of five steps: some ten seconds, for a first look."""
-
-
-def num_cores() -> int:
-    """Cores available to this process."""
-    return len(os.sched_getaffinity(0))
 
 
 def check_trace_path(path: Path) -> None:

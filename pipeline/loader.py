@@ -7,7 +7,6 @@ with build_loader(index, PRESETS["moco_cxr"], batch_size=64) as loader:
         labels = index.labels("Edema")[index.positions(batch.rows)]
 """
 
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from pipeline.ranks import num_local_ranks
 from pipeline.read_ahead import ReadAhead
 from pipeline.views import ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
+from shards.base.facts import num_cores
 from shards.index import ShardIndex
 
 Shuffle = Literal["auto", "global", "shards", "none"]
@@ -245,7 +245,7 @@ def build_loader(
     budget = pixel_budget(device, asked=resident_bytes, world_size=world_size)
     choice = choose_engine(engine, index, device=device, repeats=shuffle != "none", budget=budget)
     samples = Samples(index, on_damage=on_damage, checksums=checksums)
-    cores = len(os.sched_getaffinity(0)) // num_local_ranks(world_size)
+    cores = num_cores() // num_local_ranks(world_size)
     made = build_engine(
         choice,
         samples,

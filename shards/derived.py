@@ -9,7 +9,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from shards.base.atomic import atomic_file, atomic_folder
 from shards.base.errors import InputError, writing
+from shards.base.facts import versions
 from shards.datasets import MEMBER, member_entry
 from shards.format.manifest import file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION
@@ -132,7 +132,7 @@ def _write_about(
             "images_by_split": {one["values"]: one["counts"] for one in sorted(splits, key=lambda one: one["values"])},
         },
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-        "tools": {"moco-cxr": version("moco-cxr")},
+        "tools": versions(["moco-cxr"]),
         **more,
     }
     write_manifest(folder, about, files)

@@ -1,16 +1,17 @@
 """Where and how a benchmark was measured: time, commit, versions, processor, threads, environment."""
 
 import os
-import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from shards.base.facts import num_cores, processor, versions
+
 _PACKAGES = (
+    "python",
     "torch",
     "torchvision",
     "nvidia-dali-cuda130",
@@ -63,10 +64,10 @@ def describe_machine(device: str) -> dict[str, Any]:
     return {
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(Path(__file__).parent),
-        "versions": {"python": platform.python_version()} | _versions(),
-        "cpu": _cpu_name(),
+        "versions": versions(_PACKAGES),
+        "cpu": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cores(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device == "cuda" else None,
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
@@ -89,20 +90,3 @@ def _git(folder: Path, *words: str) -> str:
     except FileNotFoundError:
         return ""
     return done.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()

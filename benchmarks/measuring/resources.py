@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+import psutil
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def cpu_seconds() -> float:
     Its own is counted in nanoseconds, the children's in ticks of 10 ms.
     """
     ended = os.times()
-    running = sum(_ticks(pid) for pid in descendants(os.getpid())) / _TICKS
+    running = sum(map(_seconds, descendants(os.getpid())))
     return time.process_time() + ended.children_user + ended.children_system + running
 
 
@@ -82,7 +82,8 @@ class MemoryPeak:
 
 
 def _children(pid: int) -> Iterator[int]:
-    """Children of any thread: a worker belongs to the thread that forked it."""
+    """Children of any thread: a worker belongs to the thread that forked it. Sampled every 20 ms, hence without psutil,
+    which looks through all processes of the machine."""
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             yield from map(int, path.read_text().split())
@@ -90,16 +91,17 @@ def _children(pid: int) -> Iterator[int]:
             continue
 
 
-def _ticks(pid: int) -> int:
-    """Processor time of a process and of its children that ended, in ticks."""
+def _seconds(pid: int) -> float:
+    """Processor time of a process and of its children that ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended
-        return 0
-    return sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:  # it has ended
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _held_kilobytes(pid: int) -> int:
+    """Not by psutil, whose figures have mapped files in them."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:  # it has ended

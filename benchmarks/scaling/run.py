@@ -26,7 +26,8 @@ from benchmarks.measuring.timing import time_variants
 from benchmarks.scaling.child import EXCHANGES, WAIT
 from benchmarks.scaling.model import FREE, Link, Prediction, Sizes, fit_link, predict
 from benchmarks.scaling.ranks import Ranks, start_ranks
-from benchmarks.settings import CHEXPERT_ROWS, ScalingConfig, num_cores
+from benchmarks.settings import CHEXPERT_ROWS, ScalingConfig
+from shards.base.facts import num_cores
 from train.encoders.build import build_encoder
 from train.settings.config import MethodConfig
 

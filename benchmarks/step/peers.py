@@ -27,9 +27,10 @@ from benchmarks.loader.feeds import Feed, Setting, check, consume
 from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from benchmarks.settings import PeersConfig, num_cores
+from benchmarks.settings import PeersConfig
 from benchmarks.step.peer_blocks import compare_loss_and_queue, compare_momentum
 from benchmarks.step.peer_step import compare_steps
+from shards.base.facts import num_cores
 
 _LOADERS = (
     loader_peers.REFERENCE,

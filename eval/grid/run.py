@@ -7,12 +7,10 @@ is started on each machine, and each ends with the same results.
 
 import dataclasses
 import os
-import platform
 import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
+from shards.base.facts import num_cores, versions
 from shards.base.locks import Lock, pause
 from train.encoders.seen import num_seen
 
@@ -124,7 +123,7 @@ def _work(config: GridConfig, number: int) -> None:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
     if gpus != [""]:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    num_threads = max(1, len(os.sched_getaffinity(0)) // config.settings.jobs)
+    num_threads = max(1, num_cores() // config.settings.jobs)
     torch.set_num_threads(num_threads)
     with threadpool_limits(num_threads):
         compute_cells(make_plan(config), first=number)
@@ -179,7 +178,7 @@ def _compared(plan: Plan) -> Comparison:
         num_dropped=num_dropped,
         seed=settings.seed,
         views={name: to_mapping(start.encoders[0].views.evaluation()) for name, start in plan.starts.items()},
-        versions=_versions(),
+        versions=versions(("python", "moco-cxr", "torch", "numpy", "scikit-learn")),
         seconds={},
     )
 
@@ -196,8 +195,3 @@ def _by_group(plan: Plan) -> dict[Group, dict[str, list[Cell]]]:
     order, starts = plan.config.readout, [*plan.starts, NO_IMAGE]
     ordered = sorted(cells.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     return {key: {name: group[name] for name in starts if name in group} for key, group in ordered}
-
-
-def _versions() -> dict[str, str]:
-    names = ("moco-cxr", "torch", "numpy", "scikit-learn")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}

@@ -8,7 +8,6 @@ images of 15,000 patients take about 3 seconds of one core.
 Legend: N scored items (images or studies), D label draws and encoders, L labels, M metrics, R resamples, P patients.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from eval.stats.interval import Interval, percentile_interval, percentile_p_valu
 from eval.stats.metrics import NUM_BINS, SPECIFICITY, Metric
 from eval.stats.weighted import Counts, Ordered, ordered, weighted_metrics
 from shards.base.errors import InputError
+from shards.base.facts import num_cores
 from shards.base.randomness import generator
 
 Floats = npt.NDArray[np.float64]
@@ -214,7 +214,7 @@ def bootstrap_table(
     # Numpy works outside the interpreter's lock here; threads of the linear algebra would only crowd these.
     with (
         threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(num_threads or num_cores()) as pool,
         # The bar is for grids of many models: one comparison is done before it appears.
         tqdm(desc="bootstrap", unit="resample", total=num_replicates, delay=5) as progress,
     ):

@@ -1,1 +1,1 @@
-"""What every package stands on: errors, files written whole, randomness by address, settings in and out."""
+"""What every package stands on: errors, files written whole, locks, facts of the machine, settings in and out."""

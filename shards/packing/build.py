@@ -5,12 +5,10 @@ finished shards and ends with the same bytes.
 """
 
 import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 import joblib
 import numpy as np
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
+from shards.base.facts import versions
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
 from shards.packing.backend import end_with_parent, parallel_backend
@@ -29,7 +28,7 @@ from shards.packing.shard import WORK, Packing, Shard, finished_checksums, outpu
 
 __all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
 
-_PACKAGES = ("moco-cxr", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydicom", "simplejpeg")
+_TOOLS = ("python", "moco-cxr", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydicom", "simplejpeg")
 
 
 class TooManyRejected(InputError):
@@ -80,7 +79,7 @@ def plan_dataset(config: BuildConfig) -> str:
     """The plan of a build in words; nothing is written. Raises as :func:`build_dataset` does before it writes."""
     check_build(config)
     plan = make_plan(config)
-    state = check_output(config.output, plan, _tools())
+    state = check_output(config.output, plan, versions(_TOOLS))
     shards = [] if state == "complete" else _unfinished(plan)
     if config.address is None:
         return describe(plan, shards, estimate(plan, shards), workers=joblib.effective_n_jobs(config.workers))
@@ -100,7 +99,7 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
     """
     check_build(config)
     plan = make_plan(config)
-    tools = _tools()
+    tools = versions(_TOOLS)
     with output_errors(config.output):
         if check_output(config.output, plan, tools) != "complete":
             with (
@@ -222,14 +221,3 @@ def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
         rejected_by_reason=_reasons(rejected),
         notes=plan.notes,
     )
-
-
-def _tools() -> dict[str, str]:
-    """What the bytes depend on beside the input."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue  # a decoder that this installation does without
-    return versions

@@ -16,11 +16,11 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -103,30 +103,22 @@ class Stop:
 class _Launcher:
     """The ``deepspeed`` command above this rank: a process that started the process that started this one."""
 
-    def __init__(self, pid: int, parent: int) -> None:
-        self.pid, self.parent = pid, parent
+    def __init__(self, process: psutil.Process) -> None:
+        self.process, self.above = process, process.ppid()
 
     def lives(self) -> bool:
-        return os.getppid() == self.pid and _parent(self.pid) == self.parent
+        try:
+            return os.getppid() == self.process.pid and self.process.ppid() == self.above
+        except psutil.Error:
+            return False
 
 
 def _launcher() -> _Launcher | None:
-    pid = os.getppid()
-    command = Path(f"/proc/{pid}/cmdline")
     try:
-        is_launcher = b"deepspeed.launcher.launch" in command.read_bytes()
-        above = _parent(pid) if is_launcher else None
-    except OSError:
+        parent = psutil.Process(os.getppid())
+        return _Launcher(parent) if "deepspeed.launcher.launch" in " ".join(parent.cmdline()) else None
+    except psutil.Error:
         return None
-    return None if above is None else _Launcher(pid, above)
-
-
-def _parent(pid: int) -> int | None:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(status.rpartition(")")[2].split()[1])
 
 
 def _noted(number: int, frame: FrameType | None) -> None:

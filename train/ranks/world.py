@@ -14,6 +14,7 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
 from shards.base.errors import InputError
+from shards.base.facts import num_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,4 +119,4 @@ def share_cores(world: World) -> None:
     """Gives each local rank its share of the cores, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world.size)
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+        torch.set_num_threads(max(1, num_cores() // local_size))

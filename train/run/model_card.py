@@ -1,16 +1,15 @@
 """``model_card.md``: what an encoder was trained on, how, with what, what came of it, and what it is not for."""
 
-import os
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distributions, version
-from pathlib import Path
+from importlib.metadata import distributions
 from typing import Any
 
 import numpy as np
 import torch
 
 from shards.base.dataclass_io import differing_fields, to_mapping, to_yaml
+from shards.base.facts import num_cores, processor, versions
 from shards.index import ShardIndex
 from train.ranks.world import World
 from train.run.metrics_file import last_values
@@ -113,9 +112,7 @@ def hardware(world: World) -> str:
     """What the leading process runs on, such as ``2 x NVIDIA H200`` or ``CPU (AMD EPYC 9R14), 8 cores``."""
     if world.device.type == "cuda":
         return f"{world.size} x {torch.cuda.get_device_name(world.device)}"
-    facts = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")), platform.machine())
-    return f"CPU ({name}), {len(os.sched_getaffinity(0))} cores"
+    return f"CPU ({processor()}), {num_cores()} cores"
 
 
 def _data(index: ShardIndex) -> str:
@@ -133,14 +130,9 @@ def _data(index: ShardIndex) -> str:
 def _software() -> str:
     dali = sorted({name for found in distributions() if (name := found.name or "").startswith("nvidia-dali")})
     own = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
-    return ", ".join([*own, *map(_versioned, (*_PACKAGES, *dali))])
-
-
-def _versioned(name: str) -> str:
-    try:
-        return f"{name} {version(name)}"
-    except PackageNotFoundError:
-        return f"{name} (not installed as a package)"
+    found = versions([*_PACKAGES, *dali])
+    others = [f"{name} {found.get(name, '(not installed as a package)')}" for name in (*_PACKAGES, *dali)]
+    return ", ".join([*own, *others])
 
 
 def _changes(config: PretrainConfig) -> str:
