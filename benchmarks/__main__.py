@@ -20,6 +20,7 @@ Each has a --quick form of under a minute on two cores.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
@@ -38,6 +39,7 @@ from benchmarks.settings import (
     check_trace_path,
 )
 from benchmarks.suite import AllConfig, run_all
+from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError, run_command
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,8 +80,8 @@ def hotpath(config: OmitArgPrefixes[HotpathConfig], output: Path | None = None, 
         profile: Where to write a trace of the hot path beside a whole step, instead of measuring: a file .json or
             .json.gz.
     """
+    _check(config, profile)
     config = config.resolved()
-    _check(config.device, profile)
     from benchmarks.hotpath.run import profile_share, run
 
     if profile is None:
@@ -90,7 +92,7 @@ def hotpath(config: OmitArgPrefixes[HotpathConfig], output: Path | None = None, 
 
 def step(config: OmitArgPrefixes[StepConfig], output: Path | None = None) -> None:
     """The pretraining step, beside a plain formulation of it, and where its time goes."""
-    _check(config.device, config.profile)
+    _check(config, config.profile)
     from benchmarks.step.run import run
 
     _report("step", run(config), output, device=config.device, quick=config.quick)
@@ -98,7 +100,7 @@ def step(config: OmitArgPrefixes[StepConfig], output: Path | None = None) -> Non
 
 def loader(config: OmitArgPrefixes[LoaderConfig], output: Path | None = None) -> None:
     """Two views an image, from packed shards to the device, beside what others have."""
-    _check(config.device)
+    _check(config)
     config = config.resolved()
     from benchmarks.loader.run import run
 
@@ -107,6 +109,7 @@ def loader(config: OmitArgPrefixes[LoaderConfig], output: Path | None = None) ->
 
 def packing(config: OmitArgPrefixes[PackingConfig], output: Path | None = None) -> None:
     """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory."""
+    _check(config)
     from benchmarks.packing import run
 
     comparisons, memory = run(config)
@@ -115,6 +118,7 @@ def packing(config: OmitArgPrefixes[PackingConfig], output: Path | None = None) 
 
 def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> None:
     """The index at CheXpert's size: opening, a patient-level fraction, peak memory; one fresh process a turn."""
+    _check(config)
     from benchmarks.index import run
 
     _report("index", [], output, quick=config.quick, remarks=run(config))
@@ -122,7 +126,7 @@ def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> N
 
 def peers(config: OmitArgPrefixes[PeersConfig], output: Path | None = None) -> None:
     """What others have for the same work: lightly, timm, torchvision, DALI, webdataset, Kornia."""
-    _check(config.device)
+    _check(config)
     from benchmarks.step.peers import run
 
     _report("peers", run(config), output, device=config.device, quick=config.quick)
@@ -130,7 +134,7 @@ def peers(config: OmitArgPrefixes[PeersConfig], output: Path | None = None) -> N
 
 def scaling(config: OmitArgPrefixes[ScalingConfig], output: Path | None = None) -> None:
     """Ranks 1, 2, 4 on this machine, and what more nodes should give."""
-    _check(config.device)
+    _check(config)
     config = config.resolved()
     from benchmarks.scaling.run import run
 
@@ -139,6 +143,7 @@ def scaling(config: OmitArgPrefixes[ScalingConfig], output: Path | None = None) 
 
 def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = None) -> None:
     """Linear probes at label fractions and the bootstrap of patients, at CheXpert's size."""
+    _check(config)
     from benchmarks.evaluation import run
 
     comparisons, remarks = run(config)
@@ -147,7 +152,7 @@ def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = 
 
 def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | None = None) -> None:
     """Training of the multimodal classifier on image tokens that are there already."""
-    _check(config.device)
+    _check(config)
     from benchmarks.multimodal import run
 
     _report("multimodal", run(config), output, device=config.device, quick=config.quick)
@@ -155,7 +160,7 @@ def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | No
 
 def all_benchmarks(config: OmitArgPrefixes[AllConfig]) -> int:
     """All of them, each in a fresh process; exit code 1 where one failed."""
-    _check(config.device)
+    _check(config)
     return run_all(config)
 
 
@@ -192,9 +197,12 @@ def guard() -> int:
     return guard()
 
 
-def _check(device: str, profile: Path | None = None) -> None:
+def _check(config: Any, profile: Path | None = None) -> None:
+    """Refuses settings out of range, and a device that is not here."""
+    check_fields(config, "--")
     if profile is not None:
         check_trace_path(profile)
+    device = getattr(config, "device", "cpu")
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device {device}: must be cpu or cuda")
     if device == "cuda":

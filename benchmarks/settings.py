@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.views import PRESETS
 from shards.base.errors import InputError
@@ -10,19 +12,21 @@ from shards.base.facts import num_cores
 
 CHEXPERT_ROWS, CHEXPERT_PATIENTS, CHEXPERT_STUDIES, CHEXPERT_FRONTAL = 223_414, 64_540, 187_641, 191_027
 Encoder = Literal["resnet18", "resnet50", "densenet121"]
+Encoders = Annotated[tuple[Encoder, ...], Field(min_length=1)]
+Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HotpathConfig:
     """Which grid is measured."""
 
-    encoder: tuple[Encoder, ...] = ("resnet18", "resnet50", "densenet121")
+    encoder: Encoders = ("resnet18", "resnet50", "densenet121")
     """Encoders for the momentum update."""
-    queue: tuple[int, ...] = (1024, 4096, 16_384, 65_536, 262_144)
+    queue: Sizes = (1024, 4096, 16_384, 65_536, 262_144)
     """Queue sizes for loss and enqueue."""
-    batch: tuple[int, ...] = (256,)
+    batch: Sizes = (256,)
     """Batch sizes for loss and enqueue."""
-    turns: int = 15
+    turns: PositiveInt = 15
     """Turns each variant is timed."""
     compile: bool = True
     """Variants with torch.compile: half a minute of compilation each."""
@@ -30,9 +34,9 @@ class HotpathConfig:
     """The hot path as a share of a whole step."""
     step_encoder: Encoder = "resnet18"
     """Encoder of that step."""
-    step_size: int = 224
+    step_size: PositiveInt = 224
     """Its views, in pixels."""
-    step_batch: int | None = None
+    step_batch: PositiveInt | None = None
     """Its batch; default: 256 on a GPU, 16 on a CPU, where a larger one takes minutes."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -70,12 +74,12 @@ class StepConfig:
     data: Path | None = None
     """A packed dataset for the loader; default: phantom images, made on the spot."""
     encoder: Encoder = "resnet18"
-    size: int = 320
+    size: PositiveInt = 320
     """Views, in pixels."""
-    batch: int = 64
-    queue: int = 24_576
+    batch: PositiveInt = 64
+    queue: PositiveInt = 24_576
     """Keys in the queue."""
-    turns: int = 15
+    turns: PositiveInt = 15
     """Turns each variant is timed."""
     compile: bool = False
     """One more variant, with torch.compile."""
@@ -96,17 +100,17 @@ class LoaderConfig:
     cores for 2,048, as on 16 for 16,384)."""
     views: str = "moco_cxr"
     """View preset of our engines; their peers rotate, flip and crop in any case, but for lightly's own views."""
-    size: tuple[int, ...] = (224, 320)
+    size: Sizes = (224, 320)
     """Sides of the views in pixels; a table for each."""
-    batch: int = 128
+    batch: PositiveInt = 128
     """Images a batch."""
-    images: int = 0
+    images: NonNegativeInt = 0
     """Images a pass, at most the dataset's; 0 takes 2,048, and 16,384 on cuda, where a pass would else be too short."""
-    turns: int = 5
+    turns: PositiveInt = 5
     """Turns each variant is timed."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Threads, or worker processes, of each variant; 0 takes all cores."""
-    consumer: float = 1000.0
+    consumer: PositiveFloat = 1000.0
     """Images per second that the consumer takes, before which waiting is measured: a ResNet18 step on one GPU."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -134,15 +138,15 @@ class PackingConfig:
 
     nih: Path | None = None
     """Folder of NIH ChestX-ray14 (images/*.png); without it, 1024 px PNGs of noise-textured fields are made."""
-    large: int = 128
+    large: PositiveInt = 128
     """Full-size JPEGs, 2828x2320; 24 different ones, each under several names."""
-    png: int = 192
+    png: PositiveInt = 192
     """1024 px PNGs."""
-    small: int = 4000
+    small: PositiveInt = 4000
     """320 px JPEGs that pass unchanged."""
-    memory: tuple[int, ...] = (1000, 20_000)
+    memory: tuple[PositiveInt, ...] = (1000, 20_000)
     """Numbers of images at which peak memory is measured; none to leave it out."""
-    turns: int = 5
+    turns: PositiveInt = 5
     """Turns each variant is timed."""
     workers: int = -1
     """Processes of the build; -1 takes all cores."""
@@ -154,9 +158,9 @@ class PackingConfig:
 class IndexConfig:
     """How large the index is."""
 
-    rows: int = CHEXPERT_ROWS
+    rows: PositiveInt = CHEXPERT_ROWS
     """Rows of the index."""
-    turns: int = 5
+    turns: PositiveInt = 5
     """Times it is measured."""
     quick: bool = False
     """A tenth of the rows, two turns."""
@@ -166,23 +170,23 @@ class IndexConfig:
 class PeersConfig:
     """Which grid is measured."""
 
-    encoder: tuple[Encoder, ...] = ("resnet18", "resnet50")
+    encoder: Encoders = ("resnet18", "resnet50")
     """Encoders for the momentum update; the first one's step is compared."""
-    queue: tuple[int, ...] = (4096, 65_536)
+    queue: Sizes = (4096, 65_536)
     """Queue sizes for loss and enqueue."""
-    batch: tuple[int, ...] = (256,)
+    batch: Sizes = (256,)
     """Batch sizes for loss and enqueue."""
-    turns: int = 9
+    turns: PositiveInt = 9
     """Turns each variant is timed; loaders a third as often."""
     data: Path | None = None
     """A packed dataset of JPEGs for the loaders; default: phantom images 320 px high, made on the spot."""
-    size: int = 224
+    size: PositiveInt = 224
     """Views of the loaders, in pixels."""
-    images: int = 1024
+    images: PositiveInt = 1024
     """Images a pass of the loaders."""
-    step_size: int = 96
+    step_size: PositiveInt = 96
     """Views of the steps, in pixels."""
-    step_batch: int = 32
+    step_batch: PositiveInt = 32
     """Images of the steps."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -197,15 +201,15 @@ class ScalingConfig:
     ranks: tuple[int, ...] = (1, 2, 4)
     """Numbers of ranks, 1 among them; on cuda, those for which there are GPUs."""
     encoder: Encoder = "resnet18"
-    size: int = 128
+    size: PositiveInt = 128
     """Views, in pixels."""
-    batch: int = 32
+    batch: PositiveInt = 32
     """Images a rank."""
-    queue: int = 24_576
+    queue: PositiveInt = 24_576
     """Keys in the queue."""
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """Threads a rank; 0 shares the cores out among the most ranks, at least one each."""
-    turns: int = 7
+    turns: PositiveInt = 7
     """Turns each number of ranks is timed."""
     nodes: tuple[int, ...] = (1, 2, 8)
     """Predictions: numbers of nodes."""
@@ -213,9 +217,9 @@ class ScalingConfig:
     """Predictions: ranks a node, each on a device of its own like the one measured."""
     network: tuple[float, ...] = (10.0, 100.0)
     """Predictions: bandwidth of a node's network, in gigabits a second."""
-    inside: float = 0.0
+    inside: NonNegativeFloat = 0.0
     """Predictions: bandwidth between the ranks of a node, in gigabits a second; 0 takes what is measured."""
-    compute: float = 0.0
+    compute: NonNegativeFloat = 0.0
     """Predictions: seconds of one rank's step, such as one that ``step`` has measured elsewhere; 0 takes this one's."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -248,11 +252,11 @@ class ScalingConfig:
 class EvaluationConfig:
     """Which sizes are measured."""
 
-    images: int = CHEXPERT_FRONTAL
+    images: PositiveInt = CHEXPERT_FRONTAL
     """Training images of the sweep."""
-    labels: tuple[int, ...] = (1, 14)
+    labels: Sizes = (1, 14)
     """Numbers of labels that are fitted at once."""
-    turns: int = 3
+    turns: PositiveInt = 3
     """Times that what others have is timed beside ours; the sweep runs once."""
     quick: bool = False
     """A twentieth of the images and one label, a tenth of the resamples."""
@@ -262,16 +266,16 @@ class EvaluationConfig:
 class MultimodalBenchConfig:
     """What a step is."""
 
-    pairs: int = 25_000
-    tokens: int = 32
+    pairs: PositiveInt = 25_000
+    tokens: PositiveInt = 32
     """Text tokens, the two signs included."""
-    image_tokens: int = 4
-    layers: int = 4
-    width: tuple[int, ...] = (128, 256)
-    batch: int = 32
-    steps: int = 20
+    image_tokens: PositiveInt = 4
+    layers: PositiveInt = 4
+    width: Sizes = (128, 256)
+    batch: PositiveInt = 32
+    steps: PositiveInt = 20
     """Steps a turn."""
-    turns: int = 7
+    turns: PositiveInt = 7
     device: str = "cpu"
     """cpu or cuda."""
     quick: bool = False

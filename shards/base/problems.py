@@ -28,6 +28,8 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
             lines[key] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
         elif _is_absent(each, names):
             lines[key] = f"{name}: missing; give it"
+        elif wrong == "too_short":  # where Field(min_length=1) asks for one
+            lines[key] = f"{name}: no value given; give at least one"
         elif wrong == "value_error":  # of a class that checks itself
             lines[key] = str(each["ctx"]["error"])
         elif wrong in _NO_SECTION:

@@ -39,6 +39,7 @@ class Plan:
     is_long: bool = False
     threads: PositiveInt | Literal["all"] = 1
     rates: Mapping[str, Rate] = field(default_factory=dict)
+    names: Annotated[tuple[str, ...], Field(min_length=1)] = ("a",)
     more: Any = None
 
 
@@ -111,6 +112,7 @@ def test_whole_numbers_are_floats_and_absent_fields_their_defaults() -> None:
         ({"steps": 1, "rate": {"value": 0}}, "rate.value 0: out of range; give a number above 0, usually .1"),
         ({"steps": 1, "rate": {"decay": 1}}, "rate.decay 1: out of range; give 0 to below 1"),
         ({"steps": 1, "rate": {"power": -1}}, "rate.power -1: out of range; give 0 or more"),
+        ({"steps": 1, "names": []}, "names: no value given; give at least one"),
         ({"steps": 1, "rates": {"value": {"value": "x"}}}, "rates.value.value 'x': give float"),
     ],
 )
