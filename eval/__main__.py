@@ -11,19 +11,19 @@ python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, GridConfig, KnnConfig, ReadoutName, Settings, grid_of_run
+from eval.grid.config import SHOTS, GridConfig, KnnConfig, Settings, grid_of_run
 from eval.grid.draw_lists import DrawsConfig, run_draws
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
+from eval.readouts.registry import READOUTS, Inputs
 from eval.report.tables import Format, Metric, render, text_tables
 from eval.results.table import load_comparison
-from eval.words import MULTIMODAL, Inputs
 from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[
@@ -46,7 +46,7 @@ class Compared:
     output: Path | None = None
     """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
 
-    def measure(self, readout: ReadoutName | tuple[ReadoutName, ...], settings: Settings, **fields: Any) -> None:
+    def measure(self, readout: str | tuple[str, ...], settings: Settings, **fields: Any) -> None:
         """Measures one or more readouts; ``fields`` are others of :class:`eval.grid.config.GridConfig`."""
         _measure(grid_of_run(self.run, self.against, readout, settings, output=self.output, **fields))
 
@@ -129,7 +129,7 @@ def multimodal(
         multimodal: Of this readout.
         inputs: What the classifier is given; of several, both are also compared with each alone.
     """
-    readout = tuple(cast(ReadoutName, name) for name, each in MULTIMODAL.items() if each in inputs)
+    readout = tuple(name for name, each in READOUTS.items() if each.inputs in inputs)
     if not readout:
         raise InputError("--inputs: no value given; give at least one of both, image, text")
     compared.measure(readout, settings, fraction=fraction, multimodal=multimodal)

@@ -3,29 +3,36 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
+from eval.readouts.registry import READOUTS
 from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
 from eval.training.config import Share, TrainingConfig
-from eval.words import MULTIMODAL
 from pipeline.options import EngineName
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 from shards.index import LabelPolicy
 
-ReadoutName = Literal["linear", "knn", "few-shot", "finetune", "multimodal", "multimodal-image", "multimodal-text"]
 FRACTIONS = (0.01, 0.1, 1.0)
 DRAWS = 5
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 WORDS = ("random", "imagenet")  # starts that are no path
 _Level = Annotated[float, Field(gt=0, lt=1)]
-Training = TypeVar("Training", bound=TrainingConfig)
+
+
+def _known(readout: str) -> str:
+    if readout not in READOUTS:
+        raise InputError(f"readout {readout!r}: give {' or '.join(READOUTS)}")
+    return readout
+
+
+ReadoutName = Annotated[str, AfterValidator(_known)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +118,19 @@ class GridConfig:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
 
-    def settled(self, asked: Training) -> Training:
-        """The settings of a training as they are in this comparison."""
-        return asked.within(protocol=self.settings.protocol, seed=self.settings.seed)
+    def settings_of(self, readout: str) -> Any:
+        """The settings of a readout, those of a training as they are in this comparison; None where it has none."""
+        section = READOUTS[readout].section
+        asked = None if section is None else getattr(self, section)
+        if isinstance(asked, TrainingConfig):
+            return asked.within(protocol=self.settings.protocol, seed=self.settings.seed)
+        return asked
 
 
 def grid_of_run(
     runs: tuple[Path, ...],
     against: tuple[str, ...],
-    readout: ReadoutName | tuple[ReadoutName, ...],
+    readout: str | tuple[str, ...],
     settings: Settings,
     *,
     output: Path | None = None,
@@ -180,14 +191,11 @@ def check_grid(config: GridConfig) -> None:
         check_fields(fields, "--")
     if config.baseline not in config.starts:
         raise InputError(f"baseline {config.baseline!r}: is none of the starts {', '.join(config.starts)}")
-    for name, each, is_asked in (
-        ("finetune", config.finetune.num_processes, "finetune" in config.readout),
-        ("multimodal", config.multimodal.num_processes, bool(MULTIMODAL.keys() & set(config.readout))),
-    ):
-        if settings.jobs > 1 and each > 1 and is_asked:
+    for asked in map(config.settings_of, config.readout):
+        if settings.jobs > 1 and isinstance(asked, TrainingConfig) and asked.num_processes > 1:
             raise InputError(
-                f"--jobs {settings.jobs}: each training takes {each} processes already ({name}.num_processes); give "
-                "one of the two"
+                f"--jobs {settings.jobs}: each training takes {asked.num_processes} processes already "
+                f"({asked.section}.num_processes); give one of the two"
             )
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")

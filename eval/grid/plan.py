@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.grid.config import DRAWS, FRACTIONS, WORDS, GridConfig, Settings
+from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.text import texts_of
 from eval.multimodal.tokenizer import model_fingerprint
+from eval.readouts.registry import READOUTS
 from eval.results.table import CELLS
 from eval.study.cells import CellKey, cell_fingerprint
 from eval.study.draws import LabelledDraw, few_shot_draw, import_draws, label_matrix, labelled_draws
@@ -20,7 +22,8 @@ from eval.study.partition import SHENZHEN_DRAWS, Partition, partition
 from eval.study.protocol import Protocol, choose_protocol
 from eval.study.starts import Start, StartEncoder, build_starts, is_run
 from eval.study.studies import ScoredStudies, scored_studies
-from eval.words import FEW_SHOT, MULTIMODAL, NO_IMAGE
+from eval.training.config import TrainingConfig
+from eval.words import NO_IMAGE
 from pipeline.views import PRESETS
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
@@ -63,7 +66,7 @@ class Study:
 
     def of_readout(self, readout: str) -> list[LabelledDraw]:
         """The draws that a readout learns from."""
-        return self.few_shot if readout == FEW_SHOT else self.draws
+        return self.few_shot if READOUTS[readout].by_shots else self.draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ class Plan:
     @cached_property
     def drawn(self) -> ShardIndex:
         """The training images that any draw of a frozen readout holds: those whose features are needed."""
-        draws = [task.draw for task in self.tasks if task.key.readout not in ("finetune", *MULTIMODAL)]
+        draws = [task.draw for task in self.tasks if READOUTS[task.key.readout].is_frozen]
         train = self.study.parts.train
         return train.take(np.isin(train.rows, np.unique(np.concatenate([draw.rows for draw in draws]))))
 
@@ -98,13 +101,14 @@ def make_plan(config: GridConfig) -> Plan:
     config.finetune.check()
     config.multimodal.check()
     _check_sources(config)
+    readouts = [READOUTS[name] for name in config.readout]
     study = make_study(
         config.settings,
-        fraction=config.fraction if set(config.readout) != {FEW_SHOT} else (),
-        shots=config.shots if FEW_SHOT in config.readout else (),
+        fraction=() if all(readout.by_shots for readout in readouts) else config.fraction,
+        shots=config.shots if any(readout.by_shots for readout in readouts) else (),
     )
     _ = study.scored  # says now what is wrong with the test set
-    if any(MULTIMODAL.get(readout) in ("both", "text") for readout in config.readout):
+    if any(readout.inputs in ("both", "text") for readout in readouts):
         _check_texts(study)
     views = None if config.size is None else dataclasses.replace(PRESETS["evaluation"], size=config.size)
     starts = build_starts(
@@ -119,7 +123,7 @@ def make_plan(config: GridConfig) -> Plan:
     tasks = [
         _task(study, readout, encoder, draw, settings[readout])
         for readout in config.readout
-        for encoder in (every if MULTIMODAL.get(readout) != "text" else [None])
+        for encoder in (every if READOUTS[readout].inputs != "text" else [None])
         for draw in study.of_readout(readout)
     ]
     return Plan(config=config, study=study, starts=starts, tasks=tasks)
@@ -172,7 +176,7 @@ def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None,
 
     Args:
         fraction: None: 1, 10 and 100 %, or those of the split rule.
-        shots: images a class, of the few-shot readout.
+        shots: images a class, of readouts by shots.
 
     Raises:
         InputError: as :func:`make_plan`.
@@ -210,15 +214,11 @@ def make_study(settings: Settings, *, fraction: tuple[float, ...] | None = None,
 
 
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
-    match readout:
-        case "knn":
-            return to_mapping(config.knn)
-        case "finetune":
-            return config.settled(config.finetune).decisive()
-        case "multimodal" | "multimodal-image" | "multimodal-text":
-            settings = config.settled(config.multimodal).decisive()
-            return settings | {"text_model": model_fingerprint(config.multimodal.text_model)}
-    return {}
+    asked = config.settings_of(readout)
+    settings = asked.decisive() if isinstance(asked, TrainingConfig) else to_mapping(asked) if asked else {}
+    if isinstance(asked, MultimodalConfig):
+        settings["text_model"] = model_fingerprint(asked.text_model)
+    return settings
 
 
 def _num_draws(settings: Settings, fraction: tuple[float, ...] | None) -> dict[float, int]:

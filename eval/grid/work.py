@@ -4,7 +4,6 @@ Features of an encoder are computed once for all cells, whoever computes them: o
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +11,12 @@ import torch
 from eval.finetune.run import run_finetune
 from eval.grid.plan import CellTask, Plan
 from eval.multimodal.run import run_multimodal
-from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
-from eval.study.cells import Cell
+from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
+from eval.readouts.registry import READOUTS
+from eval.study.cells import Cell, Scores, cell_of_draw
 from eval.study.features import Features, cached_features
 from eval.study.starts import StartEncoder
-from eval.training.task import Trained, TrainingTask
-from eval.words import MULTIMODAL
+from eval.training.task import TrainingTask
 from shards.base.locks import Lock
 from shards.index import ShardIndex
 from train.encoders.saved import LoadedEncoder
@@ -39,56 +38,45 @@ class CellWorker:
         Raises:
             InputError: features or a loss that are not finite, an absent device.
         """
-        if task.encoder is None or task.key.readout in MULTIMODAL:
-            return self._classify(task)
-        return self._train(task, task.encoder) if task.key.readout == "finetune" else self._read_out(task, task.encoder)
-
-    def _read_out(self, task: CellTask, encoder: StartEncoder) -> Cell:
-        config, study = self._plan.config, self._plan.study
-        return frozen_cell(
+        begin = time.perf_counter()
+        scores = self._read_out(task) if READOUTS[task.key.readout].is_frozen else self._train(task)
+        return cell_of_draw(
             task.key,
-            frozen_readout(
-                task.key.readout,
-                num_neighbours=config.knn.neighbours,
-                temperature=config.knn.temperature,
-                seed=config.settings.seed,
-            ),
-            draw=task.draw,
-            features=self._features_of(encoder),
-            parts=study.parts,
-            labels=study.labels,
-            protocol=study.protocol,
+            task.draw,
+            self._plan.study.parts,
+            scores,
+            labels=self._plan.study.labels,
+            encoder_hash="" if task.encoder is None else task.encoder.hash,
             fingerprint=task.fingerprint,
-            encoder_hash=encoder.hash,
+            seconds=time.perf_counter() - begin,
         )
 
-    def _train(self, task: CellTask, encoder: StartEncoder) -> Cell:
-        begin = time.perf_counter()
-        done = run_finetune(
-            _loaded(encoder),
-            self._work(task),
-            self._plan.config.settled(self._plan.config.finetune),
-            self._folder(task),
-            device=self._device,
-            title=task.key.name,
+    def _read_out(self, task: CellTask) -> Scores:
+        config, study = self._plan.config, self._plan.study
+        assert task.encoder is not None, "features are of an encoder"
+        features = self._features_of(task.encoder)
+        fit = frozen_readout(
+            task.key.readout,
+            num_neighbours=config.knn.neighbours,
+            temperature=config.knn.temperature,
+            seed=config.settings.seed,
         )
-        return self._cell(task, done, seconds=time.perf_counter() - begin)
+        return frozen_scores(fit, task.draw, study.parts, features, valid_labels=study.valid_labels)
 
-    def _classify(self, task: CellTask) -> Cell:
-        begin = time.perf_counter()
-        done = run_multimodal(
-            None if task.encoder is None else _loaded(task.encoder),
-            self._work(task),
-            self._plan.config.settled(self._plan.config.multimodal),
-            self._folder(task),
-            inputs=MULTIMODAL[task.key.readout],
-            features=self._plan.config.features,
-            device=self._device,
-            title=task.key.name,
-        )
-        return self._cell(task, done, seconds=time.perf_counter() - begin)
+    def _train(self, task: CellTask) -> Scores:
+        config, inputs = self._plan.config, READOUTS[task.key.readout].inputs
+        start = None if task.encoder is None else _loaded(task.encoder)
+        learnt, settings = self._learnt(task), config.settings_of(task.key.readout)
+        folder = self._plan.cells / f"{task.key.name}.run"
+        common = {"device": self._device, "title": task.key.name}
+        if inputs is not None:
+            done = run_multimodal(start, learnt, settings, folder, inputs=inputs, features=config.features, **common)
+        else:
+            assert start is not None, "an encoder is fine-tuned"
+            done = run_finetune(start, learnt, settings, folder, **common)
+        return done.valid_scores, done.test_scores, done.details
 
-    def _work(self, task: CellTask) -> TrainingTask:
+    def _learnt(self, task: CellTask) -> TrainingTask:
         study, draw = self._plan.study, task.draw
         is_labelled = np.isfinite(draw.labels).any(axis=1)
         return TrainingTask(
@@ -100,28 +88,6 @@ class CellWorker:
             valid_rows=study.parts.valid.rows,
             valid_labels=study.valid_labels,
             test_rows=study.parts.test.rows,
-        )
-
-    def _folder(self, task: CellTask) -> Path:
-        return self._plan.cells / f"{task.key.name}.run"
-
-    def _cell(self, task: CellTask, done: Trained, *, seconds: float) -> Cell:
-        plan, draw = self._plan, task.draw
-        hash = "" if task.encoder is None else task.encoder.hash
-        return Cell(
-            key=task.key,
-            fingerprint=task.fingerprint,
-            labels=plan.study.labels,
-            test_rows=plan.study.parts.test.rows,
-            scores=done.test_scores,
-            valid_rows=plan.study.parts.valid.rows,
-            valid_scores=done.valid_scores,
-            num_patients=draw.num_patients,
-            num_images=draw.num_images,
-            num_positives=draw.num_positives,
-            is_extended=draw.is_extended,
-            details=done.details | {"encoder_hash": hash, "draw_hash": draw.hash},
-            seconds=seconds,
         )
 
     def _features_of(self, encoder: StartEncoder) -> RowFeatures:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from eval.multimodal.text import Tokens
 from eval.multimodal.tokens import ImageTokens
+from eval.readouts.registry import Inputs
 from eval.training.feed import Examples
 from eval.training.scores import scores_of
 from eval.training.task import Floats
-from eval.words import Inputs
 from pipeline.order import Order
 from shards.base.randomness import generator
 from train.engine.precision import Precision

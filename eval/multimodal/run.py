@@ -19,11 +19,11 @@ from eval.multimodal.file import save_multimodal
 from eval.multimodal.model import MultimodalModel, build_text_model
 from eval.multimodal.text import TEXT_COLUMN, cached_tokens, texts_fingerprint, texts_of
 from eval.multimodal.tokenizer import build_tokenizer, model_fingerprint
+from eval.readouts.registry import Inputs
 from eval.training.engine import scaleless_precision
 from eval.training.launch import run_process, run_work
 from eval.training.loop import train
 from eval.training.task import Trained, TrainingTask, Work, fingerprint
-from eval.words import Inputs
 from shards.base.errors import InputError
 from train.encoders.saved import LoadedEncoder
 from train.engine.precision import Precision

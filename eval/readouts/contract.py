@@ -3,20 +3,19 @@
 Legend: M labelled images, V validation images, N test images, F features, L labels.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from eval.study.cells import Scores
 from shards.base.errors import InputError
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
-Scores = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], dict[str, Any]]
-"""Logits (V, L) and (N, L), and details."""
 
 
-class Readout(Protocol):
+class Fit(Protocol):
     """A function that learns from labelled features and scores the validation and the test images."""
 
     def __call__(

@@ -1,24 +1,22 @@
-"""A cell of a readout on frozen features: joins features and labels by row, and fits.
+"""Readouts on frozen features: joins features and labels by row, and fits.
 
-Legend: N test images, M validation images, F features, L labels.
+Legend: R rows, F features.
 """
 
-import time
-from collections.abc import Sequence
+import importlib
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eval.readouts import knn, linear
-from eval.readouts.contract import Floats, Readout
-from eval.study.cells import Cell, CellKey
-from eval.study.draws import LabelledDraw, label_matrix
+from eval.readouts.contract import Fit, Floats
+from eval.readouts.registry import READOUTS
+from eval.study.cells import Scores
+from eval.study.draws import LabelledDraw
 from eval.study.partition import Partition
-from eval.study.protocol import Protocol
 from shards.base.errors import InputError
-from train.encoders.neighbours import TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -42,62 +40,32 @@ class RowFeatures:
         return self.values[found]
 
 
-def frozen_readout(
-    name: str, *, num_neighbours: int = knn.NUM_NEIGHBOURS, temperature: float = TEMPERATURE, seed: int = 0
-) -> Readout:
-    """The readout of a name: ``linear``, ``few-shot`` or ``knn``.
+def frozen_readout(name: str, **options: Any) -> Fit:
+    """The ``fit`` of a readout, with those of the options that it reads.
 
     Raises:
         InputError: an unknown name.
     """
-    readouts: dict[str, Readout] = {
-        "linear": partial(linear.fit, seed=seed),
-        "few-shot": partial(linear.fit, seed=seed),
-        "knn": partial(knn.fit, num_neighbours=num_neighbours, temperature=temperature),
-    }
-    if name not in readouts:
-        raise InputError(f"readout {name!r}: unknown; the readouts of frozen features are {', '.join(readouts)}")
-    return readouts[name]
+    frozen = {known: readout for known, readout in READOUTS.items() if readout.is_frozen}
+    if name not in frozen:
+        raise InputError(f"readout {name!r}: unknown; the readouts of frozen features are {', '.join(frozen)}")
+    fit: Fit = importlib.import_module(f"eval.readouts.{frozen[name].module}").fit
+    return partial(fit, **{option: options[option] for option in frozen[name].reads if option in options})
 
 
-def frozen_cell(
-    key: CellKey,
-    readout: Readout,
-    *,
-    draw: LabelledDraw,
-    features: RowFeatures,
-    parts: Partition,
-    labels: Sequence[str],
-    protocol: Protocol,
-    fingerprint: str,
-    encoder_hash: str,
-) -> Cell:
-    """Fits ``readout`` on the draw and scores all images of the validation and test set.
+def frozen_scores(
+    fit: Fit, draw: LabelledDraw, parts: Partition, features: RowFeatures, *, valid_labels: Floats
+) -> Scores:
+    """Fits on the draw and scores all images of the validation and test set.
 
     Raises:
         InputError: features that are missing, not finite or of another encoder; a label with one class in the draw.
     """
-    begin = time.perf_counter()
-    valid_scores, scores, details = readout(
+    return fit(
         features.at(draw.rows),
         draw.labels,
         draw.patients,
         features.at(parts.valid.rows),
-        label_matrix(parts.valid, labels, protocol.uncertain),
+        valid_labels,
         features.at(parts.test.rows),
-    )
-    return Cell(
-        key=key,
-        fingerprint=fingerprint,
-        labels=tuple(labels),
-        test_rows=parts.test.rows,
-        scores=scores,
-        valid_rows=parts.valid.rows,
-        valid_scores=valid_scores,
-        num_patients=draw.num_patients,
-        num_images=draw.num_images,
-        num_positives=draw.num_positives,
-        is_extended=draw.is_extended,
-        details=details | {"encoder_hash": encoder_hash, "draw_hash": draw.hash},
-        seconds=time.perf_counter() - begin,
     )

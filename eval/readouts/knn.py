@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eval.readouts.contract import Floats, Integers, Scores, check_features
+from eval.readouts.contract import Floats, Integers, check_features
+from eval.study.cells import Scores
 from shards.base.errors import InputError
 from train.encoders.neighbours import TEMPERATURE, cosine_blocks, positive_share
 

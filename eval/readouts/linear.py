@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.readouts.contract import Floats, Integers, Scores, check_features
+from eval.readouts.contract import Floats, Integers, check_features
 from eval.readouts.logistic import fit_logistic, principal_axes
 from eval.stats.metrics import auroc
+from eval.study.cells import Scores
 from shards.base.randomness import generator
 
 # Inverse strengths of the L2 penalty (scikit-learn's C) on standardised features, strongest penalty first.

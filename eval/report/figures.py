@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from eval.readouts.registry import READOUTS
 from eval.results.roc import Roc
 from eval.results.table import Comparison, Row
-from eval.words import FEW_SHOT, amount, readout_words
 
 Floats = npt.NDArray[np.floating]
 
@@ -96,7 +96,7 @@ def start_variable(ink: Ink) -> str:
 def fraction_figure(comparison: Comparison, readout: str, label: str) -> str:
     """AUROC against the label fraction, a line for each start, with its interval as a band."""
     with _style(f"fraction {readout} {label}"):
-        figure, axes = _axes(readout_words(readout))
+        figure, axes = _axes(READOUTS[readout].heading)
         for start, ink in start_inks(comparison).items():
             rows = sorted(comparison.select(readout=readout, label=label, start=start), key=lambda row: row.fraction)
             if not rows:
@@ -117,7 +117,7 @@ def fraction_figure(comparison: Comparison, readout: str, label: str) -> str:
 def difference_figure(comparison: Comparison, readout: str, label: str) -> str:
     """Differences to the baseline with their intervals; filled where sure after Holm's correction, else hollow."""
     with _style(f"difference {readout} {label}"):
-        figure, axes = _axes(f"{readout_words(readout)}: minus {comparison.baseline}")
+        figure, axes = _axes(f"{READOUTS[readout].heading}: minus {comparison.baseline}")
         fractions = comparison.fractions(readout)
         starts = [(start, ink) for start, ink in start_inks(comparison).items() if start != comparison.baseline]
         step = min(0.16, 0.7 / max(1, len(starts)))
@@ -142,7 +142,7 @@ def difference_figure(comparison: Comparison, readout: str, label: str) -> str:
                     label=None if is_named else start,
                 )
                 is_named = True
-        axes.set_xticks(range(len(fractions)), [amount(readout, fraction) for fraction in fractions])
+        axes.set_xticks(range(len(fractions)), [READOUTS[readout].amount(fraction) for fraction in fractions])
         axes.set_xlim(-0.5, len(fractions) - 0.5)
         axes.grid(visible=False, axis="x")
         axes.set_xlabel(_fraction_words(readout))
@@ -244,7 +244,7 @@ def _axes(title: str, *, size: tuple[float, float] = _SIZE) -> tuple[Figure, Axe
 def _fraction_axis(axes: Axes, readout: str, fractions: list[float]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(fractions))
-    axes.set_xticks(fractions, [f"{f:g}" if readout == FEW_SHOT else f"{100 * f:g} %" for f in fractions])
+    axes.set_xticks(fractions, [f"{f:g}" if READOUTS[readout].by_shots else f"{100 * f:g} %" for f in fractions])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     if len(fractions) == 1:
@@ -253,7 +253,7 @@ def _fraction_axis(axes: Axes, readout: str, fractions: list[float]) -> None:
 
 
 def _fraction_words(readout: str) -> str:
-    return "labelled images a class" if readout == FEW_SHOT else "share of the training labels"
+    return "labelled images a class" if READOUTS[readout].by_shots else "share of the training labels"
 
 
 def _limits(rows: Sequence[Row]) -> tuple[Floats, Floats, Floats]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from eval.readouts.registry import READOUTS
 from eval.report.evidence import Evidence, Missing, or_reason, pick_device
 from eval.report.note import note
 from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, texts
@@ -19,7 +20,6 @@ from eval.report.sortable import counts_table, label_names, results_table
 from eval.report.strips import neighbour_strips, saliency_cases
 from eval.results.headline import answer
 from eval.results.table import Comparison, load_comparison
-from eval.words import amount, readout_words
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
@@ -52,7 +52,8 @@ def write_page(
     figures = FigureFolder(folder / FIGURES)
     evidence = Evidence(folder, comparison, found, max_images=max_images, device=pick_device(device), seed=seed)
     row = found.row
-    where = f"{readout_words(row.readout).lower()}, {amount(row.readout, row.fraction)} labelled"
+    readout = READOUTS[row.readout]
+    where = f"{readout.heading.lower()}, {readout.amount(row.fraction)} labelled"
     shown = {
         "curves": curves(figures, comparison),
         "differences": differences(figures, comparison),
@@ -107,6 +108,6 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     studies = max((one.num_studies for one in counts), default=0)
     patients = max((one.num_patients for one in counts), default=0)
     yield "Tested on", f"{studies:,} studies of {patients:,} patients ({protocol['test_split']})"
-    yield "Readouts", ", ".join(readout_words(one) for one in comparison.readouts)
+    yield "Readouts", ", ".join(READOUTS[one].heading for one in comparison.readouts)
     yield "Protocol", str(protocol["name"])
     yield "Resamples", f"{comparison.num_replicates:,}"

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval.readouts.registry import READOUTS
 from eval.report.embedding import embed
 from eval.report.evidence import Evidence, Missing, or_reason
 from eval.report.figures import (
@@ -23,7 +24,7 @@ from eval.report.sortable import SortableTable, input_table, label_names, subgro
 from eval.results.roc import Roc, cells_of, mean_roc
 from eval.results.table import Comparison
 from eval.study.studies import study_set
-from eval.words import MACRO, readout_words
+from eval.words import MACRO
 from shards.base.atomic import atomic_write
 
 Figures = list[str | Missing]  # SVG
@@ -102,7 +103,7 @@ def _by_readout(
             folder.figure(
                 f"{name}-{readout}-{label}",
                 draw(comparison, readout, label),
-                description=f"{about}, {readout_words(readout)}; the numbers are in the table",
+                description=f"{about}, {READOUTS[readout].heading}; the numbers are in the table",
             )
             for readout in readouts
         ]

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eval.readouts.registry import READOUTS
 from eval.report.figures import start_inks, start_variable
 from eval.report.tables import metric_words
 from eval.results.headline import Answer
 from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
-from eval.words import MACRO, amount, interval_text, p_text, readout_words
+from eval.words import MACRO, interval_text, p_text
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def results_table(comparison: Comparison) -> SortableTable:
         mark = "*" if any(draw.is_extended for draw in row.draws) else ""
         lines.append(
             [
-                Entry(readout_words(row.readout)),
-                Entry(amount(row.readout, row.fraction), row.fraction),
+                Entry(READOUTS[row.readout].heading),
+                Entry(READOUTS[row.readout].amount(row.fraction), row.fraction),
                 Entry(row.label),
                 _start(comparison, row.start),
                 _interval(row.auroc),
@@ -89,7 +90,8 @@ def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: s
         line += [_subgroup(by_start.get(start), "auroc") for start in starts]
         line += [_subgroup(by_start.get(start), "difference") for start in asked]
         lines.append(line)
-    caption = f"{label}, {readout_words(found.row.readout).lower()}, {amount(found.row.readout, fraction)} labelled"
+    readout = READOUTS[found.row.readout]
+    caption = f"{label}, {readout.heading.lower()}, {readout.amount(fraction)} labelled"
     return SortableTable(name=name, caption=caption, header=header, lines=lines)
 
 
@@ -98,7 +100,7 @@ def input_table(comparison: Comparison, label: str, *, name: str) -> SortableTab
     header = ["labelled", "start", "both minus", f"AUROC [{100 * comparison.level:g} % CI]", "p (Holm)", "both are"]
     lines = [
         [
-            Entry(amount("multimodal", row.fraction), row.fraction),
+            Entry(READOUTS["multimodal"].amount(row.fraction), row.fraction),
             _start(comparison, row.start),
             Entry(f"{row.alone} alone"),
             _interval(row.auroc, sign="+"),

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eval.readouts.registry import READOUTS
 from eval.report.embedding import agreement, choose_queries, nearest
 from eval.report.evidence import Evidence
 from eval.report.pictures import data_uri, gray, load_views, overlay
 from eval.report.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
 from eval.results.roc import cells_of
 from eval.study.cells import Cell
-from eval.words import FEW_SHOT, amount, readout_words
 from shards.base.errors import InputError
 
 NUM_NEIGHBOURS = 7
 _NUM_QUERIES_EACH = 2
 _NUM_CASES_EACH = 2
 _TILE_SIDE, _CASE_SIDE = 144, 224
-_LINEAR = ("linear", FEW_SHOT)
+_LINEAR = [name for name, readout in READOUTS.items() if readout.module == "linear"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def saliency_cases(evidence: Evidence) -> Saliency:
                 _tile(pixels, labels[one], label, f"score {scores[one]:+.2f}", side=_CASE_SIDE),
                 _tile(overlay(pixels, heat), labels[one], label, "Grad-CAM", side=_CASE_SIDE),
             ]
-    readout = f"{readout_words(cell.key.readout).lower()} with {amount(cell.key.readout, cell.key.fraction)} labelled"
+    read = READOUTS[cell.key.readout]
+    readout = f"{read.heading.lower()} with {read.amount(cell.key.fraction)} labelled"
     about = (
         f"{label}, {start}, {readout}, draw {cell.key.draw + 1}. Random images of each outcome at the threshold "
         f"{cases.threshold:+.2f}, which {100 * specificity:g} % of the negatives stay under."

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from eval.readouts.registry import READOUTS
 from eval.report.note import note
-from eval.results.table import Comparison, Row, SubgroupRow
+from eval.results.table import Comparison, Row
 from eval.stats.interval import Interval
-from eval.words import FEW_SHOT, interval_text, p_text, readout_phrase
+from eval.words import interval_text, p_text
 
 Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]
 Format = Literal["text", "markdown", "latex", "csv"]
@@ -120,11 +121,6 @@ def csv_table(comparisons: Sequence[Comparison]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def share(row: Row | SubgroupRow) -> str:
-    """How much was labelled, in words: ``1 %``, or ``5 a class``."""
-    return f"{row.fraction:g} a class" if row.readout == FEW_SHOT else f"{100 * row.fraction:g} %"
-
-
 def _tables(comparisons: Sequence[Comparison], metric: Metric, subgroups: bool) -> Iterator[_Table]:
     for comparison in comparisons:
         for readout in comparison.readouts:
@@ -146,7 +142,7 @@ def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
     lines = []
     above: tuple[str, float] | None = None
     for row in comparison.select(readout=readout):
-        of_row = [share(row), _counts(row)]
+        of_row = [READOUTS[row.readout].amount(row.fraction), _counts(row)]
         if comparison.has_macro:
             of_row.insert(0, "" if above and above[0] == row.label else row.label)
         if above == (row.label, row.fraction):
@@ -194,7 +190,7 @@ def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
             f"{test.num_studies:,} {protocol['test_split']} studies ({test.num_positive_studies:,} positive) "
             f"of {test.num_patients:,} patients"
         )
-    name = readout_phrase(readout, article="the")
+    name = READOUTS[readout].the_phrase
     published = ", published protocol" if protocol["name"] == "published" else ""
     figure = f"{metric_words(comparison, metric)} of {name}"
     return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{where}"
@@ -206,7 +202,7 @@ def _subgroup_table(comparison: Comparison) -> _Table:
     header.append(f"minus {comparison.baseline} {_level(comparison)}")
     lines = []
     for row in comparison.subgroups:
-        amount = share(row)
+        amount = READOUTS[row.readout].amount(row.fraction)
         counts = f"{row.num_studies:,} ({row.num_positive_studies:,})"
         figure = interval_text(row.auroc) if row.auroc else f"- ({row.reason})"
         difference = interval_text(row.difference, sign="+") if row.difference else ""

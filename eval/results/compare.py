@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.special
 
+from eval.readouts.registry import READOUTS
 from eval.results.table import Bin, Difference, DrawResult, Row
 from eval.stats.bootstrap import Bootstrap, BootstrapTable, bootstrap_table
 from eval.stats.delong import DeLong, delong
@@ -19,7 +20,7 @@ from eval.stats.interval import Interval, holm
 from eval.stats.metrics import METRICS, auroc, reliability
 from eval.study.cells import Cell
 from eval.study.studies import Floats, ScoredStudies
-from eval.words import MACRO, MICRO, MULTIMODAL
+from eval.words import MACRO, MICRO
 
 Group = tuple[str, float]  # readout and fraction
 # The metrics by the names that rows have for them.
@@ -66,7 +67,7 @@ def compare(
             specificity=statistics.specificity,
         )
         names = [MACRO, *test.names] if len(test.names) > 1 else list(test.names)
-        if len(test.names) > 1 and readout in MULTIMODAL:
+        if len(test.names) > 1 and READOUTS[readout].inputs:
             rows += _micro_rows((readout, fraction), by_start, scores, test, baseline=baseline, statistics=statistics)
         for label in names:
             of_label = None if label == MACRO else test.names.index(label)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from eval.readouts.registry import READOUTS
 from eval.results.table import Comparison, Row
-from eval.words import FEW_SHOT, MACRO, amount, interval_text, readout_phrase
+from eval.words import MACRO, interval_text
 
 Kind = Literal["yes", "no", "mixed", "unclear", "none"]
 _WORDS: dict[Kind, str] = {
@@ -44,7 +45,7 @@ def answer(comparison: Comparison) -> Answer:
     bearing = {"yes": "better", "no": "worse", "mixed": "better"}.get(kind)
     row = next((row for row in rows if bearing and _verdict(row, comparison.level) == bearing), rows[0])
     others = [
-        f"{name}, {readout_phrase(one)}: {_in_fractions(_rows(comparison, one, name), comparison.level)}."
+        f"{name}, {READOUTS[one].phrase}: {_in_fractions(_rows(comparison, one, name), comparison.level)}."
         for one in comparison.readouts
         for name in comparison.starts
         if (one, name) != (readout, start) and any(row.difference for row in _rows(comparison, one, name))
@@ -78,7 +79,7 @@ def _kind(rows: Sequence[Row], level: float) -> Kind:
 
 def _sentence(comparison: Comparison, kind: Kind, rows: Sequence[Row], row: Row) -> str:
     what = f"the mean over {len(comparison.labels)} labels" if row.label == MACRO else row.label
-    readout = readout_phrase(row.readout)
+    readout = READOUTS[row.readout].phrase
     found = row.difference
     if found is None:
         return f"There is one start, {row.start}: for {what}, the AUROC of {readout} is {interval_text(row.auroc)}."
@@ -104,16 +105,16 @@ def _in_fractions(rows: Sequence[Row], level: float) -> str:
     """``better at 1 % and 10 %; unclear at 100 %``."""
     parts = []
     for verdict in ("better", "worse", "unclear"):
-        amounts = [amount(row.readout, row.fraction) for row in rows if _verdict(row, level) == verdict]
+        amounts = [READOUTS[row.readout].amount(row.fraction) for row in rows if _verdict(row, level) == verdict]
         if amounts:
             listed = " and ".join([", ".join(amounts[:-1]), amounts[-1]] if len(amounts) > 1 else amounts)
-            parts.append(f"{verdict} {'with' if rows[0].readout == FEW_SHOT else 'at'} {listed}")
+            parts.append(f"{verdict} {'with' if READOUTS[rows[0].readout].by_shots else 'at'} {listed}")
     return "; ".join(parts)
 
 
 def _at(row: Row) -> str:
     return (
         f"with {row.fraction:g} images a class"
-        if row.readout == FEW_SHOT
+        if READOUTS[row.readout].by_shots
         else f"with {100 * row.fraction:g} % of the labels"
     )

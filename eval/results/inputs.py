@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from eval.readouts.registry import READOUTS, Inputs
 from eval.results.compare import Group, Statistics
 from eval.results.table import InputRow
 from eval.stats.bootstrap import bootstrap_table
 from eval.stats.interval import holm
 from eval.study.cells import Cell
 from eval.study.studies import ScoredStudies
-from eval.words import MACRO, MULTIMODAL, NO_IMAGE, Inputs
+from eval.words import MACRO, NO_IMAGE
 
-_READOUTS = {inputs: readout for readout, inputs in MULTIMODAL.items()}
+_BY_INPUTS = {readout.inputs: name for name, readout in READOUTS.items()}
 _ALONE: tuple[Inputs, ...] = ("image", "text")
 
 
@@ -27,11 +28,11 @@ def compare_inputs(
     one of them alone; paired on the same resamples. Holm's correction is over all of these rows."""
     rows: list[InputRow] = []
     for (readout, fraction), by_start in cells.items():
-        if MULTIMODAL.get(readout) != "both":
+        if READOUTS[readout].inputs != "both":
             continue
         for start, both in by_start.items():
             alone = {
-                inputs: cells.get((_READOUTS[inputs], fraction), {}).get(NO_IMAGE if inputs == "text" else start, [])
+                inputs: cells.get((_BY_INPUTS[inputs], fraction), {}).get(NO_IMAGE if inputs == "text" else start, [])
                 for inputs in _ALONE
             }
             alone = {inputs: several for inputs, several in alone.items() if several}

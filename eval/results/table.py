@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from eval.readouts.registry import Inputs
 from eval.stats.interval import Interval
 from eval.study.studies import TestCounts
-from eval.words import MACRO, Inputs
+from eval.words import MACRO
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written, to_mapping
 from shards.base.errors import InputError
@@ -109,7 +110,7 @@ class Difference:
 class Row:
     """One readout of one label at one fraction from one start: means over its draws and encoders.
 
-    ``fraction`` is the share of the training labels; for the ``FEW_SHOT`` readout it is the number of images a class.
+    ``fraction`` is the share of the training labels; of a readout by shots it is the number of images a class.
     """
 
     readout: str
@@ -213,7 +214,7 @@ class Comparison:
         return MACRO if self.has_macro else self.labels[0]
 
     def fractions(self, readout: str) -> list[float]:
-        """The label fractions of a readout, ascending; for ``FEW_SHOT`` the numbers of images a class."""
+        """The label fractions of a readout, ascending; of one by shots the numbers of images a class."""
         return sorted({row.fraction for row in self.rows if row.readout == readout})
 
     def select(

@@ -19,11 +19,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from eval.study.draws import LabelledDraw
+from eval.study.partition import Partition
 from eval.study.protocol import Protocol
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 
 FORMAT_VERSION = 1
+Scores = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], dict[str, Any]]
+"""Logits of the validation images (M, L) and of the test images (N, L), and details."""
 _ARRAYS = ("test_rows", "scores", "valid_rows", "valid_scores")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _NAME = re.compile(r"([^/]+)/([^/]+)/([^/]+)-draw(\d+)")
@@ -98,6 +102,36 @@ class Cell:
         assert self.scores.shape == (len(self.test_rows), len(self.labels))
         assert self.valid_scores.shape == (len(self.valid_rows), len(self.labels))
         assert len(self.num_images) == len(self.num_positives) == len(self.labels)
+
+
+def cell_of_draw(
+    key: CellKey,
+    draw: LabelledDraw,
+    parts: Partition,
+    scores: Scores,
+    *,
+    labels: Sequence[str],
+    encoder_hash: str,
+    fingerprint: str,
+    seconds: float = 0.0,
+) -> Cell:
+    """The cell of ``scores`` that were learnt from a draw."""
+    valid_scores, test_scores, details = scores
+    return Cell(
+        key=key,
+        fingerprint=fingerprint,
+        labels=tuple(labels),
+        test_rows=parts.test.rows,
+        scores=test_scores,
+        valid_rows=parts.valid.rows,
+        valid_scores=valid_scores,
+        num_patients=draw.num_patients,
+        num_images=draw.num_images,
+        num_positives=draw.num_positives,
+        is_extended=draw.is_extended,
+        details=details | {"encoder_hash": encoder_hash, "draw_hash": draw.hash},
+        seconds=seconds,
+    )
 
 
 def cell_fingerprint(

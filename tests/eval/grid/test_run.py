@@ -127,11 +127,11 @@ def test_a_cell_that_another_computes_is_waited_for(
 def test_published_settings_where_nothing_else_is_asked_for(run_folder: Path, packed: Path, tmp_path: Path) -> None:
     asked = FinetuneConfig(batch_size=8)
     grid = config(run_folder, packed, tmp_path, finetune=asked, settings={"protocol": "published"})
-    settings = grid.settled(grid.finetune)
+    settings = grid.settings_of("finetune")
     assert settings.batch_size == 8
     assert settings.lr == PUBLISHED["lr"]
     assert settings.average == 10
-    assert config(run_folder, packed, tmp_path, finetune=asked).settled(asked) == asked
+    assert config(run_folder, packed, tmp_path, finetune=asked).settings_of("finetune") == asked
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from torch import nn
 
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.run import run_multimodal
+from eval.readouts.registry import Inputs
 from eval.training.task import Trained, TrainingTask
-from eval.words import Inputs
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from eval.readouts.frozen import RowFeatures, frozen_cell, frozen_readout
+from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
 from eval.stats.metrics import auroc
-from eval.study.cells import CellKey, load_cell, save_cell
-from eval.study.draws import few_shot_draw, labelled_draw
+from eval.study.cells import CellKey, cell_of_draw, load_cell, save_cell
+from eval.study.draws import few_shot_draw, label_matrix, labelled_draw
 from eval.study.partition import partition
 from eval.study.protocol import choose_protocol
 from shards.base.errors import InputError
@@ -39,17 +39,10 @@ def test_a_cell_scores_all_test_images(index, name: str, tmp_path) -> None:
         draw = few_shot_draw(parts.train, ["Finding"], 8, draw=1, protocol=protocol)
     else:
         draw = labelled_draw(parts.train, ["Finding"], 0.5, draw=1, protocol=protocol)
-    cell = frozen_cell(
-        CellKey(readout=name, start="pretrained", fraction=draw.fraction, draw=1),
-        frozen_readout(name),
-        draw=draw,
-        features=features_of(index),
-        parts=parts,
-        labels=["Finding"],
-        protocol=protocol,
-        fingerprint="f",
-        encoder_hash="e",
-    )
+    valid_labels = label_matrix(parts.valid, ["Finding"], protocol.uncertain)
+    scores = frozen_scores(frozen_readout(name), draw, parts, features_of(index), valid_labels=valid_labels)
+    key = CellKey(readout=name, start="pretrained", fraction=draw.fraction, draw=1)
+    cell = cell_of_draw(key, draw, parts, scores, labels=["Finding"], fingerprint="f", encoder_hash="e")
     np.testing.assert_array_equal(cell.test_rows, parts.test.rows)
     np.testing.assert_array_equal(cell.valid_rows, parts.valid.rows)
     labels = parts.test.labels("Finding")
@@ -68,5 +61,5 @@ def test_features_that_are_missing_are_refused(index) -> None:
 
 
 def test_an_unknown_readout_is_refused() -> None:
-    with pytest.raises(InputError, match="'linnear'.*linear, few-shot, knn"):
+    with pytest.raises(InputError, match="'linnear'.*linear, knn, few-shot"):
         frozen_readout("linnear")
