@@ -5,21 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
-from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
+from eval.study.cohort import CohortConfig
 from eval.training.config import Share, TrainingConfig
 from pipeline.options import EngineName
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
-from shards.index import LabelPolicy
 
-FRACTIONS = (0.01, 0.1, 1.0)
-DRAWS = 5
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 WORDS = ("random", "imagenet")  # starts that are no path
@@ -36,33 +32,9 @@ ReadoutName = Annotated[str, AfterValidator(_known)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(CohortConfig):
     """On what, by which rules and where: what all commands share."""
 
-    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
-    """Dataset folders, as `python -m shards build` wrote them; several count as one."""
-    label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
-    """One or more labels, all learnt at once; all: every label of the dataset."""
-    draws: PositiveInt | None = None
-    """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
-    draw_file: Path | None = None
-    """Draws that `python -m eval draws export` wrote, in place of drawing."""
-    protocol: ProtocolName = "clean"
-    """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies."""
-    uncertain: LabelPolicy = "ignore"
-    """What an uncertain label counts as."""
-    view: ViewChoice = "all"
-    """View position, in training and test."""
-    train_split: str = "train"
-    """Split whose labels are learnt."""
-    valid_split: str | None = None
-    """Split that choices are made on; default: valid, or a tenth of the training patients."""
-    test_split: str | None = None
-    """Split that is scored; default: test if the dataset has one, else valid."""
-    split_rule: SplitRule = "dataset"
-    """shenzhen: 65 / 15 / 20 % by class, whatever splits the dataset has."""
-    left_out: str | None = None
-    """Dataset to test on, all of it, while the others are learnt from: the leave-hospital-out test."""
     random_starts: PositiveInt = 3
     """Random starts to average over: one alone differs from the next by some hundredths."""
     replicates: Annotated[int, Field(ge=100, description="for an interval needs them")] = 10_000
@@ -73,8 +45,6 @@ class Settings:
     """Where sensitivity is read."""
     subgroups: bool = True
     """AUROC by sex, age and projection, where the dataset has them."""
-    seed: NonNegativeInt = 0
-    """Of the draws, folds, resamples, fine-tuning, and of the first random start."""
     jobs: PositiveInt = 1
     """Processes on this machine that compute cells; each takes one of the GPUs, in turn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -96,20 +66,11 @@ class KnnConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridConfig:
-    """A whole comparison. ``starts`` are names and sources (:mod:`eval.study.starts`), several where figures are means
-    over runs; ``baseline`` is the name of the start that the others are held against. ``architecture`` and ``size``
-    (pixels) are needed where no start is a run.
+class Measured:
+    """What is measured of each start, with the settings of the readouts. ``architecture`` and ``size`` (pixels) are
+    needed where no start is a run."""
 
-    ``output`` is the folder of the results, ``features`` that of the features, shared between comparisons.
-    """
-
-    settings: Settings
-    starts: dict[str, tuple[str, ...]]
-    baseline: str
     readout: tuple[ReadoutName, ...]
-    output: Path
-    features: Path
     fraction: tuple[Share, ...] | None = None
     shots: tuple[PositiveInt, ...] = SHOTS
     architecture: str | None = None
@@ -117,6 +78,21 @@ class GridConfig:
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig(Measured):
+    """A whole comparison. ``starts`` are names and sources (:mod:`eval.study.starts`), several where figures are means
+    over runs; ``baseline`` is the name of the start that the others are held against.
+
+    ``output`` is the folder of the results, ``features`` that of the features, shared between comparisons.
+    """
+
+    settings: Settings
+    starts: dict[str, tuple[str, ...]]
+    baseline: str
+    output: Path
+    features: Path
 
     def settings_of(self, readout: str) -> Any:
         """The settings of a readout, those of a training as they are in this comparison; None where it has none."""

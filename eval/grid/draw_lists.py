@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import tyro
 
 from eval.grid.config import Settings
-from eval.study.draws import LabelledDraw
+from eval.study.cohort import open_cohort
+from eval.study.draws import LabelledDraw, labelled_draws
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -43,29 +44,26 @@ def run_draws(action: Literal["export", "import"], config: DrawsConfig) -> None:
     """Writes ``config.output`` and prints what it holds.
 
     Raises:
-        InputError: as :func:`eval.grid.plan.make_study`; lists that are no CSV, lack a column or name images that are
-            not in the training set.
+        InputError: as :func:`eval.study.cohort.open_cohort`; lists that are no CSV, lack a column or name images
+            that are not in the training set.
     """
     if action == "export" and config.source:
         raise InputError("--source: goes with import; leave it away")
     if action == "import" and not config.source:
         raise InputError("--source: no list given; give the CSV files to import")
-    from eval.grid.plan import make_study
-    from eval.study.draws import labelled_draws
-
-    study = make_study(config.settings, fraction=config.fraction if action == "export" else ())
-    draws = study.draws
+    cohort = open_cohort(config.settings, fraction=config.fraction if action == "export" else ())
+    draws = cohort.draws
     if action == "import":
-        rows = read_lists(config.source, study.parts.train)
+        rows = read_lists(config.source, cohort.parts.train)
         wanted: dict[float, list[int]] = {}
         for fraction, draw in sorted(rows):
             wanted.setdefault(fraction, []).append(draw)
-        draws = labelled_draws(study.parts.train, study.labels, wanted, protocol=study.protocol, imported=rows)
-    export_draws(config.output, draws, study.parts.train)
+        draws = labelled_draws(cohort.parts.train, cohort.labels, wanted, protocol=cohort.protocol, imported=rows)
+    export_draws(config.output, draws, cohort.parts.train)
     for each in draws:
         counts = ", ".join(
             f"{label} {positives:,} of {images:,}"
-            for label, positives, images in zip(study.labels, each.num_positives, each.num_images, strict=True)
+            for label, positives, images in zip(cohort.labels, each.num_positives, each.num_images, strict=True)
         )
         mark = " (extended)" if each.is_extended else ""
         print(f"{100 * each.fraction:g} %, draw {each.draw}: {each.num_patients:,} patients; {counts}{mark}")

@@ -11,17 +11,13 @@ A start of several runs is their mean. Paths in the file are relative to the wor
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import PositiveInt
 
-from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, WORDS, GridConfig, KnnConfig, ReadoutName, Settings, check_grid
-from eval.multimodal.config import MultimodalConfig
-from eval.training.config import Share
+from eval.grid.config import WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 
@@ -30,20 +26,13 @@ _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value ma
 
 
 @dataclass(frozen=True, kw_only=True)
-class _GridFile(Settings):
+class _GridFile(Settings, Measured):
     """The fields of a grid's file."""
 
     starts: dict[str, tuple[str, ...]]
     readout: tuple[ReadoutName, ...] = ("linear",)
     baseline: str | None = None
-    fraction: tuple[Share, ...] | None = None
-    shots: tuple[PositiveInt, ...] = SHOTS
-    architecture: str | None = None
-    size: int | None = None
     output: Path | None = None
-    knn: KnnConfig = field(default_factory=KnnConfig)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
 
 
 def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None) -> GridConfig:
@@ -71,26 +60,21 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         file = from_mapping(_GridFile, content)
     except InputError as error:
         raise InputError(f"grid {path}: {error}") from None
-    settings = Settings(**{each.name: getattr(file, each.name) for each in dataclasses.fields(Settings)})
+    settings, measured = (
+        {each.name: getattr(file, each.name) for each in dataclasses.fields(kind)} for kind in (Settings, Measured)
+    )
     if jobs is not None:
-        settings = dataclasses.replace(settings, jobs=jobs)
+        settings["jobs"] = jobs
     folder = output or file.output or path.with_suffix("")
     if folder == path:
         raise InputError(f"grid {path}: output: not given, and the file has no suffix to leave away; give --output")
     config = GridConfig(
-        settings=settings,
+        settings=Settings(**settings),
         starts=file.starts,
         baseline=file.baseline or next(iter(file.starts)),
-        readout=file.readout,
         output=folder,
         features=folder / "features",
-        fraction=file.fraction,
-        shots=file.shots,
-        architecture=file.architecture,
-        size=file.size,
-        knn=file.knn,
-        finetune=file.finetune,
-        multimodal=file.multimodal,
+        **measured,
     )
     check_grid(config)
     return config

@@ -130,13 +130,13 @@ def _work(config: GridConfig, number: int) -> None:
 
 
 def _compared(plan: Plan) -> Comparison:
-    config, settings, study = plan.config, plan.config.settings, plan.study
+    config, settings, cohort = plan.config, plan.config.settings, plan.cohort
     cells = _by_group(plan)
     statistics = Statistics(
         num_replicates=settings.replicates, level=settings.level, specificity=settings.specificity, seed=settings.seed
     )
-    rows, num_dropped = compare(cells, study.scored, baseline=config.baseline, statistics=statistics)
-    inputs = compare_inputs(cells, study.scored, statistics=statistics)
+    rows, num_dropped = compare(cells, cohort.scored, baseline=config.baseline, statistics=statistics)
+    inputs = compare_inputs(cells, cohort.scored, statistics=statistics)
     num_differences = max(sum(row.difference is not None for row in rows), len(inputs))
     needed = replicates_for_holm(num_differences, level=settings.level) if num_differences else 0
     if settings.replicates < needed:
@@ -149,26 +149,26 @@ def _compared(plan: Plan) -> Comparison:
         command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
         config=to_mapping(config),
         data=[str(folder) for folder in settings.data],
-        dataset="+".join(sorted(set(study.index.column("dataset")))),
-        datasets=list(study.index.fingerprints),
-        labels=list(study.labels),
+        dataset="+".join(sorted(set(cohort.index.column("dataset")))),
+        datasets=list(cohort.index.fingerprints),
+        labels=list(cohort.labels),
         starts={
             name: StartResult(
                 encoder=start.encoders[0].name,
                 sources=list(config.starts[name]),
                 hashes=[encoder.hash for encoder in start.encoders],
                 num_features=start.encoders[0].num_features,
-                num_seen=max(num_seen(encoder.trained_on, study.parts.test) for encoder in start.encoders),
+                num_seen=max(num_seen(encoder.trained_on, cohort.parts.test) for encoder in start.encoders),
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start in plan.starts.items()
         }
         | ({NO_IMAGE: _NO_START} if any(task.encoder is None for task in plan.tasks) else {}),
         baseline=config.baseline,
-        protocol=to_mapping(study.protocol),
-        test=study.scored.counts(),
+        protocol=to_mapping(cohort.protocol),
+        test=cohort.scored.counts(),
         rows=rows,
-        subgroups=compare_subgroups(cells, study.scored, baseline=config.baseline, statistics=statistics)
+        subgroups=compare_subgroups(cells, cohort.scored, baseline=config.baseline, statistics=statistics)
         if settings.subgroups
         else [],
         inputs=inputs,

@@ -43,16 +43,16 @@ class CellWorker:
         return cell_of_draw(
             task.key,
             task.draw,
-            self._plan.study.parts,
+            self._plan.cohort.parts,
             scores,
-            labels=self._plan.study.labels,
+            labels=self._plan.cohort.labels,
             encoder_hash="" if task.encoder is None else task.encoder.hash,
             fingerprint=task.fingerprint,
             seconds=time.perf_counter() - begin,
         )
 
     def _read_out(self, task: CellTask) -> Scores:
-        config, study = self._plan.config, self._plan.study
+        config, cohort = self._plan.config, self._plan.cohort
         assert task.encoder is not None, "features are of an encoder"
         features = self._features_of(task.encoder)
         fit = frozen_readout(
@@ -61,7 +61,7 @@ class CellWorker:
             temperature=config.knn.temperature,
             seed=config.settings.seed,
         )
-        return frozen_scores(fit, task.draw, study.parts, features, valid_labels=study.valid_labels)
+        return frozen_scores(fit, task.draw, cohort.parts, features, valid_labels=cohort.valid_labels)
 
     def _train(self, task: CellTask) -> Scores:
         config, inputs = self._plan.config, READOUTS[task.key.readout].inputs
@@ -77,23 +77,23 @@ class CellWorker:
         return done.valid_scores, done.test_scores, done.details
 
     def _learnt(self, task: CellTask) -> TrainingTask:
-        study, draw = self._plan.study, task.draw
+        cohort, draw = self._plan.cohort, task.draw
         is_labelled = np.isfinite(draw.labels).any(axis=1)
         return TrainingTask(
-            index=study.index,
-            labels=study.labels,
+            index=cohort.index,
+            labels=cohort.labels,
             fraction=draw.fraction,
             train_rows=draw.rows[is_labelled],
             train_labels=draw.labels[is_labelled],
-            valid_rows=study.parts.valid.rows,
-            valid_labels=study.valid_labels,
-            test_rows=study.parts.test.rows,
+            valid_rows=cohort.parts.valid.rows,
+            valid_labels=cohort.valid_labels,
+            test_rows=cohort.parts.test.rows,
         )
 
     def _features_of(self, encoder: StartEncoder) -> RowFeatures:
         if self._features is None or self._encoder_id != encoder.id:
             plan, self._features = self._plan, None  # frees the last encoder's
-            sets = {"training": plan.drawn, "validation": plan.study.parts.valid, "test": plan.study.parts.test}
+            sets = {"training": plan.drawn, "validation": plan.cohort.parts.valid, "test": plan.cohort.parts.test}
             with Lock(plan.config.features / f"{encoder.hash}.lock").hold():
                 values = [self._cached(encoder, images, name) for name, images in sets.items()]
             rows = np.concatenate([images.rows for images in sets.values()])
