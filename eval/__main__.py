@@ -37,7 +37,7 @@ _Fractions = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What is compared, and where the answer goes."""
+    """What is compared, and where the results go."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared."""

@@ -3,10 +3,9 @@
 De-identified places, runs of underscores in MIMIC-CXR's reports, are one sign: of a vocabulary of our own ``___``, and
 in a pretrained one its mask, which is what it knows of words that are not told.
 
-A vocabulary of word pieces for the words of some texts: the most frequent pair of neighbours becomes one, again and
-again (Sennrich et al. 2016, arXiv 1508.07909), in the spelling of WordPiece, where what continues a word begins ``##``.
-
-The trainer of the tokenizers library breaks ties in the order of a hash map, so that two processes get two vocabularies
+A vocabulary of our own is of word pieces: the most frequent pair of neighbours becomes one, again and again (Sennrich
+et al. 2016, arXiv 1508.07909), in the spelling of WordPiece, where what continues a word begins ``##``. The trainer of
+the tokenizers library breaks ties in the order of a hash map, so that two processes get two vocabularies
 (github.com/huggingface/tokenizers, issue 1794); here pairs of equal count go by the alphabet. 1 s for 25,000 texts.
 """
 
@@ -23,9 +22,11 @@ from typing import Any, Protocol
 from eval.multimodal.config import SMALL
 from shards.base.errors import InputError
 
+REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"
 _BLANK = "___"
 _BLANKS = re.compile(r"_{2,}")
 _MODEL_FILES = (".json", ".txt", ".safetensors", ".bin")
+Pair = tuple[str, str]
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", _BLANK)
 
 
@@ -134,9 +135,6 @@ def model_fingerprint(text_model: str) -> str:
     return digest.hexdigest()[:16]
 
 
-REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"
-
-
 def not_there(name: str, error: Exception) -> InputError:
     """The error of a checkpoint that cannot be loaded, in one line."""
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
@@ -147,9 +145,6 @@ def not_there(name: str, error: Exception) -> InputError:
 
 def _key(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-Pair = tuple[str, str]
 
 
 def word_pieces(words: Mapping[str, int], *, size: int, min_count: int = 2) -> list[str]:

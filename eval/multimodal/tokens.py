@@ -1,15 +1,13 @@
-"""Image tokens of frozen encoders on disk, each image's computed once whatever the selection it is asked for in.
+"""Image tokens: an encoder's last map before pooling, averaged over the cells of a grid, or its pooled feature.
+
+Those of frozen encoders are kept on disk, each image's computed once whatever the selection it is asked for in:
 
     FOLDER/tokens-ENCODER-VIEWS-GRID/    NAME.images.npy (n,) uint64, NAME.tokens.npy (n, N, F) float16
 
 Every call adds the images that were missing as more such pairs. Half precision is off by less than 0.05 % of the
 spread (RMS); where it would overflow, single precision is kept.
 
-Legend: K images of the selection, N tokens, F features.
-
-Image tokens: an encoder's last map before pooling, averaged over the cells of a grid, or its pooled feature.
-
-Legend: B images, H W pixels, h w places of the last map, N tokens, F features.
+Legend: K images of a selection, B of a batch, H W pixels, h w places of the last map, N tokens, F features.
 """
 
 import hashlib
@@ -32,6 +30,7 @@ from shards.base.locks import Lock
 from shards.index import ShardIndex
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+_RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _BLOCK = 8192  # images computed before they are written
 
 
@@ -110,9 +109,6 @@ def _gather(store: Path, names: npt.NDArray[np.uint64]) -> ImageTokens:
         found[is_here] = tokens[places[is_here]]
     assert found is not None, "the selection has images, and all of them were computed"
     return found
-
-
-_RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
 class TokenEncoder(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from eval.report.embedding import sample_images
-from eval.results.headline import Answer
+from eval.results.headline import Headline
 from eval.results.roc import cells_of
 from eval.results.table import Comparison
 from eval.study.features import cached_features, encoder_hash
@@ -62,9 +62,9 @@ class Evidence:
     """
 
     def __init__(
-        self, folder: Path, comparison: Comparison, found: Answer, *, max_images: int, device: str, seed: int
+        self, folder: Path, comparison: Comparison, headline: Headline, *, max_images: int, device: str, seed: int
     ) -> None:
-        self.folder, self.comparison, self.found = folder, comparison, found
+        self.folder, self.comparison, self.headline = folder, comparison, headline
         self.max_images, self.device, self.seed = max_images, device, seed
         self._opened: dict[str, _Opened] = {}
         self._features: dict[str, Floats] = {}
@@ -85,7 +85,7 @@ class Evidence:
         index = ShardIndex.open(*self.comparison.data)
         if list(index.fingerprints) != self.comparison.datasets:
             raise InputError(f"the dataset {' '.join(self.comparison.data)} was packed anew since")
-        row = self.found.row
+        row = self.headline.row
         cells = cells_of(self.folder, self.comparison, row.start, readout=row.readout, fraction=row.fraction)
         cell = next(cells, None)
         if cell is None:

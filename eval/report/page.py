@@ -2,7 +2,7 @@
 
 python -m eval report runs/demo/eval/linear-chexpert      # writes report.html and figures/*.svg into that folder
 
-The page holds the answer in a sentence, the figures, all numbers in tables that sort, and a look at images. It follows
+The page holds the headline, the figures, all numbers in tables that sort, and a look at images. It follows
 the reader's light or dark mode and can be read on a phone and printed. With 1,000 images of two encoders it takes about
 a minute on one core, mostly for features and maps; ``with_images=False`` leaves them out, and it takes seconds.
 """
@@ -18,7 +18,7 @@ from eval.report.note import note
 from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, texts
 from eval.report.sortable import counts_table, label_names, results_table
 from eval.report.strips import neighbour_strips, saliency_cases
-from eval.results.headline import answer
+from eval.results.headline import headline
 from eval.results.table import Comparison, load_comparison
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
@@ -48,10 +48,10 @@ def write_page(
     folder = folder if folder.is_dir() else folder.parent
     if not comparison.rows:
         raise InputError(f"result {folder}: holds no rows; repeat the evaluation")
-    found = answer(comparison)
+    spoken = headline(comparison)
     figures = FigureFolder(folder / FIGURES)
-    evidence = Evidence(folder, comparison, found, max_images=max_images, device=pick_device(device), seed=seed)
-    row = found.row
+    evidence = Evidence(folder, comparison, spoken, max_images=max_images, device=pick_device(device), seed=seed)
+    row = spoken.row
     readout = READOUTS[row.readout]
     where = f"{readout.heading.lower()}, {readout.amount(row.fraction)} labelled"
     shown = {
@@ -72,7 +72,7 @@ def write_page(
     page = templates().get_template("page.html.jinja")
     html = page.render(
         comparison=comparison,
-        found=found,
+        headline=spoken,
         where=where,
         facts=dict(_facts(comparison)),
         labels=label_names(comparison),

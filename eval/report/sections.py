@@ -128,8 +128,8 @@ def _by_label(
 
 
 def rocs(folder: FigureFolder, evidence: Evidence, where: str) -> list[Part]:
-    """ROC and calibration of the answer's readout and fraction, which are ``where`` in words."""
-    comparison, row = evidence.comparison, evidence.found.row
+    """ROC and calibration of the headline's readout and fraction, which are ``where`` in words."""
+    comparison, row = evidence.comparison, evidence.headline.row
     inks = start_inks(comparison)
 
     def figures(name: str) -> Figures:
@@ -151,7 +151,7 @@ def rocs(folder: FigureFolder, evidence: Evidence, where: str) -> list[Part]:
 
 
 def _mean_rocs(evidence: Evidence, label: str) -> dict[str, Roc]:
-    comparison, row = evidence.comparison, evidence.found.row
+    comparison, row = evidence.comparison, evidence.headline.row
     studies = study_set(evidence.test, label, policy=comparison.protocol["uncertain"])
     curves = {}
     for start in comparison.starts:
@@ -167,7 +167,7 @@ def groups(evidence: Evidence) -> list[Part]:
     parts = []
     for name in label_names(evidence.comparison):
         label = evidence.label if name == MACRO else name
-        table = subgroup_table(evidence.comparison, evidence.found, label, name=_slug(f"subgroups-{name}"))
+        table = subgroup_table(evidence.comparison, evidence.headline, label, name=_slug(f"subgroups-{name}"))
         parts.append(Part(name, table or Missing("None were measured.")))
     return parts
 
@@ -193,7 +193,7 @@ def maps(folder: FigureFolder, evidence: Evidence) -> Maps:
     Raises:
         InputError: see :class:`Evidence`; too few images.
     """
-    starts = dict.fromkeys([evidence.found.start, evidence.comparison.baseline])
+    starts = dict.fromkeys([evidence.headline.start, evidence.comparison.baseline])
     points = {start: embed(evidence.features(start), seed=evidence.seed) for start in starts}
 
     def figures(name: str) -> Figures:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from eval.readouts.registry import READOUTS
 from eval.report.figures import start_inks, start_variable
 from eval.report.tables import metric_words
-from eval.results.headline import Answer
+from eval.results.headline import Headline
 from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
 from eval.words import MACRO, interval_text, p_text
@@ -65,14 +65,14 @@ def results_table(comparison: Comparison) -> SortableTable:
     return SortableTable(name="results", caption=caption, header=header, lines=lines)
 
 
-def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: str) -> SortableTable | None:
-    """The subgroups of one label in the readout and at the fraction of the answer, or else at the largest fraction
+def subgroup_table(comparison: Comparison, headline: Headline, label: str, *, name: str) -> SortableTable | None:
+    """The subgroups of one label in the readout and at the fraction of the headline, or else at the largest fraction
     that has them; None where there are none. ``name`` is the table's id."""
-    rows = [row for row in comparison.subgroups if row.label == label and row.readout == found.row.readout]
+    rows = [row for row in comparison.subgroups if row.label == label and row.readout == headline.row.readout]
     if not rows:
         return None
     fractions = sorted({row.fraction for row in rows})
-    fraction = found.row.fraction if found.row.fraction in fractions else fractions[-1]
+    fraction = headline.row.fraction if headline.row.fraction in fractions else fractions[-1]
     groups: dict[tuple[str, str], dict[str, SubgroupRow]] = {}
     for row in rows:
         if row.fraction == fraction:
@@ -80,7 +80,7 @@ def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: s
     starts = [start for start in comparison.starts if any(start in by_start for by_start in groups.values())]
     level = f"[{100 * comparison.level:g} % CI]"
     header = ["attribute", "group", "studies", "positive", "patients", *(f"{start} {level}" for start in starts)]
-    asked = [start for start in starts if start == found.start and start != comparison.baseline]
+    asked = [start for start in starts if start == headline.start and start != comparison.baseline]
     header += [f"{start} minus {comparison.baseline}" for start in asked]
     lines = []
     for (attribute, group), by_start in groups.items():
@@ -90,7 +90,7 @@ def subgroup_table(comparison: Comparison, found: Answer, label: str, *, name: s
         line += [_subgroup(by_start.get(start), "auroc") for start in starts]
         line += [_subgroup(by_start.get(start), "difference") for start in asked]
         lines.append(line)
-    readout = READOUTS[found.row.readout]
+    readout = READOUTS[headline.row.readout]
     caption = f"{label}, {readout.heading.lower()}, {readout.amount(fraction)} labelled"
     return SortableTable(name=name, caption=caption, header=header, lines=lines)
 

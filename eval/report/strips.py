@@ -56,7 +56,7 @@ def neighbour_strips(evidence: Evidence) -> Neighbours:
     Raises:
         InputError: see :class:`Evidence`; too few patients.
     """
-    start, label = evidence.found.start, evidence.label
+    start, label = evidence.headline.start, evidence.label
     labels, patients = evidence.labels(label), evidence.sample.patients()
     features = evidence.features(start)
     queries = choose_queries(labels, _NUM_QUERIES_EACH, seed=evidence.seed)
@@ -81,7 +81,7 @@ def saliency_cases(evidence: Evidence) -> Saliency:
     Raises:
         InputError: see :class:`Evidence`; no linear readout among the results, or one whose weights cannot be found.
     """
-    start, label = evidence.found.start, evidence.label
+    start, label = evidence.headline.start, evidence.label
     cell = _linear_cell(evidence)
     position = np.searchsorted(cell.test_rows, evidence.sample.rows, sorter=np.argsort(cell.test_rows))
     scores = cell.scores[np.argsort(cell.test_rows)[position], cell.labels.index(label)]
@@ -116,7 +116,7 @@ def saliency_cases(evidence: Evidence) -> Saliency:
 
 
 def _linear_cell(evidence: Evidence) -> Cell:
-    comparison, start = evidence.comparison, evidence.found.start
+    comparison, start = evidence.comparison, evidence.headline.start
     for readout in _LINEAR:
         for fraction in reversed(comparison.fractions(readout)):
             cell = next(cells_of(evidence.folder, comparison, start, readout=readout, fraction=fraction), None)
@@ -130,13 +130,13 @@ def _agreement_words(evidence: Evidence) -> str:
     labels = evidence.labels(label)
     shares = [
         f"{start} {100 * agreement(evidence.features(start), labels, patients, k=NUM_NEIGHBOURS):.0f} %"
-        for start in dict.fromkeys([evidence.found.start, evidence.comparison.baseline])
+        for start in dict.fromkeys([evidence.headline.start, evidence.comparison.baseline])
     ]
     num_known = int(np.isfinite(labels).sum())
     return (
         f"Of the {NUM_NEIGHBOURS} nearest neighbours of an image with {label}, these share the label: "
         f"{', '.join(shares)}; chance alone gives {100 * float(np.nanmean(labels)):.0f} % "
-        f"({num_known:,} images, neighbours of other patients). Below: {evidence.found.start}."
+        f"({num_known:,} images, neighbours of other patients). Below: {evidence.headline.start}."
     )
 
 

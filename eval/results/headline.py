@@ -1,4 +1,4 @@
-"""The answer of a comparison in a sentence: does this start help, by how much, and is that sure?"""
+"""The headline of a comparison: does this start help, by how much, and is that sure?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _WORDS: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Headline:
     """``word`` and ``sentence`` on the ``start`` that is asked about; ``others`` one line on each further readout and
     start. ``row`` is the one whose figures the sentence gives."""
 
@@ -35,9 +35,9 @@ class Answer:
         return _WORDS[self.kind]
 
 
-def answer(comparison: Comparison) -> Answer:
-    """Speaks of the headline label, the first readout, and the first start that is a run, or else the first that is
-    not the baseline; of its fractions first the smallest that bears the answer out."""
+def headline(comparison: Comparison) -> Headline:
+    """Speaks of the main label, the first readout, and the first start that is a run, or else the first that is
+    not the baseline; of its fractions first the smallest that bears it out."""
     start = _start_asked_about(comparison)
     readout = comparison.readouts[0]
     rows = _rows(comparison, readout, start)
@@ -50,7 +50,7 @@ def answer(comparison: Comparison) -> Answer:
         for name in comparison.starts
         if (one, name) != (readout, start) and any(row.difference for row in _rows(comparison, one, name))
     ]
-    return Answer(kind=kind, start=start, sentence=_sentence(comparison, kind, rows, row), others=others, row=row)
+    return Headline(kind=kind, start=start, sentence=_sentence(comparison, kind, rows, row), others=others, row=row)
 
 
 def _start_asked_about(comparison: Comparison) -> str:
@@ -60,7 +60,7 @@ def _start_asked_about(comparison: Comparison) -> str:
 
 
 def _rows(comparison: Comparison, readout: str, start: str) -> list[Row]:
-    rows = comparison.select(readout=readout, label=comparison.headline, start=start)
+    rows = comparison.select(readout=readout, label=comparison.main_label, start=start)
     return sorted(rows, key=lambda row: row.fraction)
 
 

@@ -1,11 +1,9 @@
-"""Subgroups of the test set: sex, age band and projection, each with its counts and the AUROC of every model.
+"""Subgroups of the test set: from cells to AUROC by sex, age band and projection, and what each start gains there.
 
 A subgroup with too few patients of either class gets a reason instead of figures: an AUROC of three ill patients would
 be read as a finding.
 
 Legend: N images, S scored items (images or studies), D label draws and encoders.
-
-From cells to the subgroups' table: AUROC by sex, age and projection, and what each start gains there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from shards.index import ShardIndex
 
 AGE_LIMITS = (40, 60, 80)
 MINIMUM = 10
+_REPLICATES = 2000  # enough for intervals; no p value is taken from them
 _NOT_STATED = "not stated"
 _MIXED = "mixed"
 _NOTHING = -1  # what an image says that does not state an attribute
@@ -185,9 +184,6 @@ def _range_of_each(
     np.minimum.at(lowest, items[is_stated], kinds[is_stated])
     np.maximum.at(highest, items[is_stated], kinds[is_stated])
     return np.minimum(lowest, highest), highest
-
-
-_REPLICATES = 2000  # enough for intervals; no p value is taken from them
 
 
 def compare_subgroups(

@@ -1,13 +1,10 @@
-"""What a comparison found, with what is needed to repeat it: the folder of ``results.json``.
+"""What a comparison found, with what is needed to repeat it: ``results.json`` in its folder, and ``cells/`` beside it,
+from which it was computed (:mod:`eval.study.cells`).
 
 A comparison is a table: one :class:`Row` for each readout, label, fraction and start, in that order. Where there are
 several labels, the rows of ``MACRO`` come first and hold the means over them, and multimodal readouts also have
-``MICRO``. The cells the rows were computed from
-lie beside the file, in ``cells/`` (:mod:`eval.study.cells`).
-
-Numbers that do not exist (a difference of the baseline to itself, an interval of too few resamples) are ``None``.
-
-The file of a comparison: ``results.json`` in its folder.
+``MICRO``. Numbers that do not exist (a difference of the baseline to itself, an interval of too few resamples) are
+``None``.
 """
 
 import json
@@ -24,6 +21,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written, to_mapping
 from shards.base.errors import InputError
 
+FORMAT_VERSION = 2
 FILE = "results.json"
 CELLS = "cells"
 
@@ -169,11 +167,11 @@ class InputRow:
 class Comparison:
     """Starts, readouts and fractions compared on labels of one dataset.
 
-    ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of
-    multimodal readouts only. ``protocol`` is :class:`eval.study.protocol.Protocol` as a mapping,
-    ``config`` what was asked for. ``specificity`` is where ``Row.sensitivity`` is read. ``num_dropped`` says for each
-    label how many resamples held one class only. ``data`` are the dataset folders, ``datasets`` the fingerprints of
-    what was packed. ``seconds`` are wall times by phase, ``views`` those of each start.
+    ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of multimodal readouts only. ``protocol`` is
+    :class:`eval.study.protocol.Protocol` as a mapping, ``config`` what was asked for. ``specificity`` is where
+    ``Row.sensitivity`` is read. ``num_dropped`` says for each label how many resamples held one class only. ``data``
+    are the dataset folders, ``datasets`` the fingerprints of what was packed. ``seconds`` are wall times by phase,
+    ``views`` those of each start.
     """
 
     command: str
@@ -209,7 +207,7 @@ class Comparison:
         return len(self.labels) > 1
 
     @property
-    def headline(self) -> str:
+    def main_label(self) -> str:
         """The label to speak of first: the mean over the labels, or the only one."""
         return MACRO if self.has_macro else self.labels[0]
 
@@ -229,9 +227,6 @@ class Comparison:
                 and start in ("", row.start)
             ):
                 yield row
-
-
-FORMAT_VERSION = 2
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> Path:

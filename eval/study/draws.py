@@ -78,20 +78,6 @@ def label_matrix(index: ShardIndex, labels: Sequence[str], policy: LabelPolicy =
     return np.stack([index.labels(name, policy) for name in labels], axis=1)
 
 
-def labelled_draw(
-    train: ShardIndex, labels: Sequence[str], fraction: float, *, draw: int, protocol: Protocol
-) -> LabelledDraw:
-    """Draws a label fraction, extended where needed until it holds two images of each class of each label.
-
-    The extension takes the next patients (or images) of the same draw, the fewest that suffice, so draws stay nested.
-    Where the whole training set has a single image of a class, that one suffices.
-
-    Raises:
-        InputError: fraction not in (0, 1], unknown label, or a label with one class only.
-    """
-    return labelled_draws(train, labels, {fraction: [draw]}, protocol=protocol)[0]
-
-
 def labelled_draws(
     train: ShardIndex,
     labels: Sequence[str],
@@ -100,15 +86,19 @@ def labelled_draws(
     protocol: Protocol,
     imported: DrawRows | None = None,
 ) -> list[LabelledDraw]:
-    """The draws of several fractions, ascending.
+    """The draws of several fractions, ascending, each extended where needed until it holds two images of each class of
+    each label.
+
+    The extension takes the next patients (or images) of the same draw, the fewest that suffice, so draws stay nested.
+    Where the whole training set has a single image of a class, that one suffices.
 
     Args:
         draws: for each fraction their number, or which; fraction 1 can be drawn in one way only and is drawn once.
         imported: rows of :func:`import_draws`, which take the place of drawing.
 
     Raises:
-        InputError: as :func:`labelled_draw`; draws or positives that are too few; an imported draw that is missing or
-            has one class only.
+        InputError: fraction not in (0, 1], unknown label, or one with one class only; draws or positives that are too
+            few; an imported draw that is missing or has one class only.
     """
     values = label_matrix(train, labels, protocol.uncertain)
     patients = train.patients()

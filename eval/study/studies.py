@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.study.cells import Cell
-from eval.study.protocol import Protocol, Unit
+from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 from shards.index import LabelPolicy, ShardIndex
 
@@ -43,16 +43,12 @@ class StudySet:
         assert np.array_equal(rows[found], self.rows), "a labelled image was not scored"
         return self.scores(image_scores[found])
 
-    def clusters(self, unit: Unit) -> npt.NDArray[np.int64]:
-        """What the bootstrap resamples whole, (S,): the patient of each study, or the study itself."""
-        return self.patients if unit == "patient" else np.arange(len(self.labels))
 
-
-def study_set(test: ShardIndex, label: str, *, policy: LabelPolicy = "ignore", require_both: bool = True) -> StudySet:
+def study_set(test: ShardIndex, label: str, *, policy: LabelPolicy = "ignore") -> StudySet:
     """Groups the labelled images into studies; an image without a study is its own.
 
     Raises:
-        InputError: unknown label, or studies of one class only where ``require_both``.
+        InputError: unknown label, or studies of one class only.
     """
     values = test.labels(label, policy)
     labelled = test.take(np.isfinite(values))
@@ -64,7 +60,7 @@ def study_set(test: ShardIndex, label: str, *, policy: LabelPolicy = "ignore", r
     _, first, studies = np.unique(np.array(names, dtype=object), return_index=True, return_inverse=True)
     labels = _maximum_by(studies, values, len(first))
     num_positives = int(labels.sum())
-    if require_both and num_positives in (0, len(labels)):
+    if num_positives in (0, len(labels)):
         raise InputError(
             f"--label {label!r}: the test set has {num_positives} positive and {len(labels) - num_positives} "
             "negative studies, but AUROC needs both; choose another label or --test-split"

@@ -17,7 +17,7 @@ from train.ranks.world import World
 from train.settings.config import RunConfig
 
 
-class PlainEngine:
+class TorchEngine:
     """The part of DeepSpeed's engine that the loop uses."""
 
     def __init__(
@@ -61,7 +61,7 @@ def build_engine(
     """
     optimizer = torch.optim.AdamW(groups, fused=True)
     if world.size == 1:
-        return PlainEngine(model, optimizer, precision=precision, clipping=clipping, world=world)
+        return TorchEngine(model, optimizer, precision=precision, clipping=clipping, world=world)
     run = RunConfig(batch_size=batch_size, gradient_clipping=clipping)
     return start_engine(model, optimizer, deepspeed_config(run, precision=precision, optimizer="adamw"), world)
 

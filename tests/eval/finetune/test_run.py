@@ -17,7 +17,7 @@ from eval.finetune.config import FinetuneConfig
 from eval.finetune.model import FinetuneModel, load_finetuned
 from eval.finetune.run import run_finetune
 from eval.stats.metrics import auroc
-from eval.training.engine import PlainEngine
+from eval.training.engine import TorchEngine
 from eval.training.exchange import read_work, write_work
 from eval.training.images import ImageScorer
 from eval.training.task import Trained, TrainingTask, Work, fingerprint
@@ -235,7 +235,7 @@ def test_plain_steps_are_those_of_a_plain_loop(start: LoadedEncoder) -> None:
     def train(clipping: float, by_hand: bool) -> torch.Tensor:
         model = FinetuneModel(tiny_encoder(), 1, seed=0).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        engine = PlainEngine(model, optimizer, precision="fp32", clipping=clipping, world=ALONE)
+        engine = TorchEngine(model, optimizer, precision="fp32", clipping=clipping, world=ALONE)
         generator = torch.Generator().manual_seed(0)
         for _ in range(3):
             images, labels = torch.randn(4, 1, 32, 32, generator=generator), torch.tensor([[0.0], [1.0], [1.0], [0.0]])

@@ -49,7 +49,7 @@ def test_a_grid_end_to_end_and_again(
     result = run_grid(grid)
     assert result.readouts == ["linear", "knn", "few-shot"]
     assert len(result.rows) == (2 + 2 + 1) * 2 * 3  # fractions or shots, starts, labels with their mean
-    assert result.headline == MACRO
+    assert result.main_label == MACRO
     assert (result.dataset, result.protocol["test_split"], result.baseline) == ("patches", "test", "random")
     assert result.starts["random"].seeds == [0]
     # A bright patch is plain to any convolution: features must have met their own labels.

@@ -6,7 +6,7 @@ import pytest
 from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
 from eval.stats.metrics import auroc
 from eval.study.cells import CellKey, cell_of_draw, load_cell, save_cell
-from eval.study.draws import few_shot_draw, label_matrix, labelled_draw
+from eval.study.draws import few_shot_draw, label_matrix, labelled_draws
 from eval.study.partition import partition
 from eval.study.protocol import choose_protocol
 from shards.base.errors import InputError
@@ -38,7 +38,7 @@ def test_a_cell_scores_all_test_images(index, name: str, tmp_path) -> None:
     if name == "few-shot":
         draw = few_shot_draw(parts.train, ["Finding"], 8, draw=1, protocol=protocol)
     else:
-        draw = labelled_draw(parts.train, ["Finding"], 0.5, draw=1, protocol=protocol)
+        draw = labelled_draws(parts.train, ["Finding"], {0.5: [1]}, protocol=protocol)[0]
     valid_labels = label_matrix(parts.valid, ["Finding"], protocol.uncertain)
     scores = frozen_scores(frozen_readout(name), draw, parts, features_of(index), valid_labels=valid_labels)
     key = CellKey(readout=name, start="pretrained", fraction=draw.fraction, draw=1)

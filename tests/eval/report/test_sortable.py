@@ -4,7 +4,7 @@ import dataclasses
 
 from eval.report.page import templates
 from eval.report.sortable import SortableTable, counts_table, results_table, subgroup_table
-from eval.results.headline import answer
+from eval.results.headline import headline
 from eval.results.table import Comparison
 
 
@@ -24,12 +24,12 @@ def test_results_carry_numbers_and_verdicts(comparison: Comparison) -> None:
 
 
 def test_a_small_subgroup_says_why_it_is_not_given(comparison: Comparison) -> None:
-    table = rendered(subgroup_table(comparison, answer(comparison), "Finding", name="groups"))
+    table = rendered(subgroup_table(comparison, headline(comparison), "Finding", name="groups"))
     assert "3 positive studies, under 10" in table
     assert ".880" in table
     assert "+.010" in table
     without = dataclasses.replace(comparison, subgroups=[])
-    assert subgroup_table(without, answer(comparison), "Finding", name="a") is None
+    assert subgroup_table(without, headline(comparison), "Finding", name="a") is None
 
 
 def test_names_are_escaped(comparison: Comparison) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from eval.results.headline import answer
+from eval.results.headline import headline
 from eval.results.table import Comparison, Difference
 from eval.stats.interval import Interval
 
@@ -35,13 +35,13 @@ def _with_differences(comparison: Comparison, found: dict[float, tuple[float, fl
 def test_kind_follows_sure_differences(
     comparison: Comparison, found: dict[float, tuple[float, float]], kind: str, said: str
 ) -> None:
-    given = answer(_with_differences(comparison, found))
+    given = headline(_with_differences(comparison, found))
     assert given.kind == kind
     assert said in given.sentence
 
 
 def test_figures_are_of_the_row(comparison: Comparison) -> None:
-    given = answer(_with_differences(comparison, {0.01: (0.1, 0.001), 1.0: (0.04, 0.4)}))
+    given = headline(_with_differences(comparison, {0.01: (0.1, 0.001), 1.0: (0.04, 0.4)}))
     assert "0.700 to 0.800, by +0.100 (95 % CI +0.070 to +0.130)" in given.sentence
     assert given.start == "pretrained"
     assert given.others == []
@@ -55,7 +55,7 @@ def test_a_run_is_asked_about_before_imagenet_and_the_rest_is_listed(comparison:
         "pretrained": pretrained,
     }
     rows = [dataclasses.replace(row, start="imagenet") for row in comparison.rows if row.start == "pretrained"]
-    given = answer(dataclasses.replace(comparison, starts=starts, rows=[*rows, *comparison.rows]))
+    given = headline(dataclasses.replace(comparison, starts=starts, rows=[*rows, *comparison.rows]))
     assert given.start == "pretrained"
     assert len(given.others) == 1
     assert given.others[0].startswith("imagenet, a linear probe: ")
@@ -64,6 +64,6 @@ def test_a_run_is_asked_about_before_imagenet_and_the_rest_is_listed(comparison:
 def test_one_start_has_nothing_to_compare(comparison: Comparison) -> None:
     rows = [row for row in comparison.rows if row.start == "random"]
     starts = {"random": comparison.starts["random"]}
-    given = answer(dataclasses.replace(comparison, rows=rows, starts=starts))
+    given = headline(dataclasses.replace(comparison, rows=rows, starts=starts))
     assert given.kind == "none"
     assert ".700 [.650, .750]" in given.sentence

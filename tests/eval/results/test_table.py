@@ -57,8 +57,8 @@ def test_rows_are_selected(comparison: Comparison) -> None:
     assert comparison.fractions("linear") == [0.01, 1.0]
     assert [row.fraction for row in comparison.select(start="pretrained")] == [0.01, 1.0]
     assert list(comparison.select(fraction=1.0, label="Finding", start="random")) == [comparison.rows[2]]
-    assert comparison.headline == "Finding"
-    assert dataclasses.replace(comparison, labels=["Finding", "Other"]).headline == "macro"
+    assert comparison.main_label == "Finding"
+    assert dataclasses.replace(comparison, labels=["Finding", "Other"]).main_label == "macro"
 
 
 @pytest.mark.parametrize(

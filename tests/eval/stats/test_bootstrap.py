@@ -9,8 +9,9 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from eval.stats.bootstrap import bootstrap, bootstrap_table, resample_block
-from eval.stats.metrics import METRICS, auroc, average_precision, calibration_error, sensitivity_at_specificity
+from eval.stats.metrics import METRICS, auroc
 from shards.base.errors import InputError
+from tests.eval.stats.references import average_precision, calibration_error, sensitivity_at_specificity
 
 
 def example(num_items: int = 200, *, num_patients: int = 70, seed: int = 0):

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from eval.stats.bootstrap import bootstrap, bootstrap_table
 from eval.stats.delong import delong
-from eval.stats.metrics import calibration_error
+from tests.eval.stats.references import calibration_error
 
 # Scores are normal with the variance below around 0 and a shift for the ill, so the AUROC is that of two normals.
 SHIFTS = {"a": 1.0, "b": 1.3}

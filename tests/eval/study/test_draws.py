@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eval.grid.draw_lists import export_draws
-from eval.study.draws import LabelledDraw, import_draws, label_matrix, labelled_draw, labelled_draws
+from eval.study.draws import LabelledDraw, import_draws, label_matrix, labelled_draws
 from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 from shards.format.schema import FORMAT_VERSION, index_schema, table_from_rows
@@ -49,7 +49,7 @@ def rows_of(num_patients: int, *, every: int, rare: int = 10, images: int = 3) -
 
 
 def one(train: ShardIndex, fraction: float, *, draw: int = 0, **settings) -> LabelledDraw:
-    return labelled_draw(train, ["Finding"], fraction, draw=draw, protocol=protocol(**settings))
+    return labelled_draws(train, ["Finding"], {fraction: [draw]}, protocol=protocol(**settings))[0]
 
 
 def test_draws_are_nested_and_keep_patients_whole(make_train) -> None:
@@ -75,7 +75,7 @@ def test_published_draws_are_of_images(make_train) -> None:
 
 def test_labels_and_patients_belong_to_the_rows_and_all_labels_share_them(make_train) -> None:
     train = make_train(rows_of(60, every=4, rare=5))
-    drawn = labelled_draw(train, LABELS, 0.4, draw=1, protocol=protocol())
+    drawn = labelled_draws(train, LABELS, {0.4: [1]}, protocol=protocol())[0]
     chosen = train.take(train.positions(drawn.rows))
     np.testing.assert_array_equal(drawn.labels, np.stack([chosen.labels(name) for name in LABELS], axis=1))
     names = chosen.column("patient_id")
@@ -86,11 +86,11 @@ def test_labels_and_patients_belong_to_the_rows_and_all_labels_share_them(make_t
 def test_a_draw_is_extended_by_the_fewest_patients_that_give_both_classes_of_all_labels(make_train) -> None:
     train = make_train(rows_of(300, every=3, rare=60, images=1))
     reference = next(count for count in range(3, 301) if (train.fraction(count / 300).labels("Rare") == 1).sum() >= 2)
-    drawn = labelled_draw(train, LABELS, 0.02, draw=0, protocol=protocol())
+    drawn = labelled_draws(train, LABELS, {0.02: [0]}, protocol=protocol())[0]
     assert drawn.is_extended
     assert len(drawn.rows) == reference
     assert drawn.num_positives[1] == 2
-    assert set(drawn.rows) <= set(labelled_draw(train, LABELS, 0.9, draw=0, protocol=protocol()).rows)
+    assert set(drawn.rows) <= set(labelled_draws(train, LABELS, {0.9: [0]}, protocol=protocol())[0].rows)
     assert not one(train, 0.05).is_extended
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eval.study.studies import study_set
+from eval.study.protocol import choose_protocol
+from eval.study.studies import scored_studies, study_set
 from shards.base.errors import InputError
 
 ROWS = [
@@ -40,9 +41,11 @@ def test_scores_are_found_by_row_among_those_of_all_images(make_index) -> None:
 
 
 def test_clusters_are_patients_or_studies(make_index) -> None:
-    studies = study_set(make_index(ROWS), "Finding")
-    assert len(np.unique(studies.clusters("patient"))) == 2
-    assert len(np.unique(studies.clusters("study"))) == 5
+    index = make_index(ROWS)
+    studies = study_set(index, "Finding")
+    for name, count in (("clean", 2), ("published", 5)):
+        protocol = choose_protocol(index, name, test_split="test")
+        assert len(np.unique(scored_studies(index, ["Finding"], protocol).clusters)) == count
     assert len({studies.patients[studies.studies[row]] for row in (0, 3)}) == 1
 
 
@@ -50,6 +53,5 @@ def test_one_class_is_refused_where_both_are_needed(make_index) -> None:
     index = make_index([{"patient_id": f"p{i}", "Finding": 1} for i in range(4)])
     with pytest.raises(InputError, match="4 positive and 0 negative studies"):
         study_set(index, "Finding")
-    assert study_set(index, "Finding", require_both=False).labels.tolist() == [1, 1, 1, 1]
     with pytest.raises(InputError, match="known: Finding"):
         study_set(index, "Nonsense")
