@@ -34,8 +34,7 @@ class Trainer:
 
     Args:
         method: what is trained; only its ``model`` is the engine's.
-        engine: DeepSpeed's; or anything with its forward, ``backward``, ``step``, ``optimizer`` and
-            ``is_gradient_accumulation_boundary``.
+        engine: DeepSpeed's, or a :class:`train.engine.torch_engine.TorchEngine`.
         batches_per_epoch: of one rank, for the schedules of learning rate and momentum.
         timed: where to run the parts of a step, for whoever measures them: ``momentum update``, ``loss and queue``
             (which also holds the forwards), ``backward``, ``optimiser``.

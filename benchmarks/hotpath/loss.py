@@ -3,8 +3,6 @@
 Operations are those of the two products that every way needs, the logits and the gradient of the queries: 4 B K D.
 
 Legend: B batch, D embedding, K queue.
-
-The peak of memory that one call allocates.
 """
 
 import json
@@ -26,6 +24,7 @@ from benchmarks.measuring.timing import time_variants
 from train.methods.info_nce import info_nce
 from train.methods.key_queue import KeyQueue
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # read at the first profile: otherwise five lines on stderr for each
 WIDTH, TEMPERATURE = 128, 0.2
 CLONED, TRAINER = "clone, concatenate", "slices of the queue (trainer)"
 PLAIN_ALL, TRAINER_ALL = "clone, concatenate, index_copy_", "trainer"
@@ -79,18 +78,18 @@ def measure_loss_and_queue(size: int, batch: int, *, turns: int, device: torch.d
     """What a step does with the queue, written plainly and by the trainer: loss, its gradient, enqueueing."""
     query, key, _ = _inputs(size, batch, device)
     patients = torch.arange(batch, device=device)
-    plain, trainer = IndexedQueue(size, device=device), KeyQueue(size, WIDTH, seed=0, device=device)
+    indexed, trainer = IndexedQueue(size, device=device), KeyQueue(size, WIDTH, seed=0, device=device)
 
     def step(way: Loss, queue: IndexedQueue | KeyQueue) -> Tensor:
         (gradient,) = torch.autograd.grad(way(query, key, queue.keys), query)
         queue.enqueue(key, patients)
         return gradient
 
-    variants = {PLAIN_ALL: partial(step, cloned, plain), TRAINER_ALL: partial(step, _trainer, trainer)}
+    variants = {PLAIN_ALL: partial(step, cloned, indexed), TRAINER_ALL: partial(step, _trainer, trainer)}
     for _ in range(2):
         gradients = [call() for call in variants.values()]
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(plain.keys, trainer.keys, rtol=0, atol=0)
+        torch.testing.assert_close(indexed.keys, trainer.keys, rtol=0, atol=0)
     timings = time_variants(variants, turns=turns, device=device)
     memory = {name: peak_bytes(call, device) for name, call in variants.items()}
     return Comparison(
@@ -133,14 +132,11 @@ def _inputs(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor
     return query.requires_grad_(), key, KeyQueue(size, WIDTH, seed=0, device=device).keys
 
 
-def _against(ours: str, plain: str, timings: Mapping[str, Timing], memory: Mapping[str, int]) -> str:
+def _against(ours: str, other: str, timings: Mapping[str, Timing], memory: Mapping[str, int]) -> str:
     return (
-        f"the trainer's: {1 / timings[ours].ratio:.1f} times the rate of {plain}, "
-        f"with {memory[ours] / memory[plain]:.0%} of its peak memory"
+        f"the trainer's: {1 / timings[ours].ratio:.1f} times the rate of {other}, "
+        f"with {memory[ours] / memory[other]:.0%} of its peak memory"
     )
-
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # read at the first profile: otherwise five lines on stderr for each
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:

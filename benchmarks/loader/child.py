@@ -17,23 +17,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.loader import feeds as loader_feeds
-from benchmarks.loader import peers as loader_peers
-from benchmarks.loader.feeds import Batch, Feed, Setting, consume
+from benchmarks.loader.feeds import DALI, KORNIA, MOCO_V2, RESIDENT, Batch, Feed, Setting, consume
+from benchmarks.loader.peers import PEERS
 from benchmarks.measuring.resources import MemoryPeak, Resources, held_megabytes
 
 _MARK = "loader-child "  # before what the parent reads, since libraries print as well
 
-FEEDS = {
-    feed.name: feed
-    for feed in (
-        *loader_peers.PEERS,
-        loader_feeds.MOCO_V2,
-        loader_feeds.DALI,
-        loader_feeds.KORNIA,
-        loader_feeds.RESIDENT,
-    )
-}
+FEEDS = {feed.name: feed for feed in (*PEERS, MOCO_V2, DALI, KORNIA, RESIDENT)}
 """Those whose resources can be measured."""
 
 

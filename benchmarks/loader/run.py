@@ -19,11 +19,22 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.loader import feeds as loader_feeds
-from benchmarks.loader import peers as loader_peers
 from benchmarks.loader.child import measure_resources
-from benchmarks.loader.feeds import Feed, Setting, check, consume
+from benchmarks.loader.feeds import (
+    DALI,
+    DECODING,
+    FIRST_EPOCH,
+    KORNIA,
+    MOCO_V2,
+    READING,
+    RESIDENT,
+    Feed,
+    Setting,
+    check,
+    consume,
+)
 from benchmarks.loader.gpu import compare_beside_step
+from benchmarks.loader.peers import DALI_CHAIN, KORNIA_SEQUENTIAL, LIGHTLY, NEAREST, PEERS, REFERENCE
 from benchmarks.loader.scale import compare_epoch_starts, compare_threads
 from benchmarks.loader.warps import compare_warps
 from benchmarks.measuring.data import build_phantom_dataset
@@ -32,14 +43,8 @@ from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import CHEXPERT_ROWS, LoaderConfig
 
-_ENGINES = (
-    loader_feeds.DALI,
-    loader_feeds.KORNIA,
-    loader_feeds.FIRST_EPOCH,
-    loader_feeds.RESIDENT,
-    loader_feeds.MOCO_V2,
-)
-_LIMIT = loader_feeds.DECODING
+_ENGINES = (DALI, KORNIA, FIRST_EPOCH, RESIDENT, MOCO_V2)
+_LIMIT = DECODING
 _PASS_GROWTH = 0.05  # of the memory after the first pass, beyond which it is called growing
 
 
@@ -66,14 +71,14 @@ def run(config: LoaderConfig) -> list[Comparison]:
         ]
         comparisons = [_compare_feeds(setting, config) for setting in settings]
         if config.device == "cuda":
-            engines = (loader_feeds.DALI, loader_feeds.KORNIA, loader_feeds.RESIDENT)
+            engines = (DALI, KORNIA, RESIDENT)
             comparisons += [compare_beside_step(engines, setting, turns=config.turns) for setting in settings]
         else:
             comparisons += [
                 compare_warps(setting, num_images=min(128, len(setting.index())), turns=config.turns)
                 for setting in settings
             ]
-        scaled = (loader_feeds.KORNIA,) if config.quick else (loader_feeds.KORNIA, loader_feeds.DALI)
+        scaled = (KORNIA,) if config.quick else (KORNIA, DALI)
         comparisons += compare_threads(scaled, settings[0], turns=config.turns)
         comparisons.append(
             compare_epoch_starts(settings[0], folder, num_rows=CHEXPERT_ROWS, turns=max(3, config.turns))
@@ -83,10 +88,10 @@ def run(config: LoaderConfig) -> list[Comparison]:
 
 def choose_feeds(*, quick: bool) -> list[Feed]:
     """Those whose packages are here; the reference first, and the limits last."""
-    peers: Sequence[Feed] = loader_peers.PEERS
+    peers: Sequence[Feed] = PEERS
     if quick:
-        peers = (loader_peers.REFERENCE, loader_peers.KORNIA_SEQUENTIAL, loader_peers.DALI_CHAIN)
-    return [feed for feed in (*peers, *_ENGINES, _LIMIT, loader_feeds.READING) if feed.is_present]
+        peers = (REFERENCE, KORNIA_SEQUENTIAL, DALI_CHAIN)
+    return [feed for feed in (*peers, *_ENGINES, _LIMIT, READING) if feed.is_present]
 
 
 def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
@@ -103,7 +108,7 @@ def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
         timings = time_variants(variants, turns=config.turns, device=device, cpu_clock=cpu_seconds)
     measured = [feed for feed in feeds if feed.has_resources]
     if config.quick:
-        measured = [loader_peers.REFERENCE, loader_feeds.KORNIA]
+        measured = [REFERENCE, KORNIA]
     resources = {feed.name: measure_resources(feed, setting, consumer=config.consumer) for feed in measured}
     width, height = index.sizes().mean(axis=0)
     encoded = sum(len(index.read(row)) for row in index.rows.tolist()) / len(index) / 1e3
@@ -122,26 +127,26 @@ def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
 
 def _remarks(comparison: Comparison, setting: Setting) -> Iterator[str]:
     """What the figures come to, losses as well as wins, beside what was asked for."""
-    reference, speedup = loader_peers.REFERENCE.name, comparison.speedup
-    engines = [feed.name for feed in (loader_feeds.DALI, loader_feeds.KORNIA)]
+    reference, speedup = REFERENCE.name, comparison.speedup
+    engines = [feed.name for feed in (DALI, KORNIA)]
     best = min(engines, key=lambda name: comparison.timings[name].median)
-    resident, chain = loader_feeds.RESIDENT.name, loader_peers.DALI_CHAIN.name
+    resident, chain = RESIDENT.name, DALI_CHAIN.name
     yield f"fastest engine that decodes: {best}, {speedup(best, reference):.1f} times the reference (asked: 8)"
-    nearest = loader_peers.NEAREST.name
+    nearest = NEAREST.name
     if nearest in comparison.timings:
         yield f"{best} is {speedup(best, nearest):.1f} times as fast as {nearest}"
     yield f"{best} reaches {speedup(best, _LIMIT.name):.0%} of decoding alone (asked: 60 %)"
     yield f"dali is {speedup('dali', chain):.1f} times as fast as its operator chain (asked: 2)"
     yield f"resident is {speedup(resident, reference):.1f} times the reference after its first epoch (asked: 20)"
-    first = loader_feeds.FIRST_EPOCH.name
+    first = FIRST_EPOCH.name
     yield f"resident's first epoch, building included, runs at {speedup(first, best):.0%} of {best}'s rate"
-    for peer in loader_peers.PEERS:
+    for peer in PEERS:
         if peer.name not in comparison.timings:
             reason = "left out of the quick form" if peer.is_present else "not installed"
             yield f"not measured: {peer.name} ({reason})"
         elif speedup(peer.name, best) > 1:
             yield f"{peer.name} is faster than {best}: {speedup(peer.name, best):.2f} times its rate"
-    own, lightly = loader_feeds.MOCO_V2.name, loader_peers.LIGHTLY.name
+    own, lightly = MOCO_V2.name, LIGHTLY.name
     if lightly in comparison.timings:
         yield f"{own}, run at {speedup(own, lightly):.1f} times the rate of {lightly}, which also makes MoCo v2's"
     assert comparison.resources is not None

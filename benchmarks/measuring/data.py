@@ -1,7 +1,4 @@
-"""A packed dataset of phantom images for benchmarks that were given none.
-
-A dataset's index without a dataset, for steps on ready-made views.
-"""
+"""Data for benchmarks that were given none: a packed dataset of phantoms, or for ready-made views an index alone."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ def build_phantom_dataset(folder: Path, *, num_images: int, size: int) -> Path:
 
 
 class PatientRows:
-    """What a trainer reads of an index: ``num_rows`` images, of as many patients."""
+    """What a trainer reads of an index, without a dataset: ``num_rows`` images, of as many patients."""
 
     def __init__(self, num_rows: int) -> None:
         self.rows = np.arange(num_rows)

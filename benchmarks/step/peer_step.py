@@ -17,6 +17,7 @@ from benchmarks.step.peer_blocks import ABSENT, LIGHTLY, has_lightly
 from benchmarks.step.reference import MOMENTUM, TEMPERATURE, WIDTH, ReferenceStep
 from train.encoders.build import build_encoder
 from train.engine.optimizers import build_optimizer
+from train.engine.torch_engine import TorchEngine
 from train.methods.contract import TrainingData
 from train.methods.moco import MoCo
 from train.ranks.world import World
@@ -68,26 +69,6 @@ class LightlyStep:
         self.criterion.memory_bank.bank.copy_(method.negatives.keys)
 
 
-class TorchEngine:
-    """What the trainer asks of an engine, without DeepSpeed: one process, in fp32."""
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
-
-    def __call__(self, views: Tensor) -> Any:
-        return self.model(views)
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def is_gradient_accumulation_boundary(self) -> bool:
-        return True
-
-    def step(self) -> None:
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-
 def start_without_deepspeed(
     encoder: Literal["resnet18", "resnet50", "densenet121"],
     *,
@@ -106,7 +87,8 @@ def start_without_deepspeed(
     index: Any = PatientRows(batch)
     world = World(rank=0, size=1, local_rank=0, device=device)
     method = MoCo(config, world, TrainingData(index))
-    engine = TorchEngine(method.model, build_optimizer(config.optimizer, method.model.parameters()))
+    optimizer = build_optimizer(config.optimizer, method.model.parameters())
+    engine = TorchEngine(method.model, optimizer, precision="fp32", clipping=0.0, world=world)
     return Trainer(config, method, engine, batches_per_epoch=1)
 
 
@@ -122,22 +104,22 @@ def compare_steps(
     generator = torch.Generator().manual_seed(0)
     views = tuple(torch.randn(2, batch, 1, size, size, generator=generator).to(device))
     colour = tuple(view.expand(-1, 3, -1, -1).contiguous() for view in views)
-    plain = ReferenceStep(encoder, queue=_QUEUE, device=device)
+    reference = ReferenceStep(encoder, queue=_QUEUE, device=device)
     lightly = LightlyStep(encoder, queue=_QUEUE, device=device) if has_lightly() else None
 
     rows = torch.arange(batch)
     checked = start_without_deepspeed(encoder, batch=batch, norm="plain", device=device)
-    plain.take(checked.method)
+    reference.take(checked.method)
     if lightly is not None:
         lightly.take(checked.method)
     for tolerance in (2e-3, 2e-2):  # Adam's first step is as long where a gradient is nothing but rounding
         loss = checked.step(views, rows).loss.detach()
-        torch.testing.assert_close(plain(colour), loss, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(reference(colour), loss, rtol=tolerance, atol=tolerance)
         if lightly is not None:
             torch.testing.assert_close(lightly(views), loss, rtol=tolerance, atol=tolerance)
 
     ours = start_without_deepspeed(encoder, batch=batch, norm="auto", device=device)
-    variants: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(colour)}
+    variants: dict[str, Callable[[], object]] = {PLAIN: lambda: reference(colour)}
     if lightly is not None:
         variants[f"{LIGHTLY}'s blocks"] = lambda: lightly(views)
     variants[METHOD] = lambda: ours.step(views, rows)

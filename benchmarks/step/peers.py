@@ -21,9 +21,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.loader import feeds as loader_feeds
-from benchmarks.loader import peers as loader_peers
-from benchmarks.loader.feeds import Feed, Setting, check, consume
+from benchmarks.loader.feeds import DALI, KORNIA, Feed, Setting, check, consume
+from benchmarks.loader.peers import DALI_CHAIN, KORNIA_SEQUENTIAL, REFERENCE, WEBDATASET
 from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
@@ -32,13 +31,8 @@ from benchmarks.step.peer_blocks import compare_loss_and_queue, compare_momentum
 from benchmarks.step.peer_step import compare_steps
 from shards.base.facts import num_cores
 
-_LOADERS = (
-    loader_peers.REFERENCE,
-    loader_peers.WEBDATASET,
-    loader_peers.KORNIA_SEQUENTIAL,
-    loader_peers.DALI_CHAIN,
-)
-_ENGINES = (loader_feeds.DALI, loader_feeds.KORNIA)
+_LOADERS = (REFERENCE, WEBDATASET, KORNIA_SEQUENTIAL, DALI_CHAIN)
+_ENGINES = (DALI, KORNIA)
 
 
 def run(config: PeersConfig) -> list[Comparison]:

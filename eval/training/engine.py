@@ -1,48 +1,17 @@
-"""What makes a step of a model: DeepSpeed's engine among several processes, plain PyTorch in one.
+"""What makes a step of a model: DeepSpeed among several processes; torch alone in one, which may train dozens of cells
+in a row."""
 
-One process may train dozens of cells in a row; plain steps need no process group, and carry nothing from one cell
-to the next. Gradients and steps are the same.
-"""
-
-from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.engine.deepspeed import deepspeed_config, start_engine
-from train.engine.precision import Precision, autocast, resolve_precision
+from train.engine.precision import Precision, resolve_precision
+from train.engine.torch_engine import TorchEngine
 from train.ranks.world import World
 from train.settings.config import RunConfig
-
-
-class TorchEngine:
-    """The part of DeepSpeed's engine that the loop uses."""
-
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, precision: Precision, clipping: float, world: World
-    ) -> None:
-        self.model, self.optimizer, self.clipping = model, optimizer, clipping
-        self._autocast = partial(autocast, precision, world.device)
-
-    def __call__(self, *inputs: Any) -> Tensor:
-        with self._autocast():
-            output: Tensor = self.model(*inputs)
-        return output
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def step(self) -> None:
-        """Takes the optimiser's step and forgets the gradients."""
-        if self.clipping:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clipping)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def zero_optimization_stage(self) -> int:
-        return 0
 
 
 def build_engine(

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shards.base.errors import InputError
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.engine.optimizers import build_optimizer
+from train.engine.torch_engine import TorchEngine
 from train.methods.build import build_method
 from train.methods.contract import TrainingData
 from train.methods.shuffle import shuffle_across_ranks
@@ -44,26 +45,6 @@ class Rows:
         return np.arange(64) // 2
 
 
-class OneProcess:
-    """What the trainer asks of an engine, without DeepSpeed."""
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
-
-    def __call__(self, views: Tensor) -> Any:
-        return self.model(views)
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def is_gradient_accumulation_boundary(self) -> bool:
-        return True
-
-    def step(self) -> None:
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-
 def start(config: PretrainConfig, world: World) -> Trainer:
     index: Any = Rows()
     return start_trainer(config, index, world, batches_per_epoch=10)
@@ -74,7 +55,8 @@ def start_alone(config: PretrainConfig) -> Trainer:
     config = replace(config, run=replace(config.run, batch_size=2 * BATCH))
     index: Any = Rows()
     method = build_method(config, ALONE, TrainingData(index))
-    engine = OneProcess(method.model, build_optimizer(config.optimizer, method.model.parameters()))
+    optimizer = build_optimizer(config.optimizer, method.model.parameters())
+    engine = TorchEngine(method.model, optimizer, precision="fp32", clipping=0.0, world=ALONE)
     return Trainer(config, method, engine, batches_per_epoch=10)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from shards.base.errors import InputError
 from train.encoders.norms import group_norm
-from train.encoders.weights import load_start, read_start, sincos_positions
+from train.encoders.weights import load_start, read_start, sincos_position_embedding
 from train.settings.architectures import ENCODERS, Architecture, check_name
 
 
@@ -67,8 +67,9 @@ def _timm_network(architecture: Architecture) -> nn.Module:
     encoder: Any = timm.create_model(
         architecture.model, in_chans=1, num_classes=0, dynamic_img_size=True, **architecture.options
     )
-    if architecture.has_fixed_positions:
-        encoder.pos_embed.detach().copy_(sincos_positions(encoder.num_features, encoder.patch_embed.grid_size[0]))
+    if architecture.has_fixed_position_embedding:
+        grid = encoder.patch_embed.grid_size[0]
+        encoder.pos_embed.detach().copy_(sincos_position_embedding(encoder.num_features, grid))
         project = encoder.patch_embed.proj
         bound = math.sqrt(6 / (project.weight[0].numel() + project.out_channels))
         nn.init.uniform_(project.weight, -bound, bound)

@@ -1,13 +1,10 @@
 """Batch norm that does not leak: split into groups inside a rank, or replaced by group norm; or taken over all ranks.
 
-With plain batch norm over the whole batch, a query and its key share their batch statistics while the negatives in
-the queue do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank,
-together with the key shuffle of :mod:`train.methods.shuffle`, break the link on one device.
+With batch norm over the whole batch, a query and its key share their batch statistics while the negatives in the queue
+do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank, together with
+the key shuffle of :mod:`train.methods.shuffle`, break the link on one device.
 
-Batch norm with statistics over all ranks, on CPUs too.
-
-``torch.nn.SyncBatchNorm`` has kernels for GPUs alone. On a CPU the same sums are exchanged here, so that what is
-trained on a GPU can be tried, and tested, with gloo. Legend: B batch per rank, R ranks, C channels.
+Legend: B batch per rank, R ranks, G groups, C channels.
 """
 
 from collections.abc import Callable
@@ -18,6 +15,51 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
+
+
+class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with separate statistics for each of ``num_groups`` equal, contiguous parts of the batch.
+
+    In training, part g (samples g*B/G to (g+1)*B/G) is normalised as by an ordinary batch norm of its own, and the
+    running statistics move to the mean of the groups' updates. In evaluation it is an ordinary batch norm. Parameters
+    and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
+
+    Cost: none measurable on a CPU; the parts stay contiguous in both memory formats, and one copy joins them.
+    """
+
+    num_groups: int
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions from (B, C) on."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        means = self.running_mean.repeat(self.num_groups, 1)  # (G, C)
+        variances = self.running_var.repeat(self.num_groups, 1)
+        parts = [
+            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+            for part, mean, variance in zip(input.chunk(self.num_groups), means, variances, strict=True)
+        ]
+        with torch.no_grad():
+            self.running_mean.copy_(means.mean(dim=0))
+            self.running_var.copy_(variances.mean(dim=0))
+            self.num_batches_tracked.add_(1)
+        return torch.cat(parts)
+
+
+class SplitBatchNorm1d(SplitBatchNorm):
+    """Over (B, C) features."""
+
+
+class SplitBatchNorm2d(SplitBatchNorm):
+    """Over (B, C, H, W) feature maps."""
+
 
 class SyncBatchNorm(nn.SyncBatchNorm):
     """As an ordinary batch norm of the batches of all ranks together, forward and backward.
@@ -26,7 +68,9 @@ class SyncBatchNorm(nn.SyncBatchNorm):
     Running statistics come out equal on all ranks. Gradients of weight and bias are this rank's own sums, as everywhere
     under data parallelism. In evaluation it is an ordinary batch norm.
 
-    Cost on a CPU: one all-gather of 2 C + 1 numbers forward and one all-reduce of 2 C backward.
+    ``torch.nn.SyncBatchNorm`` has kernels for GPUs alone. On a CPU the same sums are exchanged here, so that what is
+    trained on a GPU can be tried, and tested, with gloo. Cost: one all-gather of 2 C + 1 numbers forward and one
+    all-reduce of 2 C backward.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -113,53 +157,6 @@ def _all_but_channels(input: Tensor) -> list[int]:
     return [dim for dim in range(input.dim()) if dim != 1]
 
 
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
-Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
-
-
-class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm with separate statistics for each of ``num_groups`` equal, contiguous parts of the batch.
-
-    In training, part g (samples g*B/G to (g+1)*B/G) is normalised as by an ordinary batch norm of its own, and the
-    running statistics move to the mean of the groups' updates. In evaluation it is an ordinary batch norm. Parameters
-    and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
-
-    Cost: none measurable on a CPU; the parts stay contiguous in both memory formats, and one copy joins them.
-    """
-
-    num_groups: int
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions from (B, C) on."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        means = self.running_mean.repeat(self.num_groups, 1)  # (G, C)
-        variances = self.running_var.repeat(self.num_groups, 1)
-        parts = [
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
-            for part, mean, variance in zip(input.chunk(self.num_groups), means, variances, strict=True)
-        ]
-        with torch.no_grad():
-            self.running_mean.copy_(means.mean(dim=0))
-            self.running_var.copy_(variances.mean(dim=0))
-            self.num_batches_tracked.add_(1)
-        return torch.cat(parts)
-
-
-class SplitBatchNorm1d(SplitBatchNorm):
-    """Over (B, C) features."""
-
-
-class SplitBatchNorm2d(SplitBatchNorm):
-    """Over (B, C, H, W) feature maps."""
-
-
 _SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
     nn.BatchNorm1d: SplitBatchNorm1d,
     nn.BatchNorm2d: SplitBatchNorm2d,
@@ -167,12 +164,6 @@ _SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
 _SYNC: dict[type[nn.Module], type[nn.modules.batchnorm._BatchNorm]] = {
     nn.BatchNorm1d: SyncBatchNorm1d,
     nn.BatchNorm2d: SyncBatchNorm2d,
-}
-_ORDINARY: dict[type[nn.Module], type[BatchNorm]] = {
-    SplitBatchNorm1d: nn.BatchNorm1d,
-    SplitBatchNorm2d: nn.BatchNorm2d,
-    SyncBatchNorm1d: nn.BatchNorm1d,
-    SyncBatchNorm2d: nn.BatchNorm2d,
 }
 
 
@@ -185,11 +176,6 @@ def split_batchnorm(module: nn.Module, num_groups: int) -> nn.Module:
         return new
 
     return _replace(module, tuple(_SPLIT), split)
-
-
-def ordinary_batchnorm(module: nn.Module) -> nn.Module:
-    """Undoes :func:`split_batchnorm` and :func:`sync_batchnorm`, keeping weights and running statistics; in place."""
-    return _replace(module, tuple(_ORDINARY), lambda layer: _like(layer, _ORDINARY[type(layer)]))
 
 
 def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
@@ -210,8 +196,8 @@ def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
 
 
 def sync_batchnorm(module: nn.Module) -> nn.Module:
-    """Turns every batch norm of ``module`` into one with statistics over all ranks (:mod:`train.encoders.norms`); in
-    place. Leaks where a queue holds negatives: a query's key is the one that shares its statistics."""
+    """Turns every batch norm of ``module`` into a :class:`SyncBatchNorm`; in place. Where a queue holds negatives it
+    leaks: a query's key is the one that shares its statistics."""
     return _replace(module, tuple(_SYNC), lambda layer: _like(layer, _SYNC[type(layer)]))
 
 

@@ -7,9 +7,8 @@ FILE                    a state dict of torchvision or timm (.pth, .safetensors)
                         of MoCo-CXR (.pth.tar), pretrained or fine-tuned
 
 Every tensor of the encoder must be in the file in its shape, and of the file only heads, momentum copies and queues may
-be left over. Colour weights of the first layer are summed to one channel.
-
-Fixed position embeddings of vision transformers, as MoCo v3 has them (Chen et al. 2021, arXiv 2104.02057).
+be left over. Colour weights of the first layer are summed to one channel. The fixed position embedding of MoCo v3
+(Chen et al. 2021, arXiv 2104.02057) is here too: it tells whose vision transformer a file is of.
 """
 
 import argparse
@@ -54,7 +53,7 @@ class Start:
     source: str
     format: str
     state: dict[str, Tensor]
-    aside: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     """Names of what belongs to no encoder, or to the other one."""
     norm: str = "batch"
     hint: str = ""
@@ -70,7 +69,7 @@ class LoadReport:
     loaded: tuple[str, ...]
     head: tuple[str, ...] = field(default=())
     """In the file, and not loaded: classifier or projector."""
-    aside: tuple[str, ...] = field(default=())
+    beside: tuple[str, ...] = field(default=())
     """In the file, and not loaded: momentum copy, predictor, queue."""
     missing: tuple[str, ...] = field(default=())
     """Not in the file, and left as they were: batch norm's counters, which old files lack."""
@@ -81,7 +80,7 @@ class LoadReport:
         """The report in one line, with counts and first names."""
         parts = [f"{len(self.loaded)} tensors loaded"]
         parts += [f"head dropped: {_first(self.head)}"] if self.head else []
-        parts += [f"left aside: {_first(self.aside)}"] if self.aside else []
+        parts += [f"left aside: {_first(self.beside)}"] if self.beside else []
         parts += [f"not in the file: {_first(self.missing)}"] if self.missing else []
         parts += ["three channels summed to one"] if self.is_color else []
         return f"encoder.weights {self.source}: {self.format}; " + "; ".join(parts)
@@ -148,7 +147,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
             f"encoder.weights {start.source}: {start.format}, does not fit the encoder {name}: {listed}{start.hint}; "
             "give weights of that encoder, or the encoder.name of the weights"
         )
-    if architecture.library == "timm" and are_sincos(state["pos_embed"]) != architecture.has_fixed_positions:
+    if architecture.library == "timm" and is_sincos(state["pos_embed"]) != architecture.has_fixed_position_embedding:
         other = next(key for key, value in ENCODERS.items() if value.library == "timm" and key != name)
         raise InputError(
             f"encoder.weights {start.source}: {start.format}, of {other} by its position embedding; with the number "
@@ -160,7 +159,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
         format=start.format,
         loaded=tuple(state),
         head=head,
-        aside=start.aside,
+        beside=start.beside,
         missing=counters,
         is_color=is_color,
     )
@@ -168,7 +167,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
 
 def _imagenet(name: str) -> dict[str, Tensor]:
     architecture = ENCODERS[name]
-    if architecture.has_fixed_positions:
+    if architecture.has_fixed_position_embedding:
         raise InputError(
             f"encoder.weights imagenet: there are none for {name}; give random, a MoCo v3 checkpoint, or encoder.name "
             "vit_small"
@@ -246,11 +245,11 @@ def _start(state: dict[str, Tensor], source: str, *, hint: str = "") -> Start:
     """Finds the encoder among the tensors of a whole model, with or without the ``module.`` of parallel training."""
     is_parallel = all(key.startswith("module.") for key in state)
     bare = {key.removeprefix("module.") if is_parallel else key: value for key, value in state.items()}
-    for prefix, (what, beside) in _MODELS.items():
+    for prefix, (what, others) in _MODELS.items():
         if any(key.startswith(prefix) for key in bare):
-            aside = tuple(key for key in bare if key.startswith(beside))
-            kept = {key.removeprefix(prefix): value for key, value in bare.items() if key not in aside}
-            return Start(source=source, format=what, state=kept, aside=aside, hint=hint)
+            beside = tuple(key for key in bare if key.startswith(others))
+            kept = {key.removeprefix(prefix): value for key, value in bare.items() if key not in beside}
+            return Start(source=source, format=what, state=kept, beside=beside, hint=hint)
     return Start(source=source, format="state dict", state=bare, hint=hint)
 
 
@@ -258,7 +257,7 @@ def _first(keys: tuple[str, ...] | list[str]) -> str:
     return f"{len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
 
 
-def sincos_positions(num_features: int, grid: int) -> Tensor:
+def sincos_position_embedding(num_features: int, grid: int) -> Tensor:
     """Sines and cosines of the row, then of the column, (1, 1 + grid * grid, num_features); zeros for the class token.
 
     Args:
@@ -274,10 +273,10 @@ def sincos_positions(num_features: int, grid: int) -> Tensor:
     return torch.cat([torch.zeros(1, num_features), patches])[None]
 
 
-def are_sincos(positions: Tensor) -> bool:
+def is_sincos(embedding: Tensor) -> bool:
     """Whether a position embedding (1, 1 + N, F) is the fixed one."""
-    _, tokens, num_features = positions.shape
+    _, tokens, num_features = embedding.shape
     grid = round((tokens - 1) ** 0.5)
     if grid * grid != tokens - 1 or num_features % 4:
         return False
-    return torch.allclose(positions.float(), sincos_positions(num_features, grid), atol=1e-2)
+    return torch.allclose(embedding.float(), sincos_position_embedding(num_features, grid), atol=1e-2)

@@ -1,12 +1,26 @@
-"""The loader of a run: :func:`pipeline.loader.build_loader` with the settings of its config.
-
-The rows that a run is trained on.
-"""
+"""The rows that a run is trained on, and their loader."""
 
 from pipeline.loader import Loader, build_loader
 from shards.index import ShardIndex
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
+
+
+def select_rows(config: PretrainConfig) -> ShardIndex:
+    """Opens the datasets and selects by split, view and fraction.
+
+    Raises:
+        InputError: a folder is missing or is no dataset, or nothing is left.
+    """
+    selection = config.selection
+    index = ShardIndex.open(*config.data)
+    if selection.split != "all":
+        index = index.where(split=selection.split)
+        index.require_rows(f"selection.split {selection.split}")
+    if selection.view != "all":
+        index = index.where(view=selection.view)
+        index.require_rows(f"selection.view {selection.view}")
+    return index.fraction(selection.fraction, seed=config.run.seed) if selection.fraction < 1 else index
 
 
 def training_loader(config: PretrainConfig, index: ShardIndex, world: World) -> Loader:
@@ -33,20 +47,3 @@ def training_loader(config: PretrainConfig, index: ShardIndex, world: World) -> 
         checksums=settings.checksums,
         resident_bytes=round(1e9 * settings.resident_gb) or None,
     )
-
-
-def select_rows(config: PretrainConfig) -> ShardIndex:
-    """Opens the datasets and selects by split, view and fraction.
-
-    Raises:
-        InputError: a folder is missing or is no dataset, or nothing is left.
-    """
-    selection = config.selection
-    index = ShardIndex.open(*config.data)
-    if selection.split != "all":
-        index = index.where(split=selection.split)
-        index.require_rows(f"selection.split {selection.split}")
-    if selection.view != "all":
-        index = index.where(view=selection.view)
-        index.require_rows(f"selection.view {selection.view}")
-    return index.fraction(selection.fraction, seed=config.run.seed) if selection.fraction < 1 else index

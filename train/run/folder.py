@@ -1,7 +1,4 @@
-"""The folder of a run: its config, and whether a command continues it.
-
-What comes out of a run: the encoder, on request that of the momentum copy, and the model card.
-"""
+"""The folder of a run: whether a command continues it, its config, and in the end its encoders and model card."""
 
 import json
 from pathlib import Path
@@ -75,17 +72,12 @@ def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note:
     atomic_write(folder / "ds_config.json", json.dumps(ds_config, indent=2) + "\n")
 
 
-def _folder(config: PretrainConfig) -> Path:
-    assert config.output is not None
-    return config.output
-
-
 def write_encoders_and_card(
     config: PretrainConfig, method: Method, index: ShardIndex, *, step: int, precision: str, world: World
 ) -> None:
     """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run
     folder. For the leading rank, whose running statistics the encoder gets."""
-    assert config.output is not None
+    folder = _folder(config)
     metadata: dict[str, Any] = {
         "name": config.encoder.name,
         "views": config.views,
@@ -95,11 +87,16 @@ def write_encoders_and_card(
         "trained_on": trained_on(index),
     }
     encoder = method.model.encoder
-    save_encoder(config.output / FILES["query"], encoder, **metadata)
+    save_encoder(folder / FILES["query"], encoder, **metadata)
     if config.run.export_key and method.target is not None:
-        save_encoder(config.output / FILES["key"], method.target.encoder, **metadata)
-    lines = read_metrics(config.output / "metrics.jsonl")
+        save_encoder(folder / FILES["key"], method.target.encoder, **metadata)
+    lines = read_metrics(folder / "metrics.jsonl")
     start = describe_start(encoder)
     card = model_card(config, index, lines=lines, precision=precision, world=world, start=start)
-    atomic_write(config.output / "model_card.md", card)
-    print(f"encoder written to {config.output / FILES['query']}")
+    atomic_write(folder / "model_card.md", card)
+    print(f"encoder written to {folder / FILES['query']}")
+
+
+def _folder(config: PretrainConfig) -> Path:
+    assert config.output is not None
+    return config.output

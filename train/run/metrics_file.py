@@ -1,4 +1,4 @@
-"""What tells a run's checkpoints apart: kNN AUROC where the run measures it, else the loss."""
+"""A run's ``metrics.jsonl`` read back, and the scores of its checkpoints by it."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from train.settings.config import RunConfig
 
 
 class CheckpointScores:
-    """Reads a run's ``metrics.jsonl``.
+    """What tells checkpoints apart: kNN AUROC where the run measures it, else the loss.
 
     A score by loss is of the steps since the line before; a loss that rises while a queue fills makes it a poor one, so
     ``run.keep_best`` is best used with ``run.knn_label``.
@@ -58,7 +58,7 @@ def last_values(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return newest
 
 
-def _drop_lines_after(path: Path, step: int) -> list[dict[str, Any]]:
+def drop_lines_after(path: Path, step: int) -> list[dict[str, Any]]:
     """Rewrites the file without what a killed run wrote behind its checkpoint; returns what is left."""
     kept = [line for line in read_metrics(path) if line["step"] <= step]
     atomic_write(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -24,7 +24,7 @@ from train.methods.contract import Objective
 from train.ranks.world import World
 from train.run.health import find_warnings
 from train.run.knn import Neighbours
-from train.run.metrics_file import _drop_lines_after, last_values
+from train.run.metrics_file import drop_lines_after, last_values
 from train.run.representation import measure
 from train.trainer import Progress
 
@@ -64,7 +64,7 @@ class Monitor:
         self._time, self._wait = time.perf_counter(), 0.0
         if world.leads:
             self._path = folder / "metrics.jsonl"
-            self._lines = _drop_lines_after(self._path, start.step)
+            self._lines = drop_lines_after(self._path, start.step)
             self._newest = last_values(self._lines)
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start.step + 1)
             self._bar = tqdm(

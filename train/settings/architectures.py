@@ -22,7 +22,7 @@ class Architecture:
     """What the library's factory is told beside the name."""
     patch_size: int = 1
     """Views must be a multiple of this many pixels."""
-    has_fixed_positions: bool = False
+    has_fixed_position_embedding: bool = False
     """Sin-cos position embedding and patch projection, neither of them trained."""
 
 
@@ -40,7 +40,9 @@ ENCODERS: dict[str, Architecture] = {
     # Chen, Xie, He 2021 (arXiv 2104.02057, sections 4 and 5): 12 heads where timm and DeiT have 6. No shape tells heads
     # apart, so the two would take each other's weights and give other features.
     "vit_small_moco_v3": _vit(
-        model="vit_small_patch16_224", options={"num_heads": 12, "weight_init": "moco"}, has_fixed_positions=True
+        model="vit_small_patch16_224",
+        options={"num_heads": 12, "weight_init": "moco"},
+        has_fixed_position_embedding=True,
     ),
 }
 

@@ -3,23 +3,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.loader import feeds as loader_feeds
+from benchmarks.loader import feeds
 from benchmarks.loader import peers as loader_peers
 from benchmarks.loader.feeds import Setting
 from benchmarks.settings import PeersConfig
-from benchmarks.step import peer_blocks as peers_blocks
-from benchmarks.step import peer_step as peers_step
-from benchmarks.step import peers
+from benchmarks.step import peer_blocks, peer_step, peers
 
 CPU = torch.device("cpu")
 
 
 def _momentum():
-    return peers_blocks.compare_momentum("resnet18", turns=1, device=CPU)
+    return peer_blocks.compare_momentum("resnet18", turns=1, device=CPU)
 
 
 def _loss():
-    return peers_blocks.compare_loss_and_queue(64, 16, turns=1, device=CPU)
+    return peer_blocks.compare_loss_and_queue(64, 16, turns=1, device=CPU)
 
 
 def test_blocks_are_compared_with_moco_first_and_ours_last():
@@ -28,43 +26,43 @@ def test_blocks_are_compared_with_moco_first_and_ours_last():
         assert (names[0], names[-1]) == ("MoCo's own code", "ours (trainer)")
         assert comparison.timings[names[0]].ratio == 1.0
         assert all(timing.median > 0 for timing in comparison.timings.values())
-        if peers_blocks.has_lightly():
+        if peer_blocks.has_lightly():
             assert "lightly" in names
 
 
 def test_a_momentum_update_that_differs_is_not_timed(monkeypatch):
-    monkeypatch.setattr(peers_blocks, "MomentumUpdate", lambda key, query: lambda momentum: None)
+    monkeypatch.setattr(peer_blocks, "MomentumUpdate", lambda key, query: lambda momentum: None)
     with pytest.raises(AssertionError, match="ours .trainer.: (?s:.*)not close"):
         _momentum()
 
 
 def test_a_loss_or_a_queue_that_differs_is_not_timed(monkeypatch):
-    info_nce = peers_blocks.info_nce
+    info_nce = peer_blocks.info_nce
     with monkeypatch.context() as patch:
-        patch.setattr(peers_blocks, "info_nce", lambda *args, temperature: info_nce(*args, temperature=0.5))
+        patch.setattr(peer_blocks, "info_nce", lambda *args, temperature: info_nce(*args, temperature=0.5))
         with pytest.raises(AssertionError, match="not close"):
             _loss()
-    monkeypatch.setattr(peers_blocks.KeyQueue, "enqueue", lambda self, keys, patients: None)
+    monkeypatch.setattr(peer_blocks.KeyQueue, "enqueue", lambda self, keys, patients: None)
     with pytest.raises(AssertionError, match="ours .trainer.: (?s:.*)not close"):
         _loss()
 
 
 def test_a_peer_that_is_not_installed_is_named(monkeypatch, tiny_dataset):
-    for module in (peers_blocks, peers_step):
+    for module in (peer_blocks, peer_step):
         monkeypatch.setattr(module, "has_lightly", lambda: False)
     absent = replace(loader_peers.WEBDATASET, modules=("no_such_package",))
     monkeypatch.setattr(peers, "_LOADERS", (loader_peers.REFERENCE, absent))
-    monkeypatch.setattr(peers, "_ENGINES", (loader_feeds.KORNIA,))
+    monkeypatch.setattr(peers, "_ENGINES", (feeds.KORNIA,))
     setting = Setting(data=tiny_dataset, num_images=96, views="moco_cxr", size=32, batch=32, threads=2)
-    step = peers_step.compare_steps("resnet18", size=32, batch=8, turns=1, device=CPU)
+    step = peer_step.compare_steps("resnet18", size=32, batch=8, turns=1, device=CPU)
     for comparison in (_momentum(), _loss(), step, peers._time_loaders(setting, turns=1)):
         assert any("not installed; make bench-peers installs it" in remark for remark in comparison.remarks)
         assert not any("lightly" in name or "webdataset" in name for name in comparison.timings)
 
 
 def test_losses_are_told_beside_wins(monkeypatch, tiny_dataset):
-    monkeypatch.setattr(peers, "_LOADERS", (loader_feeds.DECODING,))
-    monkeypatch.setattr(peers, "_ENGINES", (loader_feeds.KORNIA,))
+    monkeypatch.setattr(peers, "_LOADERS", (feeds.DECODING,))
+    monkeypatch.setattr(peers, "_ENGINES", (feeds.KORNIA,))
     setting = Setting(data=tiny_dataset, num_images=96, views="moco_cxr", size=128, batch=32, threads=2)
     comparison = peers._time_loaders(setting, turns=1)
     assert "kornia (ours)" in comparison.timings
@@ -83,7 +81,7 @@ def test_the_grid_has_loaders_blocks_and_a_step(monkeypatch):
     assert peers.run(replace(small, quick=True)) == [(96, 3), "resnet50", (4096, 64), ("resnet50", 64, 16)]
 
 
-@pytest.mark.skipif(not peers_blocks.has_lightly(), reason="needs lightly: make bench-peers")
+@pytest.mark.skipif(not peer_blocks.has_lightly(), reason="needs lightly: make bench-peers")
 def test_steps_are_checked_and_timed():
-    comparison = peers_step.compare_steps("resnet18", size=32, batch=8, turns=1, device=CPU)
+    comparison = peer_step.compare_steps("resnet18", size=32, batch=8, turns=1, device=CPU)
     assert list(comparison.timings) == ["plain: 3 channels", "lightly's blocks", "ours (trainer's method)"]

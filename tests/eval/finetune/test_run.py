@@ -17,7 +17,6 @@ from eval.finetune.config import FinetuneConfig
 from eval.finetune.model import FinetuneModel, load_finetuned
 from eval.finetune.run import run_finetune
 from eval.stats.metrics import auroc
-from eval.training.engine import TorchEngine
 from eval.training.exchange import read_work, write_work
 from eval.training.images import ImageScorer
 from eval.training.task import Trained, TrainingTask, Work, fingerprint
@@ -26,6 +25,7 @@ from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.build import build_encoder
 from train.encoders.saved import LoadedEncoder
+from train.engine.torch_engine import TorchEngine
 from train.ranks.world import World
 
 LABELS = ("blob", "clear")

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from train.encoders.weights import sincos_positions
+from train.encoders.weights import sincos_position_embedding
 
 State = dict[str, Tensor]
 HEADS = {"resnet18": "fc", "densenet121": "classifier", "vit_small": "head", "vit_small_moco_v3": "head"}
@@ -25,7 +25,7 @@ def source(name: str) -> nn.Module:
         heads = 12 if name == "vit_small_moco_v3" else 6
         model = timm.create_model("vit_small_patch16_224", num_classes=0, num_heads=heads, dynamic_img_size=True)
         if heads == 12:
-            model.pos_embed.data = sincos_positions(384, 14)
+            model.pos_embed.data = sincos_position_embedding(384, 14)
     else:
         model = torchvision.models.get_model(name, weights=None)
         model.set_submodule(HEADS[name], nn.Identity())

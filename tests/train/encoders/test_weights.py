@@ -25,7 +25,7 @@ from tests.train.encoders.published import (
 )
 from train.encoders.build import build_encoder
 from train.encoders.saved import save_encoder
-from train.encoders.weights import LoadReport, are_sincos, describe_start, sincos_positions
+from train.encoders.weights import LoadReport, describe_start, is_sincos, sincos_position_embedding
 from train.settings.architectures import ENCODERS
 
 
@@ -66,7 +66,7 @@ def test_each_source_gives_its_features(tmp_path: Path, name: str, make: Callabl
     assert set(report.loaded) | set(report.missing) == encoder.state_dict().keys()
     assert report.head
     assert all(key.startswith(tuple(ENCODERS[name].heads)) for key in report.head)
-    assert all(key.startswith(("encoder_k.", "momentum_encoder.", "predictor.", "queue")) for key in report.aside)
+    assert all(key.startswith(("encoder_k.", "momentum_encoder.", "predictor.", "queue")) for key in report.beside)
 
 
 def test_report_is_one_line_with_counts(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_refuses_what_holds_no_weights(tmp_path: Path) -> None:
 
 def test_holds_sines_and_cosines_of_row_and_column() -> None:
     num_features, grid = 16, 5
-    positions = sincos_positions(num_features, grid)
+    positions = sincos_position_embedding(num_features, grid)
     assert positions.shape == (1, 1 + grid * grid, num_features)
     assert not positions[0, 0].any()
     for row, column, k in [(0, 0, 0), (3, 1, 0), (4, 2, 3), (1, 4, 2)]:
@@ -245,7 +245,7 @@ def test_holds_sines_and_cosines_of_row_and_column() -> None:
 
 
 def test_tells_fixed_from_learned() -> None:
-    positions = sincos_positions(16, 5)
-    assert are_sincos(positions)
-    assert not are_sincos(positions + 0.1 * torch.randn(positions.shape))
-    assert not are_sincos(positions[:, :-1])
+    positions = sincos_position_embedding(16, 5)
+    assert is_sincos(positions)
+    assert not is_sincos(positions + 0.1 * torch.randn(positions.shape))
+    assert not is_sincos(positions[:, :-1])
