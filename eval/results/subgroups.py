@@ -19,7 +19,6 @@ from eval.stats.bootstrap import bootstrap
 from eval.stats.interval import Interval
 from eval.study.cells import Cell
 from eval.study.studies import ScoredStudies
-from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 AGE_LIMITS = (40, 60, 80)
@@ -67,13 +66,7 @@ def subgroups(
         images: the N scored images.
         items: (N,) the number of each image's scored item, from 0: its study, or its own position.
         age_limits: ascending; the first year of each age band but the youngest.
-
-    Raises:
-        InputError: age limits that do not ascend from above zero.
     """
-    if not age_limits or list(age_limits) != sorted(set(age_limits)) or age_limits[0] <= 0:
-        listed = " ".join(f"{limit:g}" for limit in age_limits)
-        raise InputError(f"age limits {listed or 'none'}: give one or more that ascend, the first above 0")
     coded = {
         "sex": (("F", "M"), _positions(("F", "M"), images.column("sex"))),
         "age": (_age_bands(age_limits), _bands(images.column("age"), age_limits)),
@@ -114,12 +107,7 @@ def subgroup_results(
         patients: (S,) any values that tell patients apart.
         baseline: the model that differences are taken to; default: none are.
         minimum: patients of each class that a subgroup must have to be scored.
-
-    Raises:
-        InputError: ``minimum`` is below 1.
     """
-    if minimum < 1:
-        raise InputError(f"minimum {minimum}: a subgroup needs at least 1 patient of each class to be scored")
     results = []
     for group in groups:
         chosen = group.members & np.isfinite(labels)

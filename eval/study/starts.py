@@ -67,9 +67,8 @@ class _Common:
 
 
 def build_starts(
-    sources: Mapping[str, str | Sequence[str]] | Sequence[str],
+    sources: Mapping[str, Sequence[str]],
     *,
-    reference: str | Path | None = None,
     architecture: str | None = None,
     views: ViewSpec | None = None,
     num_random: int = 3,
@@ -78,33 +77,26 @@ def build_starts(
     """The starts by name, in the order given.
 
     Args:
-        sources: what the module's table lists; as a mapping with names of one's own, of one or of several that are
-            averaged over; as a sequence named by themselves and by the folder of the run.
-        reference: run whose architecture, norm and views the starts take that are no run; default: the first source
-            that is one.
-        architecture, views: take the place of those of the reference.
+        sources: by name, what the module's table lists: one, or several that are averaged over.
+        architecture, views: of the starts that are no run; default: those of the first that is one.
         num_random: seeds of a random start: ``seed``, ``seed + 1``, ...
 
     Raises:
         InputError: no source, an unknown one, one that does not fit the architecture, an architecture or views that
-            nothing tells, equal names, names that are not safe in file names, or several sources of one start that are
-            the same, of other architectures, or not all weights of one's own.
+            nothing tells, names that are not safe in file names, or several sources of one start that are the same, of
+            other architectures, or not all weights of one's own.
     """
-    named = _listed(sources) if isinstance(sources, Mapping) else {k: (v,) for k, v in _names(sources).items()}
-    if not named:
+    if not sources:
         raise InputError("starts: none given; give at least one of random, imagenet, a run folder or a file of weights")
-    if num_random < 1:
-        raise InputError(f"--random-starts {num_random}: must be at least 1")
-    for name in named:
+    for name in sources:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise InputError(f"start {name!r}: its name names files; use letters, digits and . _ + -")
-    _check_several(named)
-    loaded = {source: load_encoder(source) for several in named.values() for source in several if is_run(source)}
-    first = load_encoder(reference) if reference is not None else next(iter(loaded.values()), None)
-    others = [source for several in named.values() for source in several if source not in loaded]
-    common = _common(first, architecture, views, others) if others else None
+    _check_several(sources)
+    loaded = {source: load_encoder(source) for several in sources.values() for source in several if is_run(source)}
+    others = [source for several in sources.values() for source in several if source not in loaded]
+    common = _common(next(iter(loaded.values()), None), architecture, views, others) if others else None
     starts = {}
-    for name, several in named.items():
+    for name, several in sources.items():
         encoders = []
         for number, source in enumerate(several):
             id = name if len(several) == 1 else f"{name}-{number}"
@@ -127,10 +119,6 @@ def build_starts(
     if twice:
         raise InputError(f"start {twice[0]!r}: names the cells of two encoders; give other names")
     return starts
-
-
-def _listed(sources: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {name: (found,) if isinstance(found, str) else tuple(found) for name, found in sources.items()}
 
 
 def _check_several(named: Mapping[str, Sequence[str]]) -> None:
@@ -215,33 +203,3 @@ def _of_weights(name: str, source: str, common: _Common, *, seed: int) -> StartE
         num_features=num_features,
         origin=f"random start, seed {seed}" if source == "random" else describe_start(encoder),
     )
-
-
-def _names(sources: Sequence[str]) -> dict[str, str]:
-    """A name for each source: the word, the run's folder or the file, and the folder above where two are alike."""
-    short = [_short(source) for source in sources]
-    named: dict[str, str] = {}
-    for source, name in zip(sources, short, strict=True):
-        if short.count(name) > 1:
-            folder = Path(source).resolve()
-            above = folder.parent.parent if folder.name == "encoder.safetensors" else folder.parent
-            name = _safe(f"{above.name}-{name}")
-        if name in named:
-            raise InputError(
-                f"start {source}: given twice, or named like {named[name]}; name the starts in a grid file"
-            )
-        named[name] = source
-    return named
-
-
-def _short(source: str) -> str:
-    path = Path(source)
-    if source in ("random", "imagenet"):
-        return source
-    if path.name == "encoder.safetensors":
-        return _safe(path.resolve().parent.name)
-    return _safe(path.resolve().name if path.is_dir() else path.name.split(".")[0])
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("-._+") or "start"

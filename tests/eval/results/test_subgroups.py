@@ -6,7 +6,6 @@ import pytest
 from eval.results.subgroups import Subgroup, subgroup_results, subgroups
 from eval.stats.bootstrap import bootstrap
 from eval.stats.metrics import auroc
-from shards.base.errors import InputError
 
 
 def members(groups: list[Subgroup], attribute: str) -> dict[str, list[int]]:
@@ -37,9 +36,6 @@ def test_age_limits_are_given_and_attributes_without_values_are_left_out(make_in
     groups = subgroups(images, np.arange(4), age_limits=(18, 65))
     assert members(groups, "age") == {"<18": [0, 1], "18-64": [2], "65+": [3]}
     assert {group.attribute for group in groups} == {"age"}
-    for limits in ((), (65, 18), (0, 18), (18, 18)):
-        with pytest.raises(InputError, match="age limits .*ascend"):
-            subgroups(images, np.arange(4), age_limits=limits)
 
 
 def scored(num_items: int = 120):
@@ -92,10 +88,8 @@ def test_one_patient_with_many_images_does_not_reach_the_minimum() -> None:
     assert result.reason == "1 patient with the finding, under 10"
 
 
-def test_an_empty_subgroup_and_a_minimum_of_nobody() -> None:
+def test_an_empty_subgroup_has_nobody() -> None:
     labels, scores, patients, _ = scored()
     nobody = [Subgroup(attribute="sex", name="F", members=np.zeros(120, dtype=bool))]
     (result,) = subgroup_results(labels, scores, patients, nobody)
     assert (result.num_items, result.reason) == (0, "0 patients with the finding, under 10")
-    with pytest.raises(InputError, match="minimum 0"):
-        subgroup_results(labels, scores, patients, nobody, minimum=0)

@@ -23,7 +23,7 @@ def weights_file(tmp_path: Path) -> Path:
 
 
 def test_starts_that_are_no_run_take_its_architecture_and_views(run_folder: Path, weights_file: Path) -> None:
-    sources = {"random": "random", "paper": str(weights_file), "pretrained": str(run_folder)}
+    sources = {"random": ["random"], "paper": [str(weights_file)], "pretrained": [str(run_folder)]}
     starts = build_starts(sources, num_random=2, seed=5)
     assert list(starts) == ["random", "paper", "pretrained"]
     assert [encoder.id for encoder in starts["random"].encoders] == ["random-5", "random-6"]
@@ -43,38 +43,25 @@ def test_runs_of_other_architectures_keep_theirs(run_folder: Path, tmp_path: Pat
     other = tmp_path / "dense" / "encoder.safetensors"
     other.parent.mkdir()
     save_encoder(other, build_encoder("densenet121"), name="densenet121", views=ViewSpec(size=64))
-    starts = build_starts([str(run_folder), str(other), "random"], num_random=1)
+    starts = build_starts({"run": [str(run_folder)], "dense": [str(other)], "random": ["random"]}, num_random=1)
     assert list(starts) == ["run", "dense", "random"]
     found = {name: (start.encoders[0].name, start.encoders[0].views.size) for name, start in starts.items()}
     assert found == {"run": ("resnet18", 32), "dense": ("densenet121", 64), "random": ("resnet18", 32)}
-    (dense,) = build_starts(["random"], reference=other, num_random=1)["random"].encoders
+    (dense,) = build_starts({"random": ["random"], "dense": [str(other)]}, num_random=1)["random"].encoders
     assert (dense.name, dense.num_features) == ("densenet121", 1024)
 
 
 def test_without_a_run_architecture_and_views_are_to_be_given(weights_file: Path) -> None:
     with pytest.raises(InputError, match="of which architecture.*--architecture"):
-        build_starts([str(weights_file)])
+        build_starts({"moco": [str(weights_file)]})
     with pytest.raises(InputError, match="--views"):
-        build_starts([str(weights_file)], architecture="resnet18")
+        build_starts({"moco": [str(weights_file)]}, architecture="resnet18")
     with pytest.raises(InputError, match="'resnet19'.*unknown"):
-        build_starts([str(weights_file)], architecture="resnet19", views=VIEWS)
+        build_starts({"moco": [str(weights_file)]}, architecture="resnet19", views=VIEWS)
     with pytest.raises(InputError, match="does not fit the encoder densenet121"):
-        build_starts([str(weights_file)], architecture="densenet121", views=VIEWS)
-    (encoder,) = build_starts([str(weights_file)], architecture="resnet18", views=VIEWS)["moco"].encoders
+        build_starts({"moco": [str(weights_file)]}, architecture="densenet121", views=VIEWS)
+    (encoder,) = build_starts({"moco": [str(weights_file)]}, architecture="resnet18", views=VIEWS)["moco"].encoders
     assert encoder.views == VIEWS
-
-
-def test_sources_of_one_name_are_told_apart_by_the_folder_above(tmp_path: Path) -> None:
-    paths = []
-    for number, above in enumerate(("short", "long")):
-        path = tmp_path / above / "moco" / "encoder.safetensors"
-        path.parent.mkdir(parents=True)
-        save_encoder(path, build_encoder("resnet18", seed=number), name="resnet18", views=VIEWS)
-        paths.append(path)
-    assert list(build_starts([str(path.parent) for path in paths])) == ["short-moco", "long-moco"]
-    assert list(build_starts([str(path) for path in paths])) == ["short-moco", "long-moco"]
-    with pytest.raises(InputError, match="given twice"):
-        build_starts([str(paths[0]), str(paths[0])])
 
 
 def test_several_runs_make_one_start(run_folder: Path, tmp_path: Path, weights_file: Path) -> None:
@@ -99,15 +86,15 @@ def test_several_runs_make_one_start(run_folder: Path, tmp_path: Path, weights_f
     ("sources", "message"),
     [
         ({}, "none given"),
-        ({"a/b": "random"}, "'a/b'"),
-        ({"a": "nowhere.pth"}, "nowhere.pth.*no such file"),
-        ({"random": "random", "random-1": "imagenet"}, "'random-1': names the cells of two"),
+        ({"a/b": ["random"]}, "'a/b'"),
+        ({"a": ["nowhere.pth"]}, "nowhere.pth.*no such file"),
+        ({"random": ["random"], "random-1": ["imagenet"]}, "'random-1': names the cells of two"),
     ],
 )
-def test_bad_starts_are_refused(run_folder: Path, weights_file: Path, sources: dict, message: str) -> None:
-    sources = {name: str(weights_file) if source == "imagenet" else source for name, source in sources.items()}
+def test_bad_starts_are_refused(weights_file: Path, sources: dict, message: str) -> None:
+    sources = {name: [str(weights_file)] if source == ["imagenet"] else source for name, source in sources.items()}
     with pytest.raises(InputError, match=message):
-        build_starts(sources, reference=run_folder)
+        build_starts(sources, architecture="resnet18", views=VIEWS)
 
 
 def test_what_is_a_run(run_folder: Path, weights_file: Path, tmp_path: Path) -> None:
