@@ -15,9 +15,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from shards.base.errors import InputError
+from shards.base.words import as_size
 from shards.datasets import Datasets
 from shards.index import ShardIndex
-from shards.remote.cache import in_words
 from shards.remote.folder import fetching_bar
 from shards.remote.transfer import Stopped
 
@@ -190,8 +190,9 @@ class _Plan:
 
 def _require_room(datasets: Datasets, plan: _Plan) -> None:
     if plan.peak > plan.capacity:
+        held, needed = (as_size(number, least="kB") for number in (plan.capacity, plan.peak))
         raise InputError(
-            f"cache {datasets.cache.folder}: holds {in_words(plan.capacity)}, but this order needs "
-            f"{in_words(plan.peak)} of remote shards at once ({plan.width} of {len(plan.numbers)}); shuffle by shards, "
-            "in a smaller window, allow the cache more (MOCO_CXR_CACHE_BYTES) or name a larger disk (MOCO_CXR_CACHE)"
+            f"cache {datasets.cache.folder}: holds {held}, but this order needs {needed} of remote shards at once "
+            f"({plan.width} of {len(plan.numbers)}); shuffle by shards, in a smaller window, allow the cache more "
+            "(MOCO_CXR_CACHE_BYTES) or name a larger disk (MOCO_CXR_CACHE)"
         )

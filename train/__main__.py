@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from shards.base.errors import InputError, run_command
+from shards.base.words import as_size
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def export(
     if which == "key" and not run.is_dir():
         raise InputError(f"--which key: --run {run} is one encoder alone; give the run folder, or leave --which away")
     exported = export_encoder(load_encoder(run if which == "query" else path), output, format=format)
-    print(f"written: {output} ({exported.size / 1e6:.1f} MB); load it with\n{exported.usage}")
+    print(f"written: {output} ({as_size(exported.size)}); load it with\n{exported.usage}")
 
 
 if __name__ == "__main__":

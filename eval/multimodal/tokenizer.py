@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from eval.multimodal.config import SMALL
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 
 REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"
 _BLANK = "___"
@@ -139,8 +140,7 @@ def not_there(name: str, error: Exception) -> InputError:
     """The error of a checkpoint that cannot be loaded, in one line."""
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         return InputError(f"multimodal.text_model {name}: no such folder; {REMEDY}")
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return InputError(f"multimodal.text_model {name}: cannot be loaded ({reason}); {REMEDY}")
+    return InputError(f"multimodal.text_model {name}: cannot be loaded ({reason_of(error)}); {REMEDY}")
 
 
 def _key(content: str) -> str:

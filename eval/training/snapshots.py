@@ -24,6 +24,7 @@ from eval.training.feed import Feed
 from eval.training.scores import Validation, mean_scores
 from eval.training.task import Floats
 from shards.base.atomic import begin_folder
+from shards.base.words import reason_of
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
 from train.run.snapshot import BrokenSnapshot, read_mark, read_tensors, remove, seal, write_tensors
@@ -119,8 +120,8 @@ class Snapshots:
             try:
                 self._write(self.folder / f"step-{step:08d}", state, about)
             except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-                reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-                warnings.warn(f"no checkpoint of step {step} in {self.folder}: {reason}; it goes on", stacklevel=2)
+                why = reason_of(error)
+                warnings.warn(f"no checkpoint of step {step} in {self.folder}: {why}; it goes on", stacklevel=2)
         self.world.barrier()
 
     def restore(self, *, engine: Any, model: nn.Module, feed: Feed, kept: Kept) -> tuple[int, float]:

@@ -13,6 +13,7 @@ from pipeline.ranks import gather, have_met
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.base.facts import available_memory
+from shards.base.words import as_size
 from shards.index import ShardIndex
 
 _SHARE = 0.5  # of what is free, for pixels: the rest is for training
@@ -51,15 +52,17 @@ def choose_engine(
     if engine == "dali" or engine == "kornia":
         return Choice(name=engine, reason=f"engine {engine}, as asked for")
     needed = decoded_bytes(index)
-    pixels = f"the {len(index):,} images are {_size(needed)} decoded"
+    pixels = f"the {len(index):,} images are {as_size(needed)} decoded"
     if engine == "resident" or repeats:
         if needed <= budget.device:
-            reason = f"engine resident: {pixels}, and fit the {_size(budget.device)} they may take of the GPU's memory"
+            reason = (
+                f"engine resident: {pixels}, and fit the {as_size(budget.device)} they may take of the GPU's memory"
+            )
             return Choice(name="resident", reason=reason, keeps_on_device=True)
         if needed <= budget.host:
-            reason = f"engine resident: {pixels}, and fit the {_size(budget.host)} they may take of memory"
+            reason = f"engine resident: {pixels}, and fit the {as_size(budget.host)} they may take of memory"
             return Choice(name="resident", reason=reason)
-    most = _size(max(budget.host, budget.device))
+    most = as_size(max(budget.host, budget.device))
     if engine == "resident":
         raise InputError(
             f"engine resident: {pixels} but may take {most}; allow more bytes, pack smaller images, or take engine auto"
@@ -124,10 +127,6 @@ def build_engine(
     on_host = PixelStore(samples, rank=rank, world_size=world_size)
     spare = None if samples.index.is_remote else on_host.fill_one  # remote rows come when their shard does
     return KorniaEngine(on_host, name="resident", spare=spare, **shape)
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def free_device_bytes(device: torch.device) -> int:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from shards.base.words import reason_of
+
 
 class InputError(ValueError):
     """A setting or input that the user can mend: its message names the field, the value and the remedy."""
@@ -21,7 +23,7 @@ def writing(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+        raise InputError(f"--output {output}: cannot be written ({reason_of(error)})") from None
 
 
 def run_command(main: Callable[[], int | None]) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from shards.base.atomic import atomic_write
 from shards.base.errors import writing
+from shards.base.words import as_size
 from shards.checks.duplicates import Overlap, identical_images, split_overlaps
 from shards.datasets import Rows
 from shards.index import ShardIndex
@@ -190,7 +191,7 @@ def stats_text(stats: DatasetStats) -> str:
     """Aligned plain text: counts, labels by split, views, sizes, identical images, leaks."""
     named = ", ".join(f"{name} ({count:,})" for name, count in stats.datasets.items())
     parts = [
-        f"{stats.num_images:,} images of {stats.num_patients:,} patients, {stats.num_bytes / 1e6:,.1f} MB; "
+        f"{stats.num_images:,} images of {stats.num_patients:,} patients, {as_size(stats.num_bytes)}; "
         f"datasets: {named}",
         _table(
             ["split", "images", "patients", "studies", "age 5 % / median / 95 %"],

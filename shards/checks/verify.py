@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from shards.base.errors import InputError
+from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
 from shards.datasets import member_folder, read_index
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, read_manifest
@@ -79,7 +80,7 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
 
 def verification_text(folder: Path, found: Verification, *, seconds: float) -> str:
     """What was found, in lines of words; of many damages the first ones."""
-    what = f"{found.num_images:,} images, {found.num_files:,} files, {found.num_bytes / 1e6:,.1f} MB"
+    what = f"{found.num_images:,} images, {found.num_files:,} files, {as_size(found.num_bytes)}"
     if not found.damages:
         return f"{folder}: whole; {what} are as they were packed ({seconds:.1f} s)"
     num_files = len({damage.file for damage in found.damages})

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
 from shards.base.facts import versions
+from shards.base.words import as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
 from shards.packing.backend import end_with_parent, parallel_backend
@@ -68,7 +69,7 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
         print(f"note: {note}")
     print(
         f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
-        f"rejected; {totals.num_patients:,} patients, {totals.num_bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+        f"rejected; {totals.num_patients:,} patients, {as_size(totals.num_bytes)}, {seconds:.1f} s"
     )
     for reason, count in sorted(totals.rejected_by_reason.items()):
         print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")

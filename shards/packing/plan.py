@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from shards.base.errors import InputError
 from shards.base.randomness import generator
+from shards.base.words import as_duration, as_size
 from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
@@ -165,10 +166,10 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     form = f"JPEG of quality {spec.quality}" if spec.format == "jpeg" else "PNG"
     lines = [
         f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
-        f"  input: {plan.packing.files.label}, {_bytes(source_bytes)} of images",
-        f"  output: {plan.packing.output}, about {_bytes(output_bytes)} to write in {len(shards):,} shards, "
-        f"{spec.size} px {form}; {_bytes(free)} free there",
-        f"  time: about {_duration(seconds)} with {workers} workers "
+        f"  input: {plan.packing.files.label}, {as_size(source_bytes)} of images",
+        f"  output: {plan.packing.output}, about {as_size(output_bytes)} to write in {len(shards):,} shards, "
+        f"{spec.size} px {form}; {as_size(free)} free there",
+        f"  time: about {as_duration(seconds)} with {workers} workers "
         f"({about.num_sampled} images tried: {1e3 * about.image_seconds:.3g} ms an image and worker)",
     ]
     if len(shards) < len(plan.rows):
@@ -242,13 +243,3 @@ def _free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def _bytes(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from shards.base.atomic import atomic_file, atomic_write
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from shards.format.manifest import Checksum, file_checksum
 from shards.format.schema import REJECTED_SCHEMA, index_schema, table_from_rows
 from shards.format.tar import dali_index, write_tar
@@ -129,7 +130,7 @@ def pack_image(record: Record, size: int | None, packing: Packing) -> StoredImag
     except OSError as error:
         if error.errno in _OWN_TROUBLE:
             raise
-        reason, message = "unreadable", error.strerror or str(error)
+        reason, message = "unreadable", reason_of(error)
     message = WITHHELD if packing.withhold_messages else message
     return Rejected(source_path=record.source_path, reason=reason, message=message)
 

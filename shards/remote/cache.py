@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from shards.base.errors import InputError
+from shards.base.words import as_size
 from shards.remote.transfer import Patience, Stopped
 
 FOLDER_VARIABLE = "MOCO_CXR_CACHE"
@@ -102,12 +103,13 @@ class Cache:
         if excess <= 0:
             return
         if self.num_bytes is None or disk.free < to_come or size > self.num_bytes:
-            limit = "5 % of it stay free" if self.num_bytes is None else f"its limit is {in_words(self.num_bytes)}"
+            limit = "5 % of it stay free" if self.num_bytes is None else f"its limit is {as_size(self.num_bytes)}"
+            needed = as_size(size, least="kB")
             raise InputError(
-                f"cache {self.folder}: no room for {in_words(size)} more, its disk has {in_words(disk.free)} free and "
+                f"cache {self.folder}: no room for {needed} more, its disk has {as_size(disk.free)} free and "
                 f"{limit}; free some, or name another folder by {FOLDER_VARIABLE} or limit by {BYTES_VARIABLE}"
             )
-        _log.warning("cache %s: %s above its limit; all of it is in use", self.folder, in_words(excess))
+        _log.warning("cache %s: %s above its limit; all of it is in use", self.folder, as_size(excess))
 
     def _items(self) -> list["_Item"]:
         items: dict[Path, _Item] = {}
@@ -130,15 +132,6 @@ class _Item:
     bytes: int
     kept: int
     used: float
-
-
-def in_words(num_bytes: float) -> str:
-    """``1.5 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.1f} TB"
 
 
 def lock_of(path: Path) -> Path:

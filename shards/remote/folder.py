@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, read_manifest
 from shards.remote.address import Address
 from shards.remote.cache import Cache, lock_of, locked
@@ -162,7 +163,7 @@ def _writing(cache: Cache) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = "its disk is full; free some of it, or name another folder"
         else:
-            message = f"cannot be written ({error.strerror or error}); name another folder"
+            message = f"cannot be written ({reason_of(error)}); name another folder"
         raise InputError(f"cache {cache.folder}: {message} by MOCO_CXR_CACHE") from None
 
 

@@ -12,6 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
 from shards.sources.patient import parse_age, parse_sex, parse_view
@@ -40,7 +41,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         try:
             header = _header(files, name)
         except OSError as error:
-            rejected.append(Rejected(source_path=name, reason="unreadable", message=error.strerror or str(error)))
+            rejected.append(Rejected(source_path=name, reason="unreadable", message=reason_of(error)))
             continue
         except InputError as error:  # a link out of the input
             rejected.append(Rejected(source_path=name, reason="bad-path", message=str(error)))

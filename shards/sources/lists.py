@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from shards.sources.files import SourceFiles
 
 
@@ -40,7 +41,7 @@ def read_list(files: SourceFiles, name: str, *, needed: Iterable[str] = ()) -> I
         with files.open(name) as raw:
             yield from read_rows(raw, label=label, needed=needed)
     except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{label}: cannot be read: {reason_of(error)}") from error
 
 
 def columns_of(files: SourceFiles, name: str) -> list[str]:

@@ -24,6 +24,7 @@ import torchvision
 from torch import Tensor, nn
 
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from train.encoders.file import find_encoder, has_our_header, read_encoder_file, read_tensors
 from train.settings.architectures import ENCODERS
 
@@ -193,9 +194,8 @@ def _timm_imagenet(model: str) -> dict[str, Tensor]:
         network: nn.Module = timm.create_model(model, pretrained=True, num_classes=0)
     except (URLError, OSError, RuntimeError, ValueError) as error:
         where = get_pretrained_cfg(model)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"encoder.weights imagenet: the download failed ({reason}); fetch model.safetensors of "
+            f"encoder.weights imagenet: the download failed ({reason_of(error)}); fetch model.safetensors of "
             f"https://huggingface.co/{where.hf_hub_id if where else 'timm'} by hand and give the file's path"
         ) from None
     return network.state_dict()
@@ -222,8 +222,7 @@ def _read_pickle(path: Path) -> Any:
                 "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
             ) from None
         if isinstance(error, OSError | RuntimeError | EOFError):
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"encoder.weights {path}: cannot be read ({reason})") from None
+            raise InputError(f"encoder.weights {path}: cannot be read ({reason_of(error)})") from None
         raise InputError(f"encoder.weights {path}: is no PyTorch state dict ({type(error).__name__})") from None
 
 

@@ -25,6 +25,7 @@ from pipeline.loader import Loader
 from pipeline.ranks import gather
 from shards.base.atomic import begin_folder, part_of
 from shards.base.errors import InputError
+from shards.base.words import reason_of
 from train.engine.deepspeed import loss_scaler
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
@@ -276,7 +277,7 @@ def _failure(write: Callable[[], object]) -> str:
     try:
         write()
     except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-        return getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        return reason_of(error)
     return ""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from shards.base.atomic import atomic_file, atomic_write, commit_folder, part_of
+from shards.base.words import reason_of
 
 FORMAT = 2
 MARK = "complete.json"
@@ -112,4 +113,4 @@ def _fingerprint(path: Path) -> tuple[int, int]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{Path(str(error.filename)).name}: {error.strerror}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return reason_of(error)
