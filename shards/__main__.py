@@ -79,8 +79,8 @@ def verify(datasets: Datasets, workers: int = -1) -> int:
     """Check that every byte of a dataset is as it was packed.
 
     Reads all of it: each file's checksum; the index against the tars and the DALI indexes, both ways; each image's
-    checksum, decoding and size. Of a view (subset, merge), the datasets it refers to are checked too. Run it after a
-    copy or a download, and before a long training.
+    checksum, decoding and size. Of a derived dataset (subset, merge), those it refers to are checked too. Run it after
+    a copy or a download, and before a long training.
 
     Exit codes: 0 every byte is as it was packed; 1 damage was found, and is listed; 2 there is no dataset to check.
 

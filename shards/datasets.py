@@ -1,9 +1,9 @@
-"""What is behind a ``ShardIndex``: packed datasets, views of them, their joined table, and memory maps of the shards.
+"""What is behind a ``ShardIndex``: packed and derived datasets, their joined table, and memory maps of the shards.
 
 A dataset can be a folder here or, named by an address, elsewhere: then its shards are fetched when they are first read.
 
-A view is a dataset folder without shards: its ``dataset.json`` lists ``members``, each with a path relative to the
-folder and the fingerprint that the member had. A merged view holds nothing else; a subset also has an ``index.parquet``
+A derived dataset is a folder without shards: its ``dataset.json`` lists ``members``, each with a path relative to the
+folder and the fingerprint that the member had. A merge holds nothing else; a subset also has an ``index.parquet``
 of the chosen rows, whose column ``member`` counts in ``members``.
 """
 
@@ -174,14 +174,15 @@ def _map_local(tar: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def member_entry(view: Path, packed: Path, fingerprint: str) -> dict[str, str]:
-    """How the ``dataset.json`` of a view names a member: by a relative path, so that both can be moved together."""
-    return {"path": os.path.relpath(packed.resolve(), view.resolve()), "fingerprint": fingerprint}
+def member_entry(derived: Path, packed: Path, fingerprint: str) -> dict[str, str]:
+    """How the ``dataset.json`` of a derived dataset names a member: by a relative path, so that both can be moved
+    together."""
+    return {"path": os.path.relpath(packed.resolve(), derived.resolve()), "fingerprint": fingerprint}
 
 
-def member_folder(view: Path, member: Mapping[str, str]) -> Path:
-    """Where a member of a view lies."""
-    return Path(os.path.normpath(view.resolve() / member["path"]))
+def member_folder(derived: Path, member: Mapping[str, str]) -> Path:
+    """Where a member of a derived dataset lies."""
+    return Path(os.path.normpath(derived.resolve() / member["path"]))
 
 
 def read_index(folder: Path) -> pa.Table:
@@ -242,17 +243,17 @@ def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
     return packed_members, table.drop_columns([MEMBER]), table[MEMBER].to_numpy().astype(np.int64)
 
 
-def _load_member(view: Path | Address, member: Mapping[str, str], cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
-    where = view.joined(member["path"]) if isinstance(view, Address) else member_folder(view, member)
+def _load_member(of: Path | Address, member: Mapping[str, str], cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
+    where = of.joined(member["path"]) if isinstance(of, Address) else member_folder(of, member)
     try:
         home = _home(where, cache)
     except InputError as error:
         raise InputError(
-            f"dataset {view}: is a view of others, and one cannot be opened: {error}; views hold no images, so keep "
-            "their members where they were, or write the view again"
+            f"dataset {of}: is derived from others, and one cannot be opened: {error}; it holds no images, so "
+            "keep its members where they were, or write it again"
         ) from None
     if home.about.get("fingerprint") != member["fingerprint"]:
-        raise InputError(f"dataset {view}: its member {where} was packed anew since; write the view again")
+        raise InputError(f"dataset {of}: its member {where} was packed anew since; write it again")
     return _load(home, cache, above=above)
 
 

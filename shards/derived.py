@@ -1,7 +1,7 @@
-"""Views: dataset folders without images of their own. ``merge`` makes one of whole datasets, ``subset`` one of chosen
-rows. Both open with ``ShardIndex.open`` like any other dataset; no image is copied.
+"""Derived datasets: folders without images of their own. ``merge`` makes one of whole datasets, ``subset`` one of
+chosen rows. Both open with ``ShardIndex.open`` like any other dataset; no image is copied.
 
-Conditions on the command line: ``--where split=train view=frontal "Pleural Effusion=1"``.
+Rows are chosen on the command line by conditions: ``--where split=train view=frontal "Pleural Effusion=1"``.
 """
 
 import hashlib
@@ -26,9 +26,11 @@ from shards.format.schema import FORMAT_VERSION
 from shards.index import ShardIndex
 from shards.remote.address import require_here
 
+_MANY = 20  # values that a message lists
+
 
 def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
-    """Writes a view of several datasets to ``output`` and opens it. Views can be members too.
+    """Writes several datasets as one to ``output`` and opens it. Derived datasets can be members too.
 
     Raises:
         InputError: fewer than two folders, one given twice, one that is no dataset or is elsewhere, images that lie in
@@ -96,7 +98,7 @@ def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any
 
 
 def _num_distinct_images(index: ShardIndex) -> int:
-    """Images told apart by where they lie; members that are views can share some."""
+    """Images told apart by where they lie; members that are derived can share some."""
     folders: dict[Path, int] = {}
     numbers = np.array([folders.setdefault(packed.folder.resolve(), len(folders)) for packed in index.packed])
     places = pa.table(
@@ -136,9 +138,6 @@ def _write_about(
         **more,
     }
     write_manifest(folder, about, files)
-
-
-_MANY = 20
 
 
 def open_rows(datasets: Sequence[Path], conditions: Sequence[str]) -> ShardIndex:

@@ -48,15 +48,15 @@ class ShardIndex:
 
     @classmethod
     def open(cls, folder: str | Path, *more_folders: str | Path, cache: Cache | None = None) -> Self:
-        """Opens one dataset folder, or several as one; a folder may be a view that ``merge`` or ``subset`` wrote.
+        """Opens one dataset folder, or several as one; a folder may be one that ``merge`` or ``subset`` wrote.
 
         A folder elsewhere is named by an address that fsspec knows, such as ``http://host/data/chexpert`` or
         ``s3://bucket/chexpert``. Its index is fetched now, its shards when they are first read, into ``cache``;
         default: that of the variables ``MOCO_CXR_CACHE`` and ``MOCO_CXR_CACHE_BYTES``.
 
         Raises:
-            InputError: a folder is missing, is no dataset or has another format version; a view whose members are gone
-                or were packed anew; an address that cannot be reached.
+            InputError: a folder is missing, is no dataset or has another format version; the members of a derived
+                one are gone or were packed anew; an address that cannot be reached.
         """
         datasets = Datasets([Address.parse(path) or Path(path) for path in (folder, *more_folders)], cache)
         return cls(datasets, np.arange(len(datasets.table), dtype=np.int64))
@@ -81,7 +81,7 @@ class ShardIndex:
 
     @property
     def packed(self) -> tuple[Packed, ...]:
-        """The packed datasets that hold the images: those opened, and the members of views."""
+        """The packed datasets that hold the images: those opened, and the members of derived ones."""
         return tuple(self._datasets.packed)
 
     @property

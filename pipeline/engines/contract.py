@@ -1,8 +1,6 @@
-"""The contract between the loader and the engines that decode and warp.
+"""The contract between the loader and the engines that decode and warp, and the memory that their batches use again.
 
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels.
-
-Batches in memory that is used again, so that no batch pays for fresh pages.
 """
 
 import sys

@@ -1,7 +1,5 @@
-"""Encoded images by row, checked: what every engine reads, and what happens to an image that is no longer as packed.
-
-Encoded gray images to pixels on the CPU, by the fastest well-kept decoder for each format.
-"""
+"""Encoded images by row, checked, and their pixels: what every engine reads, and what happens to an image that is no
+longer as packed. On the CPU each format is decoded by the fastest well-kept decoder."""
 
 import threading
 import zlib

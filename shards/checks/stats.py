@@ -1,8 +1,7 @@
-"""What a dataset holds: counts by split, labels, views, sizes, identical images, and leaks between splits.
+"""What a dataset holds, as ``python -m shards stats`` prints it: counts by split, labels, views, sizes, identical
+images, and leaks between splits.
 
 Expect a few seconds for 223,414 images: only rows are read, and the bytes of images that look alike.
-
-The page that ``python -m shards stats`` prints.
 """
 
 import json

@@ -43,7 +43,7 @@ class Verification:
 
 
 def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
-    """Checks every byte of a dataset; of a view, its own files and every byte of its members.
+    """Checks every byte of a dataset; of a derived one, its own files and every byte of its members.
 
     Raises:
         InputError: there is no dataset in ``folder``, or its build did not finish; ``folder`` is an address.
@@ -61,7 +61,7 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
     damages += _check_files(folder, others, checksums)
     num_bytes = sum(path.stat().st_size for name in (MANIFEST, *names) if (path := folder / name).is_file())
     if about is not None and "members" in about:
-        return _verify_view(folder, about, damages, num_files=1 + len(names), num_bytes=num_bytes, workers=workers)
+        return _verify_derived(folder, about, damages, num_files=1 + len(names), num_bytes=num_bytes, workers=workers)
     tables = _read_tables(folder, damages)
     index, rejected = tables["index.parquet"], tables["rejected.parquet"]
     if index is not None:
@@ -212,10 +212,10 @@ def _check_shards(
     return damages
 
 
-def _verify_view(
+def _verify_derived(
     folder: Path, about: Mapping[str, Any], damages: list[Damage], *, num_files: int, num_bytes: int, workers: int
 ) -> Verification:
-    """A view's members, each whole and as it was; and of a subset, each row against its member's row."""
+    """A derived dataset's members, each whole and as it was; and of a subset, each row against its member's row."""
     for path in sorted({member_folder(folder, member) for member in about["members"]}):
         name = next(member["path"] for member in about["members"] if member_folder(folder, member) == path)
         try:

@@ -20,6 +20,8 @@ _Image = TypeVar("_Image", Floats, Bytes)
 # OpenCV takes polygon corners in fixed point; 4 bits give sixteenths of a pixel.
 _SHIFT = 4
 _SUBPIXELS = 1 << _SHIFT
+_ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False, dtype=np.float32)
+_UNIT_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
 
 
 @lru_cache(maxsize=32)
@@ -146,10 +148,6 @@ class Canvas:
         distance = cv2.distanceTransform((padded > 127).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         inward = np.minimum(distance * (step / (rim_cm * self.pixels_per_cm)), 1)
         return np.sqrt(inward * (2 - inward))
-
-
-_ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False, dtype=np.float32)
-_UNIT_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
 
 
 def blur(image: _Image, sigma: float) -> _Image:

@@ -1,8 +1,7 @@
 """Phantom patients written as MIMIC-CXR-JPG is released, with the reports of MIMIC-CXR in its folder ``reports``.
 
-The indication of a report knows what the patient has, not what the image shows: see :mod:`shards.phantom.indications`.
-
-The reports of phantom studies, set in the layouts of MIMIC-CXR: the indication, then what the labeller reads.
+A report is set in one of MIMIC-CXR's layouts: the indication, which knows what the patient has and not what the image
+shows (:mod:`shards.phantom.indications`), then what the labeller reads.
 """
 
 import csv
@@ -46,6 +45,26 @@ _NO_REPORT_SHARE = 0.05
 _EMPTY_SHARE = 0.06
 _DATASET = 3
 _QUALITY = 93
+# {asked} is the indication, {seen} what was seen; a slip of either into the other's place is what these are to catch.
+_LAYOUTS = (
+    "                                 FINAL REPORT\n EXAMINATION:  {exam}\n\n INDICATION:  {asked}\n\n TECHNIQUE:  PA"
+    "\n\n COMPARISON:  ___\n\n FINDINGS: \n\n {seen}\n\n IMPRESSION: \n\n {summary}\n",
+    "                                 FINAL REPORT\n HISTORY:  {asked}\n\n COMPARISON:  None.\n\n FINDINGS:  {seen}\n\n"
+    " IMPRESSION:  {summary}\n",
+    " WET READ: ___ ___ ___ 4:50 PM\n  {summary}\n {rule}\n                                 FINAL REPORT\n"
+    " REASON FOR EXAM:  {asked}\n\n {exam}\n\n {seen}\n",
+    " Indication: {asked}\n Comparison: none\n Findings: {seen}\n Impression: {summary}\n",
+    " EXAMINATION: {exam} INDICATION: {asked} COMPARISON: ___ FINDINGS: {seen} IMPRESSION: {summary}\n",
+    " CLINICAL HISTORY\n {asked}\n FINDINGS\n {seen}\n IMPRESSION\n {summary}\n",
+    " REASON FOR EXAMINATION:\n {asked}\n\n Frontal radiograph of the chest. {seen}\n",
+    " CLINICAL INFORMATION:\t{asked}\r\n\r\n FINDINGS  {seen}\r\n\r\n IMPRESSION  {summary}\r\n",
+)
+_SHARES = (0.46, 0.14, 0.1, 0.08, 0.05, 0.05, 0.07, 0.05)
+_SEEN = {
+    "1.0": ("There is {}.", "{} is seen.", "New {} is noted."),
+    "-1.0": ("Possible {}.", "{} cannot be excluded."),
+    "0.0": ("There is no {}.", "No evidence of {}."),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,28 +183,6 @@ def _picture(anatomy: Anatomy, findings: Findings, *, view: str, size: int, rng:
     upright = rng.random() < (0.97 if projection == LATERAL else 0.3)
     height, width = (long, size) if upright else (size, long)
     return take_radiograph(anatomy, findings, projection=projection, height=height, width=width, rng=rng)
-
-
-# {asked} is the indication, {seen} what was seen; a slip of either into the other's place is what these are to catch.
-_LAYOUTS = (
-    "                                 FINAL REPORT\n EXAMINATION:  {exam}\n\n INDICATION:  {asked}\n\n TECHNIQUE:  PA"
-    "\n\n COMPARISON:  ___\n\n FINDINGS: \n\n {seen}\n\n IMPRESSION: \n\n {summary}\n",
-    "                                 FINAL REPORT\n HISTORY:  {asked}\n\n COMPARISON:  None.\n\n FINDINGS:  {seen}\n\n"
-    " IMPRESSION:  {summary}\n",
-    " WET READ: ___ ___ ___ 4:50 PM\n  {summary}\n {rule}\n                                 FINAL REPORT\n"
-    " REASON FOR EXAM:  {asked}\n\n {exam}\n\n {seen}\n",
-    " Indication: {asked}\n Comparison: none\n Findings: {seen}\n Impression: {summary}\n",
-    " EXAMINATION: {exam} INDICATION: {asked} COMPARISON: ___ FINDINGS: {seen} IMPRESSION: {summary}\n",
-    " CLINICAL HISTORY\n {asked}\n FINDINGS\n {seen}\n IMPRESSION\n {summary}\n",
-    " REASON FOR EXAMINATION:\n {asked}\n\n Frontal radiograph of the chest. {seen}\n",
-    " CLINICAL INFORMATION:\t{asked}\r\n\r\n FINDINGS  {seen}\r\n\r\n IMPRESSION  {summary}\r\n",
-)
-_SHARES = (0.46, 0.14, 0.1, 0.08, 0.05, 0.05, 0.07, 0.05)
-_SEEN = {
-    "1.0": ("There is {}.", "{} is seen.", "New {} is noted."),
-    "-1.0": ("Possible {}.", "{} cannot be excluded."),
-    "0.0": ("There is no {}.", "No evidence of {}."),
-}
 
 
 def write_report(rng: np.random.Generator, *, indication: str, labels: Mapping[str, str], exam: str) -> str:

@@ -33,6 +33,8 @@ LABELS = (
     "Pneumothorax",
     "Support Devices",
 )
+_SPLIT = ("dicom_id", "study_id", "subject_id", "split")
+_METADATA = ("dicom_id", "ViewPosition")
 OPTIONS = frozenset({"reports"})
 _SPLITS = {"train": "train", "validate": "valid", "test": "test"}
 _VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
@@ -88,10 +90,6 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     if reports:
         notes.append(f"{reports.num_found:,} of {reports.num_asked:,} studies have a report with an indication")
     return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
-
-
-_SPLIT = ("dicom_id", "study_id", "subject_id", "split")
-_METADATA = ("dicom_id", "ViewPosition")
 
 
 def _find(files: SourceFiles, kind: str) -> tuple[str, str]:

@@ -1,13 +1,6 @@
-"""Sex, age and view, from the words that releases use for them.
-
-A split for releases that come without one: 65 / 15 / 20 % train / valid / test, as in the MoCo-CXR protocol.
-"""
+"""Sex, age and view, from the words that releases use for them."""
 
 import re
-
-import numpy as np
-
-from shards.base.randomness import generator
 
 _AGE = re.compile(r"0*(\d+(?:\.\d+)?)\s*([ymwd]?)[a-z]*\.?", re.IGNORECASE)
 _YEARS = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
@@ -38,13 +31,3 @@ def parse_view(text: str) -> tuple[str | None, str | None]:
         return None, None
     view = "frontal" if _FRONTAL.fullmatch(word) else "lateral" if _LATERAL.fullmatch(word) else None
     return view, None if word in ("FRONTAL", "LATERAL") else word
-
-
-def draw_splits(num_images: int, *, release: str, label: int) -> list[str]:
-    """The split of each of a class's images, drawn once for all by the release's name and the class."""
-    names = np.full(num_images, "train", dtype=object)
-    order = generator(f"{release} split", label).permutation(num_images)
-    num_test, num_valid = round(0.20 * num_images), round(0.15 * num_images)
-    names[order[:num_test]] = "test"
-    names[order[num_test : num_test + num_valid]] = "valid"
-    return list(names)

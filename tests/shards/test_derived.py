@@ -26,12 +26,12 @@ def images(index):
 
 
 def test_a_merge_is_the_datasets_opened_together(tiny_dataset, other, tmp_path):
-    view = merge_datasets([tiny_dataset, other], tmp_path / "both")
+    merged = merge_datasets([tiny_dataset, other], tmp_path / "both")
     together = ShardIndex.open(tiny_dataset, other)
-    assert view.table.equals(together.table)
-    assert images(view) == images(together)
-    assert view.fingerprints == together.fingerprints
-    np.testing.assert_array_equal(view.patients(), together.patients())
+    assert merged.table.equals(together.table)
+    assert images(merged) == images(together)
+    assert merged.fingerprints == together.fingerprints
+    np.testing.assert_array_equal(merged.patients(), together.patients())
     assert [path.name for path in (tmp_path / "both").iterdir()] == ["dataset.json"]
     assert json.loads((tmp_path / "both" / "dataset.json").read_text())["totals"]["images"] == 96 + 12
 
@@ -54,9 +54,9 @@ def test_labels_of_members_without_a_column_stay_unknown(tiny_dataset, tmp_path)
     source = write_patterns(tmp_path / "source", {"train": 3})
     (source / "train" / "blob").rename(source / "train" / "mass")
     build_dataset(BuildConfig(source="folder", input=source, output=tmp_path / "masses", size=48, workers=1))
-    view = merge_datasets([tiny_dataset, tmp_path / "masses"], tmp_path / "both")
-    subset = write_subset(view.take(range(90, 102)), tmp_path / "few", selection={})
-    for index in (view.take(range(90, 102)), subset):
+    merged = merge_datasets([tiny_dataset, tmp_path / "masses"], tmp_path / "both")
+    subset = write_subset(merged.take(range(90, 102)), tmp_path / "few", selection={})
+    for index in (merged.take(range(90, 102)), subset):
         assert np.isnan(index.labels("mass")[:6]).all()
         assert not np.isnan(index.labels("mass")[6:]).any()
         assert np.isnan(index.labels("blob")[6:]).all()
@@ -82,7 +82,7 @@ def test_dali_reads_a_subset_folder(tiny_dataset, tmp_path):
     assert sorted(batch.at(i).tobytes() for i in range(len(subset))) == sorted(images(subset))
 
 
-def test_views_of_views(tiny_dataset, other, tmp_path):
+def test_derived_from_derived(tiny_dataset, other, tmp_path):
     half = write_subset(ShardIndex.open(tiny_dataset).where(split="test"), tmp_path / "test", selection={})
     both = merge_datasets([tmp_path / "test", other], tmp_path / "both")
     assert images(both)[: len(half)] == images(half)
@@ -92,7 +92,7 @@ def test_views_of_views(tiny_dataset, other, tmp_path):
     assert [packed.folder.name for packed in again.packed] == ["other"]
 
 
-def test_a_view_moves_with_its_members(tiny_dataset, other, tmp_path):
+def test_a_derived_dataset_moves_with_its_members(tiny_dataset, other, tmp_path):
     (tmp_path / "a").mkdir()
     shutil.copytree(tiny_dataset, tmp_path / "a" / "tiny")
     shutil.copytree(other, tmp_path / "a" / "other")
@@ -100,7 +100,7 @@ def test_a_view_moves_with_its_members(tiny_dataset, other, tmp_path):
     (tmp_path / "a").rename(tmp_path / "b")
     assert len(ShardIndex.open(tmp_path / "b" / "both")) == 108
     shutil.rmtree(tmp_path / "b" / "other")
-    with pytest.raises(InputError, match=r"both: is a view of others.*other: no such folder"):
+    with pytest.raises(InputError, match=r"both: is derived from others.*other: no such folder"):
         ShardIndex.open(tmp_path / "b" / "both")
 
 
@@ -113,7 +113,7 @@ def test_a_member_that_was_packed_anew_is_refused(tiny_dataset, other, tmp_path)
         ShardIndex.open(tmp_path / "one")
 
 
-def test_a_view_in_a_circle_is_refused(tiny_dataset, other, tmp_path):
+def test_a_derived_dataset_in_a_circle_is_refused(tiny_dataset, other, tmp_path):
     merge_datasets([tiny_dataset, other], tmp_path / "both")
     about = json.loads((tmp_path / "both" / "dataset.json").read_text())
     about["members"][0] = {"path": ".", "fingerprint": about["fingerprint"]}

@@ -176,7 +176,7 @@ def test_a_tar_that_ends_early_but_whose_checksum_holds(copy):
     assert sum("is not at byte" in damage.message for damage in damages(copy)) == num_lost > 0
 
 
-def test_views_are_verified_with_their_members(packed, copy, tmp_path):
+def test_derived_datasets_are_verified_with_their_members(packed, copy, tmp_path):
     index = ShardIndex.open(copy)
     write_subset(index.fraction(0.5), tmp_path / "half", selection={})
     merge_datasets([packed, tmp_path / "half"], tmp_path / "both")

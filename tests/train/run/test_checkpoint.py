@@ -191,9 +191,10 @@ def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(start: Calla
         start().restore()
 
 
-def test_what_a_killed_save_left_is_cleared_away(start: Callable[..., Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".part", ".partial"])  # the latter of earlier versions
+def test_what_a_killed_save_left_is_cleared_away(start: Callable[..., Run], tmp_path: Path, suffix: str) -> None:
     start().save(3)
-    left = part_of(tmp_path / "checkpoints" / "step-00000006")
+    left = tmp_path / "checkpoints" / f"step-00000006{suffix}"
     left.mkdir()
     (left / "state.pt").write_bytes(b"half")
     run = start()
