@@ -17,13 +17,11 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, GridConfig, KnnConfig, Settings, grid_of_run
-from eval.grid.draw_lists import DrawsConfig, run_draws
+from eval.grid.config import SHOTS, DrawsConfig, GridConfig, KnnConfig, Settings, grid_of_run
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
-from eval.report.tables import Format, Metric, render, text_tables
-from eval.results.table import load_comparison
+from eval.words import Format, Metric
 from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[
@@ -164,6 +162,9 @@ def table(
     """
     if not files:
         raise InputError("table: no file given; give results that `python -m eval` wrote")
+    from eval.report.tables import render
+    from eval.results.table import load_comparison
+
     print(render([load_comparison(path) for path in files], format, metric=metric, subgroups=subgroups))
 
 
@@ -185,7 +186,9 @@ def report(
     """
     if max_images < 1:
         raise InputError(f"--max-images {max_images}: must be at least 1")
-    load_comparison(folder)  # so that a mistake is told at once
+    from eval.results.table import load_comparison
+
+    load_comparison(folder)  # a mistake is told before what takes seconds to import
     from eval.report.page import write_page
 
     print(f"written: {write_page(folder, with_images=images, max_images=max_images, device=device, seed=seed)}")
@@ -198,11 +201,14 @@ def draws(action: tyro.conf.Positional[Literal["export", "import"]], config: Omi
         action: export: draw by the protocol; import: read the lists of --source.
         config: What to draw from.
     """
+    from eval.grid.draw_lists import run_draws
+
     run_draws(action, config)
 
 
 def _measure(config: GridConfig) -> None:
     from eval.grid.run import run_grid
+    from eval.report.tables import text_tables
 
     comparison = run_grid(config)
     print(text_tables([comparison]))

@@ -1,8 +1,12 @@
 """What the tables, figures and pages of a comparison call things, and how they print numbers: three decimals and no
 leading zero, as the field has it."""
 
+from typing import Literal
+
 from eval.stats.interval import Interval
 
+Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]  # of which there are tables
+Format = Literal["text", "markdown", "latex", "csv"]  # of tables
 MACRO = "macro"
 MICRO = "micro"  # all labels' studies as if of one; classifiers of images and texts have it, as in their literature
 NO_IMAGE = "no-image"  # the start of what reads texts alone

@@ -20,10 +20,9 @@ from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
 from shards.format.tar import TarEntry, dali_index
+from shards.options import LabelPolicy
 from shards.remote.address import Address
 from shards.remote.cache import Cache
-
-LabelPolicy = Literal["ignore", "ones", "zeros"]
 
 
 @dataclass(frozen=True, kw_only=True)

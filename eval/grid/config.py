@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tyro
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
-from eval.study.cohort import CohortConfig
+from eval.study.config import CohortConfig
 from eval.training.config import Share, TrainingConfig
 from pipeline.options import EngineName
 from shards.base.dataclass_io import check_fields
@@ -63,6 +64,20 @@ class KnnConfig:
     """Neighbours that vote."""
     temperature: PositiveFloat = 0.07
     """Of the weights exp(cosine / temperature) of their votes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawsConfig:
+    """Draws to write."""
+
+    settings: tyro.conf.OmitArgPrefixes[Settings]
+    """From what, and by which rules."""
+    output: Path
+    """Parquet file to write: one row for each image of a draw, with the columns dataset, key, fraction, draw."""
+    fraction: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")] = None
+    """Shares to export; default: 0.01 0.1 1."""
+    source: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV [CSV ...]")] = ()
+    """CSV files to import: a column path (or key), and fraction and draw; folders in front of a path may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,17 +6,15 @@ python -m eval linear --run runs/first --data data/chexpert --label "Pleural Eff
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-import tyro
 
-from eval.grid.config import Settings
+from eval.grid.config import DrawsConfig
 from eval.study.cohort import open_cohort
 from eval.study.draws import LabelledDraw, labelled_draws
 from shards.base.atomic import atomic_file
@@ -24,20 +22,6 @@ from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _PATH_COLUMNS = ("path", "Path", "source_path", "key")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawsConfig:
-    """Draws to write."""
-
-    settings: tyro.conf.OmitArgPrefixes[Settings]
-    """From what, and by which rules."""
-    output: Path
-    """Parquet file to write: one row for each image of a draw, with the columns dataset, key, fraction, draw."""
-    fraction: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")] = None
-    """Shares to export; default: 0.01 0.1 1."""
-    source: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV [CSV ...]")] = ()
-    """CSV files to import: a column path (or key), and fraction and draw; folders in front of a path may differ."""
 
 
 def run_draws(action: Literal["export", "import"], config: DrawsConfig) -> None:

@@ -8,16 +8,12 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from eval.readouts.registry import READOUTS
 from eval.report.note import note
 from eval.results.table import Comparison, Row
 from eval.stats.interval import Interval
-from eval.words import interval_text, p_text
-
-Metric = Literal["auroc", "average_precision", "sensitivity", "ece"]
-Format = Literal["text", "markdown", "latex", "csv"]
+from eval.words import Format, Metric, interval_text, p_text
 
 _CSV_METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "sensitivity", "ece")
 _LATEX_SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

@@ -5,54 +5,19 @@ All is read and checked before anything is computed, so that mistakes show at on
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import tyro
-from pydantic import NonNegativeInt, PositiveInt
 
+from eval.study.config import CohortConfig
 from eval.study.draws import LabelledDraw, few_shot_draw, import_draws, label_matrix, labelled_draws
 from eval.study.partition import SHENZHEN_DRAWS, Partition, partition
-from eval.study.protocol import Protocol, ProtocolName, SplitRule, ViewChoice, choose_protocol
+from eval.study.protocol import Protocol, choose_protocol
 from eval.study.studies import ScoredStudies, scored_studies
-from shards.index import LabelPolicy, ShardIndex
+from shards.index import ShardIndex
 
 FRACTIONS = (0.01, 0.1, 1.0)
 DRAWS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class CohortConfig:
-    """On what, and by which rules."""
-
-    data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
-    """Dataset folders, as `python -m shards build` wrote them; several count as one."""
-    label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
-    """One or more labels, all learnt at once; all: every label of the dataset."""
-    draws: PositiveInt | None = None
-    """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
-    draw_file: Path | None = None
-    """Draws that `python -m eval draws export` wrote, in place of drawing."""
-    protocol: ProtocolName = "clean"
-    """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies."""
-    uncertain: LabelPolicy = "ignore"
-    """What an uncertain label counts as."""
-    view: ViewChoice = "all"
-    """View position, in training and test."""
-    train_split: str = "train"
-    """Split whose labels are learnt."""
-    valid_split: str | None = None
-    """Split that choices are made on; default: valid, or a tenth of the training patients."""
-    test_split: str | None = None
-    """Split that is scored; default: test if the dataset has one, else valid."""
-    split_rule: SplitRule = "dataset"
-    """shenzhen: 65 / 15 / 20 % by class, whatever splits the dataset has."""
-    left_out: str | None = None
-    """Dataset to test on, all of it, while the others are learnt from: the leave-hospital-out test."""
-    seed: NonNegativeInt = 0
-    """Of the draws, folds, resamples, fine-tuning, and of the first random start."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 from shards.base.randomness import generator
-from shards.index import LabelPolicy, ShardIndex
+from shards.index import ShardIndex
+from shards.options import LabelPolicy
 
 MIN_PER_CLASS = 2
 _COLUMNS = ("dataset", "key", "fraction", "draw")

@@ -9,10 +9,13 @@ In both, the fraction is one of training labels alone: the validation set is the
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from shards.base.errors import InputError
-from shards.index import LabelPolicy, ShardIndex
+from shards.options import LabelPolicy
+
+if TYPE_CHECKING:
+    from shards.index import ShardIndex
 
 ProtocolName = Literal["clean", "published"]
 ViewChoice = Literal["all", "frontal", "lateral"]
@@ -48,7 +51,7 @@ class Protocol:
 
 
 def choose_protocol(
-    index: ShardIndex,
+    index: "ShardIndex",
     name: ProtocolName = "clean",
     *,
     uncertain: LabelPolicy | None = None,
@@ -99,7 +102,7 @@ def choose_protocol(
     )
 
 
-def default_test_split(index: ShardIndex) -> str:
+def default_test_split(index: "ShardIndex") -> str:
     """``test`` if the dataset has such images, else ``valid``.
 
     Raises:

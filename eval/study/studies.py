@@ -12,7 +12,8 @@ import numpy.typing as npt
 from eval.study.cells import Cell
 from eval.study.protocol import Protocol
 from shards.base.errors import InputError
-from shards.index import LabelPolicy, ShardIndex
+from shards.index import ShardIndex
+from shards.options import LabelPolicy
 
 Floats = npt.NDArray[np.floating]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from eval.grid.config import Settings
-from eval.grid.draw_lists import DrawsConfig, run_draws
+from eval.grid.config import DrawsConfig, Settings
+from eval.grid.draw_lists import run_draws
 from eval.study.cohort import open_cohort
 from shards.base.errors import InputError
 
