@@ -31,7 +31,6 @@ def extract_features(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     engine: EngineName = "auto",
-    num_threads: int | None = None,
     description: str = "features",
 ) -> Features:
     """Features (N, F) float32 in the order of ``index.rows``, computed in full precision;
@@ -49,7 +48,6 @@ def extract_features(
         batch_size=batch_size,
         device=device,
         engine=engine,
-        num_threads=num_threads,
         description=description,
     ).values.numpy()
     num_bad = int((~np.isfinite(features.reshape(len(index), -1)).all(axis=1)).sum())
@@ -70,7 +68,6 @@ def cached_features(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     engine: EngineName = "auto",
-    num_threads: int | None = None,
     description: str = "features",
 ) -> Features:
     """:func:`extract_features`, read from ``folder`` if this encoder saw these images in this view before."""
@@ -86,7 +83,6 @@ def cached_features(
         batch_size=batch_size,
         device=device,
         engine=engine,
-        num_threads=num_threads,
         description=description,
     )
     folder.mkdir(parents=True, exist_ok=True)
