@@ -5,6 +5,7 @@ import functools
 import graphlib
 import itertools
 import re
+import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def test_arrows_between_packages_go_one_way() -> None:
 def test_every_folder_of_modules_is_a_package() -> None:
     """So that a wheel holds it."""
     assert not [folder for folder in FOLDERS if not (folder / "__init__.py").exists()]
+
+
+def test_a_wheel_holds_every_file_that_modules_read() -> None:
+    """Styles, scripts and templates are package data; results of benchmarks and the C source are not."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    held = {path for name in patterns for each in patterns[name] for path in (ROOT / name.replace(".", "/")).glob(each)}
+    found = {
+        path for folder in FOLDERS for path in folder.glob("**/*.*") if path.suffix not in (".py", ".pyc", ".c", ".so")
+    }
+    assert {path for path in found if ROOT / "benchmarks" / "results" not in path.parents} == held
 
 
 def modules_in(folder: Path) -> list[str]:
