@@ -113,7 +113,8 @@ def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None
         output: Also write the counts to this JSON file.
     """
     _require(datasets)
-    from shards.checks.stats import dataset_stats, stats_text, write_stats
+    from shards.checks.stats import dataset_stats, write_stats
+    from shards.checks.stats_text import stats_text
     from shards.derived import open_rows
 
     counted = dataset_stats(open_rows(datasets, where))

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
+from shards.format.blank import Blank, blank_rules
 from shards.format.manifest import read_manifest
 from shards.remote.address import Address
 from shards.remote.cache import Cache, share
@@ -34,10 +35,15 @@ _INDEX = "index.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """One dataset folder that holds shards; ``folder`` is where a ``remote`` one is cached."""
+    """One dataset folder that holds shards; ``folder`` is where a ``remote`` one is cached.
+
+    ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
+    """
 
     folder: Path
     labels: tuple[str, ...]
+    blanks: Mapping[str, Blank]
+    tells_blanks: bool
     extension: str
     fingerprint: str
     remote: RemoteFolder | None = None
@@ -227,6 +233,8 @@ def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
         packed = Packed(
             folder=home.folder,
             labels=tuple(about["labels"]),
+            blanks=blank_rules(about),
+            tells_blanks="blanks" in about,
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
             fingerprint=about["fingerprint"],
             remote=home.remote,

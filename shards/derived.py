@@ -57,12 +57,22 @@ def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
 
 
 def merge_notes(index: ShardIndex) -> list[str]:
-    """What a user should know of a merge: labels that some members do not have, and members of one name."""
+    """What a user should know of a merge: labels that some members do not have or leave blank in another sense, and
+    members of one name."""
     notes = []
     for label in index.label_names:
         without = [packed.folder.name for packed in index.packed if label not in packed.labels]
         if without:
             notes.append(f"label {label!r} is unknown for the images of {', '.join(without)}")
+        blank_in = set(index.packed_numbers()[np.isnan(index.column(label))].tolist())
+        rules = {
+            packed.folder.name: packed.blanks[label]
+            for number, packed in enumerate(index.packed)
+            if number in blank_in and label in packed.labels
+        }
+        if len(set(rules.values())) > 1:
+            told = ", ".join(f"{rule} in {name}" for name, rule in rules.items())
+            notes.append(f"label {label!r} left blank is {told}")
     names = {str(name) for name in index.column("dataset")}
     if len(names) < len(index.packed):
         alike = "patients of one number in them count as one person; build with --name to tell them apart"

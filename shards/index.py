@@ -19,6 +19,7 @@ from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
+from shards.format.blank import UNKNOWN, tell_former_rule
 from shards.format.tar import TarEntry, dali_index
 from shards.options import LabelPolicy
 from shards.remote.address import Address
@@ -178,8 +179,9 @@ class ShardIndex:
     def labels(self, name: str, policy: LabelPolicy = "ignore") -> npt.NDArray[np.float32]:
         """A label of the selection, (N,): 1 present, 0 absent, NaN unlabelled.
 
-        A finding that a release lists but does not mention for an image counts as absent (MoCo-CXR, U-Ignore), one
-        that the row's dataset has no column for is NaN. Uncertain becomes NaN, 1 or 0 by ``policy``.
+        A blank is absent or NaN by the rule of the row's dataset (:mod:`shards.format.blank`; absent in CheXpert and
+        MIMIC, as in MoCo-CXR); a label that the dataset has no column for is NaN. Uncertain becomes NaN, 1 or 0 by
+        ``policy``.
 
         Raises:
             InputError: unknown label or policy.
@@ -191,10 +193,19 @@ class ShardIndex:
         if policy not in uncertain:
             raise InputError(f"label policy {policy!r}: must be one of {', '.join(uncertain)}")
         values = self.column(name)
-        listed = np.array([name in packed.labels for packed in self._datasets.packed])[self.packed_numbers()]
-        values[np.isnan(values) & listed] = 0.0
+        is_absent = np.array([packed.blanks.get(name) == "absent" for packed in self.packed])[self.packed_numbers()]
+        is_absent &= np.isnan(values)
+        for number in np.unique(self.packed_numbers()[is_absent]).tolist():
+            if not self.packed[number].tells_blanks:
+                tell_former_rule(self.packed[number].folder)
+        values[is_absent] = 0.0
         values[values == -1.0] = uncertain[policy]
+        values[values == UNKNOWN] = np.nan
         return values.astype(np.float32)
+
+    def is_said(self, name: str) -> npt.NDArray[np.bool_]:
+        """Whether anything is known of a label, (N,): present, absent or uncertain. Raises as :meth:`labels`."""
+        return np.isfinite(self.labels(name, "zeros"))
 
     def sizes(self) -> Rows:
         """Stored (width, height) of each row, (N, 2), in pixels."""

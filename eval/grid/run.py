@@ -33,6 +33,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import Lock, pause
+from shards.blanks import blanks_in_words
 from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
@@ -151,6 +152,7 @@ def _compared(plan: Plan) -> Comparison:
         data=[str(folder) for folder in settings.data],
         dataset="+".join(sorted(set(cohort.index.column("dataset")))),
         datasets=list(cohort.index.fingerprints),
+        blanks=blanks_in_words(cohort.index, cohort.labels),
         labels=list(cohort.labels),
         starts={
             name: StartResult(

@@ -30,6 +30,7 @@ def note(comparisons: Sequence[Comparison]) -> str:
         lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")
     if any(row.label == MICRO for row in rows):
         lines.append(f"{MICRO}: all labels' studies together, as if of one label.")
+    lines += dict.fromkeys(one.blanks for one in comparisons if one.blanks)
     for one in comparisons:
         for name, start in one.starts.items():
             if start.num_seen:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eval.study.config import CohortConfig
 from eval.study.draws import LabelledDraw, few_shot_draw, import_draws, label_matrix, labelled_draws
-from eval.study.partition import SHENZHEN_DRAWS, Partition, partition
+from eval.study.partition import SHENZHEN_DRAWS, Partition, labelled_images, partition
 from eval.study.protocol import Protocol, choose_protocol
 from eval.study.studies import ScoredStudies, scored_studies
 from shards.index import ShardIndex
@@ -22,7 +22,8 @@ DRAWS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """``draws`` are those of the label fractions, ``few_shot`` those of the numbers of images a class."""
+    """``draws`` are those of the label fractions, ``few_shot`` those of the numbers of images a class. Images of which
+    no label is known are in none of the ``parts``."""
 
     index: ShardIndex
     protocol: Protocol
@@ -58,8 +59,9 @@ def open_cohort(
     index = ShardIndex.open(*config.data)
     labels = tuple(index.label_names) if config.label == ("all",) else config.label
     label_matrix(index, labels, config.uncertain)  # refuses an unknown label before anything else
+    labelled = labelled_images(index, labels)
     protocol = choose_protocol(
-        index,
+        labelled,
         config.protocol,
         uncertain=config.uncertain,
         view=config.view,
@@ -70,7 +72,7 @@ def open_cohort(
         left_out=config.left_out,
         seed=config.seed,
     )
-    parts = partition(index, protocol)
+    parts = partition(labelled, protocol)
     imported = None if config.draw_file is None else import_draws(config.draw_file, parts.train)
     wanted = _num_draws(config, fraction)
     return Cohort(

@@ -153,7 +153,7 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     if strange:
         raise InputError(
             f"draws {path}: {len(strange)} images are not in the training set, such as {', '.join(strange[:3])}; give "
-            "the dataset, splits and view that they were drawn from"
+            "the label, dataset, splits and view that they were drawn from"
         )
     rows: dict[tuple[float, int], list[int]] = {}
     for image, fraction, draw in zip(images, table["fraction"].to_pylist(), table["draw"].to_pylist(), strict=True):

@@ -1,5 +1,8 @@
-"""Three sets of images that share no patient: those that are learnt from, chosen by, and tested on."""
+"""Three sets of images that share no patient: those that are learnt from, chosen by, and tested on. Images of which
+nothing is known belong to none of them, so that a share of the patients is one of those that have labels.
+"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +30,16 @@ class Partition:
     train: ShardIndex
     valid: ShardIndex
     test: ShardIndex
+
+
+def labelled_images(index: ShardIndex, labels: Sequence[str]) -> ShardIndex:
+    """The images of which at least one of the labels is known, as present, absent or uncertain.
+
+    Raises:
+        InputError: there are none.
+    """
+    is_known = np.any([index.is_said(label) for label in labels], axis=0)
+    return index.take(is_known).require_rows(f"--label {' '.join(labels)}: a known label")
 
 
 def partition(index: ShardIndex, protocol: Protocol) -> Partition:
@@ -64,7 +77,7 @@ def select(index: ShardIndex, *, split: str, view: ViewChoice = "all") -> ShardI
     Raises:
         InputError: there are none.
     """
-    return _viewed(index.where(split=split), view).require_rows(f"split {split!r} with view {view!r}")
+    return _viewed(index.where(split=split), view).require_rows(f"split {split!r} with view {view!r}, labelled")
 
 
 def set_aside(train: ShardIndex, *, seed: int) -> tuple[ShardIndex, ShardIndex]:
@@ -94,7 +107,7 @@ def leave_out(index: ShardIndex, dataset: str) -> tuple[ShardIndex, ShardIndex]:
     names = index.column("dataset")
     known = sorted(set(names))
     if dataset not in known:
-        raise InputError(f"--left-out {dataset}: no such dataset was opened; known: {', '.join(known)}")
+        raise InputError(f"--left-out {dataset}: no such dataset with labels was opened; known: {', '.join(known)}")
     if len(known) == 1:
         raise InputError(f"--left-out {dataset}: is the only dataset; give others beside it to learn from")
     return index.take(names != dataset), index.take(names == dataset)

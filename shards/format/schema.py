@@ -1,4 +1,8 @@
-"""The columns of ``index.parquet`` and ``rejected.parquet``, and the format version."""
+"""The columns of ``index.parquet`` and ``rejected.parquet``, and the format version.
+
+A label's column holds 1 present, 0 absent, -1 uncertain, nothing where it is blank, and -2 where no list speaks of the
+image; see :mod:`shards.format.blank`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

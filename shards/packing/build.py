@@ -159,6 +159,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
         "source": config.source,
         "image": asdict(plan.packing.spec),
         "labels": list(plan.packing.labels),
+        "blanks": dict(plan.blanks),
         "totals": {
             "source_images": plan.num_source,
             "images": len(index),

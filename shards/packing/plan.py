@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.base.words import as_duration, as_size
+from shards.format.blank import Blank
 from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
@@ -38,7 +39,8 @@ class Plan:
     """Everything that decides the bytes of a dataset.
 
     ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
-    ``records`` of each shard. ``options`` and ``source`` are digests of what was asked and of what is packed.
+    ``records`` of each shard. ``blanks`` says what each label means where it is blank. ``options`` and ``source`` are
+    digests of what was asked and of what is packed.
     """
 
     packing: Packing
@@ -46,6 +48,7 @@ class Plan:
     sizes: Sequence[int | None]
     rejected: Sequence[Rejected]
     notes: tuple[str, ...]
+    blanks: Mapping[str, Blank]
     rows: dict[str, npt.NDArray[np.int64]]
     options: str
     source: str
@@ -106,6 +109,7 @@ def make_plan(config: BuildConfig) -> Plan:
     name = config.name or config.output.resolve().name
     key_id = pseudonyms.key_id if pseudonyms else None
     options = repr((FORMAT_VERSION, name, spec, config.seed, config.shard_images, key_id, config.keep_text))
+    options += "".join(f" {label!r} unknown where blank" for label in _unknown_labels(release.blanks, records))
     return Plan(
         packing=Packing(
             files=files,
@@ -119,6 +123,7 @@ def make_plan(config: BuildConfig) -> Plan:
         sizes=sizes,
         rejected=rejected,
         notes=tuple(release.notes),
+        blanks=release.blanks,
         rows=_shard_rows(records, seed=config.seed, shard_images=config.shard_images),
         options=hashlib.sha256(options.encode()).hexdigest(),
         source=_source_digest(release.labels, records, sizes, rejected),
@@ -202,6 +207,12 @@ def _unique_keys(records: Sequence[Record]) -> tuple[list[Record], list[Rejected
         else:
             unique[one.key] = one
     return list(unique.values()), repeated
+
+
+def _unknown_labels(blanks: Mapping[str, Blank], records: Sequence[Record]) -> list[str]:
+    """The labels that are unknown for some record. The others are the same whatever a blank means."""
+    sets = {id(record.labels): record.labels for record in records}.values()  # records share them
+    return [label for label, rule in blanks.items() if rule == "unknown" and any(label not in of for of in sets)]
 
 
 def _file_sizes(records: Sequence[Record], files: SourceFiles) -> list[int | None]:

@@ -5,7 +5,8 @@ that first part is dropped. In the four-zip layout the lists and ``valid`` lie i
 csv)`` and the patient folders of ``train`` directly in the batches 2 to 4, so patients are looked up across folders.
 
 The test set came later: ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv`` without sex, age and view, with a row
-an image (``Path``) or a row a study (``Study``); the images of a study are then those in its folder.
+an image (``Path``) or a row a study (``Study``); the images of a study are then those in its folder. It may lack some
+of the labels, which are then unknown there, and not absent as a blank is.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import PurePosixPath
 from sys import intern
 
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
@@ -152,7 +154,7 @@ def _records_of_study(
 def _record(row: Row, name: str, parts: list[str]) -> Record | Rejected:
     source_path = "/".join(parts)
     split, patient, study, image = intern(parts[0]), *parts[1:]
-    labels = _labels(tuple((label, row.get(label)) for label in LABELS))
+    labels = _labels(tuple((label, row.values.get(label)) for label in LABELS))
     unknown = [label for label, value in labels.items() if value is None]
     if unknown:
         message = f"line {row.line}: {unknown[0]} is {row[unknown[0]]!r}; expected 1.0, 0.0, -1.0 or nothing"
@@ -174,6 +176,6 @@ def _record(row: Row, name: str, parts: list[str]) -> Record | Rejected:
 
 
 @cache  # few sets of labels occur, so the records of a release share them
-def _labels(values: tuple[tuple[str, str], ...]) -> dict[str, int | None]:
-    """The labels that are mentioned; None where the value is not one of the release's."""
-    return {label: _VALUES.get(value) for label, value in values if value}
+def _labels(values: tuple[tuple[str, str | None], ...]) -> dict[str, int | None]:
+    """The labels that are mentioned, or that the list has no column for; None where the value is not the release's."""
+    return {label: UNKNOWN if value is None else _VALUES.get(value) for label, value in values if value != ""}

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.indication import decode_report, find_indication
 from shards.sources.lists import Row, read_list
@@ -38,6 +39,7 @@ _METADATA = ("dicom_id", "ViewPosition")
 OPTIONS = frozenset({"reports"})
 _SPLITS = {"train": "train", "validate": "valid", "test": "test"}
 _VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
+_UNLISTED = dict.fromkeys(LABELS, UNKNOWN)
 _NUMBER = re.compile(r"\d+")
 _DICOM_ID = re.compile(r"[\w-]+")
 
@@ -80,11 +82,13 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
                     study_id=study,
                     view=view,
                     projection=projection,
-                    labels=labels.get(study, {}),
+                    labels=labels.get(study, _UNLISTED),
                     indication=reports.indication(row["subject_id"], study) if reports else None,
                 )
             )
-    notes = [f"{absent.total():,} listed images of {', '.join(sorted(absent))} are not in this copy"] if absent else []
+    num_unlisted = sum(record.labels is _UNLISTED for record in records)
+    notes = [f"{num_unlisted:,} images are of studies that {label_list} lacks: unlabelled"] if num_unlisted else []
+    notes += [f"{absent.total():,} listed images of {', '.join(sorted(absent))} are not in this copy"] if absent else []
     if reports and records and not reports.num_found:
         raise InputError(f"--reports {options.reports}: no report of these studies there; is it the reports' folder?")
     if reports:

@@ -4,12 +4,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from shards.base.errors import InputError
+from shards.format.blank import Blank
+
+OF_EVERY_SOURCE = frozenset({"blank"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """Options of single sources: ``reports`` of mimic, all others of table."""
+    """``blank`` of every source; ``reports`` of mimic; all others of table."""
 
+    blank: Blank | None = None
+    """What a blank label means: absent, or unknown, so that it leaves training, test and every count. Default: the
+    source's own rule, which is absent for chexpert and mimic (as they were published) and nih, and unknown for the
+    others."""
     reports: Path | None = None
     """mimic: folder or zip of the report texts (files/p10/p10003502/s50084553.txt); fills the column indication."""
     csv: Path | None = None
@@ -44,6 +51,6 @@ class SourceOptions:
     def refuse_unused(self, source: str, used: frozenset[str]) -> None:
         """Raises InputError for an option that was given and that ``source`` would pass over."""
         for option in fields(self):
-            if option.name not in used and getattr(self, option.name) != option.default:
+            if option.name not in used | OF_EVERY_SOURCE and getattr(self, option.name) != option.default:
                 flag = "--" + option.name.replace("_", "-")
                 raise InputError(f"{flag}: --source {source} does not read it; leave it out, or check --source")

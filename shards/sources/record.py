@@ -15,7 +15,9 @@ VIEWS = ("frontal", "lateral")
 class Record:
     """One image of a release, with what the release says of it.
 
-    ``labels`` are in the source's own words: 1 present, 0 absent, -1 uncertain; a label left out is not mentioned.
+    ``labels`` are in the source's own words: 1 present, 0 absent, -1 uncertain; a label left out is blank, and what
+    that means is the source's rule; where the rule is absent, :data:`shards.format.blank.UNKNOWN` is a label of an
+    image that no list speaks of.
     ``split`` is ``train``, ``valid`` or ``test``. ``name`` is the file's name among the input's files
     (:class:`shards.sources.files.SourceFiles`), ``source_path`` how the release calls it (relative to its root).
     ``key`` names the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's

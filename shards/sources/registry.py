@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shards.base.errors import InputError
+from shards.format.blank import Blank
 from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.options import SourceOptions
@@ -17,19 +18,21 @@ from shards.sources.release import Release
 
 @dataclass(frozen=True)
 class Source:
-    """How a release is read, and which fields of :class:`SourceOptions` it reads."""
+    """How a release is read, which fields of :class:`SourceOptions` it reads beside ``blank``, and what a blank label
+    means in it: absent only where its publication says that a finding which is not mentioned is not there."""
 
     read: Callable[[SourceFiles, SourceOptions], Release]
     options: frozenset[str] = frozenset()
+    blank: Blank = "unknown"
 
 
 SOURCES: dict[str, Source] = {
-    "chexpert": Source(chexpert.read),
+    "chexpert": Source(chexpert.read, blank="absent"),
     "dicom": Source(dicom.read),
     "folder": Source(folder.read),
-    "mimic": Source(mimic.read, mimic.OPTIONS),
+    "mimic": Source(mimic.read, mimic.OPTIONS, blank="absent"),
     "montgomery": Source(montgomery.read),
-    "nih": Source(nih.read),
+    "nih": Source(nih.read, blank="absent"),
     "shenzhen": Source(shenzhen.read),
     "table": Source(table.read, table.OPTIONS),
 }
@@ -51,7 +54,8 @@ def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Rel
         raise InputError(
             f"--input {files.label}: no images of a {source} release found there; check --source and --input{first}"
         )
-    return release
+    blank = options.blank or SOURCES[source].blank
+    return replace(release, blanks=dict.fromkeys(release.labels, blank))
 
 
 def _check(release: Release) -> Release:

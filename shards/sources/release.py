@@ -1,8 +1,10 @@
 """What a source hands to the build: a release, read from lists and folder names only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from shards.format.blank import Blank
 from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
@@ -14,12 +16,14 @@ IMAGE_SUFFIXES |= {".tif", ".tiff", ".webp"}
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """What a source found: the label names in the release's own words and order, records, rejections, and notes
-    (plain sentences for the user about what is not in this copy of the release)."""
+    (plain sentences for the user about what is not in this copy of the release). ``blanks``, what each label means
+    where it is blank, is filled in by :func:`shards.sources.registry.read_release`."""
 
     labels: tuple[str, ...]
     records: list[Record]
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    blanks: Mapping[str, Blank] = field(default_factory=dict)
 
 
 def image_names(files: SourceFiles) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 from shards.index import ShardIndex
 
 
@@ -29,7 +30,9 @@ def both(tiny_dataset, tmp_path_factory):
     table = table.append_column("mass", pa.array([1] * len(table), pa.int8()))
     pq.write_table(table, copy / "index.parquet")
     about = json.loads((copy / "dataset.json").read_text())
-    (copy / "dataset.json").write_text(json.dumps(about | {"labels": ["blob", "clear", "mass"]}))
+    (copy / "dataset.json").write_text(
+        json.dumps(about | {"labels": ["blob", "clear", "mass"], "blanks": {"blob": "absent"}})
+    )
     return ShardIndex.open(tiny_dataset, copy)
 
 
@@ -60,6 +63,49 @@ def test_label_policies_and_absent_columns(both):
     assert np.isnan(both.labels("mass")[:96]).all()  # the first dataset has no such column
     assert (both.labels("mass")[96:] == 1).all()
     assert both.label_names == ("blob", "clear", "mass")
+
+
+def with_blanks(tiny_dataset, folder, blanks):
+    """A copy whose first labels of ``blob`` are blank, and one of ``clear`` is what no list speaks of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(tiny_dataset, folder)
+    table = pq.read_table(folder / "index.parquet")
+    for name, first in (("blob", [None, None, -1]), ("clear", [UNKNOWN])):
+        values = [*first, *table[name].to_pylist()[len(first) :]]
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.int8()))
+    names = pa.array([folder.name] * len(table))
+    pq.write_table(table.set_column(1, "dataset", names), folder / "index.parquet")
+    about = json.loads((folder / "dataset.json").read_text())
+    about.pop("blanks")
+    (folder / "dataset.json").write_text(json.dumps(about | ({"blanks": blanks} if blanks else {})))
+    return folder
+
+
+def test_what_a_blank_means_belongs_to_each_dataset(tiny_dataset, tmp_path, capsys):
+    rules = {
+        "hospital": {"blob": "unknown", "clear": "unknown"},
+        "release": {"blob": "absent", "clear": "absent"},
+        "former": None,
+    }
+    folders = [with_blanks(tiny_dataset, tmp_path / name, blanks) for name, blanks in rules.items()]
+    for folder, first in zip(folders, (np.nan, 0, 0), strict=True):
+        index = ShardIndex.open(folder)
+        for policy, uncertain in (("ignore", np.nan), ("ones", 1), ("zeros", 0)):
+            np.testing.assert_array_equal(index.labels("blob", policy)[:3], [first, first, uncertain])
+            assert np.isnan(index.labels("clear", policy)[0])
+        np.testing.assert_array_equal(index.is_said("blob")[:3], [first == 0, first == 0, True])
+        assert index.is_said("blob").sum() == 96 - 2 * (first != 0)
+        assert not index.is_said("clear")[0]
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1, "once, though it was asked for three times"
+    assert told[0].startswith(f"note: {folders[2]} was packed when every blank label counted as absent")
+    both = ShardIndex.open(*folders)
+    for number, folder in enumerate(folders):
+        chosen = both.where(dataset=folder.name)
+        assert (chosen.packed_numbers() == number).all()
+        np.testing.assert_array_equal(chosen.labels("blob"), ShardIndex.open(folder).labels("blob"))
 
 
 def test_two_datasets_read_their_own_shards(both, index):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from shards.checks.duplicates import identical_images
-from shards.checks.stats import LabelCounts, dataset_stats, stats_text
+from shards.checks.stats import LabelCounts, dataset_stats
+from shards.checks.stats_text import stats_text
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import draw_pattern, write_patterns
@@ -46,6 +47,7 @@ def test_counts(tiny_dataset):
     assert (stats.stored.width, stats.stored.height) == ((72, 72, 72), (64, 64, 64))
     assert stats.stored.commonest == {"72x64": 96}
     assert stats.num_bytes == sum(ShardIndex.open(tiny_dataset).table["length"].to_pylist())
+    assert stats.blanks == "No label is blank."
     assert stats.duplicates.num_groups == 0
     assert stats.overlaps == ()
     json.dumps(asdict(stats))
@@ -62,6 +64,8 @@ def test_views_ages_and_uncertain_labels(tiny_dataset, tmp_path):
     one = dataset_stats(index.take(range(24))).splits[0]
     assert one.columns["view"] == {"frontal": 8, "lateral": 8, "(blank)": 8}
     assert one.labels["blob"] == LabelCounts(present=6, absent=6, uncertain=6, blank=6)
+    text = stats_text(dataset_stats(index))
+    assert "Blank labels are unknown in tiny (blob), and left out of training, test and every count." in text
     assert one.age is not None
     assert one.age[1] == 12.0
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from shards.packing.build import BuildConfig, build_dataset, plan_dataset
 from shards.packing.plan import NUM_SAMPLED, estimate, make_plan
+from shards.sources.options import SourceOptions
 from shards.sources.record import Rejected
 from shards.sources.release import Release
 from tests.conftest import ROOT, draw_pattern, write_patterns
@@ -73,6 +74,19 @@ def test_images_listed_again_are_rejected_and_counted(tmp_path, monkeypatch):
             message="listed more than once; the first of its rows is packed",
         )
     ]
+
+
+def test_a_rule_for_blanks_changes_a_dataset_only_where_there_are_blanks(source, tmp_path):
+    def planned(**options):
+        return make_plan(config(source, tmp_path / "out", source_options=SourceOptions(**options)))
+
+    assert planned(blank="absent").options == planned(blank="unknown").options == planned().options
+    Image.fromarray(draw_pattern(0, has_blob=True)).save(source / "train" / "unlabelled.png")
+    by_rule = {blank: planned(blank=blank) for blank in ("absent", "unknown", None)}
+    assert by_rule["absent"].options != by_rule["unknown"].options
+    assert by_rule[None].options == by_rule["unknown"].options
+    assert by_rule["absent"].source == by_rule["unknown"].source
+    assert by_rule[None].blanks == {"blob": "unknown", "clear": "unknown"}
 
 
 def test_dry_run_and_build_on_the_command_line(source, tmp_path):

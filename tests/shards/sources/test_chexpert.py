@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 from shards.sources.chexpert import LABELS
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
@@ -164,7 +165,7 @@ def test_the_test_set_has_shorter_lists_with_a_row_an_image_or_a_study(tmp_path,
     assert frontal.study_id == lateral.study_id == "patient64741/study1"
     assert frontal.source_path == "test/patient64741/study1/view1_frontal.jpg"
     assert frontal.labels["Cardiomegaly"] == 1
-    assert "No Finding" not in frontal.labels
+    assert frontal.labels["No Finding"] == UNKNOWN, "no column says it, so it is not absent as a blank is"
     assert files.has(frontal.name)
 
 

@@ -4,6 +4,7 @@ import zipfile
 import pytest
 
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 from shards.sources.files import open_files
 from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
@@ -79,8 +80,12 @@ def test_the_three_lists_are_joined(release):
     assert frontal.labels == lateral.labels == {"No Finding": 1}
     assert (portable.split, portable.projection) == ("valid", "AP")
     assert portable.labels == {"Cardiomegaly": -1, "Consolidation": 0, "Pleural Effusion": 1}
-    assert (unlabelled.split, unlabelled.labels, unlabelled.view) == ("test", {}, None)
-    assert found.notes == ["1 listed images of p12 are not in this copy"]
+    assert (unlabelled.split, unlabelled.view) == ("test", None)
+    assert unlabelled.labels == dict.fromkeys(LABELS, UNKNOWN), "a blank is absent, a study that is not listed is not"
+    assert found.notes == [
+        "1 images are of studies that mimic-cxr-2.0.0-chexpert.csv.gz lacks: unlabelled",
+        "1 listed images of p12 are not in this copy",
+    ]
     assert {record.indication for record in found.records} == {None}
 
 

@@ -1,9 +1,12 @@
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -58,6 +61,18 @@ def test_patients_are_on_one_side_and_whole() -> None:
 def test_a_patient_larger_than_the_limit_is_taken_alone() -> None:
     bank, scored = split_patients(np.repeat([0, 1], 50), limit=5, seed=0)
     assert (len(bank), len(scored)) == (50, 50)
+
+
+def test_unknown_labels_are_in_neither_part(tiny_dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(tiny_dataset, folder)
+    table = pq.read_table(folder / "index.parquet")
+    values = [value if number % 2 else None for number, value in enumerate(table["blob"].to_pylist())]
+    place = table.column_names.index("blob")
+    pq.write_table(table.set_column(place, "blob", pa.array(values, pa.int8())), folder / "index.parquet")
+    neighbours = build(ShardIndex.open(folder).where(split="train"))
+    assert len(neighbours.index) == 32
+    assert not set(neighbours.index.rows % 2) - {1}
 
 
 def test_auroc_is_that_of_plain_steps(index: ShardIndex) -> None:
