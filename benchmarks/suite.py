@@ -1,6 +1,8 @@
-"""All benchmarks, each in a process of its own, so that each has threads, memory and process groups of its own.
+"""All benchmarks, one after another.
 
-python -m benchmarks all --quick
+    python -m benchmarks all --quick
+
+Each is a process of its own, so that each has threads, memory and process groups of its own.
 """
 
 import subprocess

@@ -1,1 +1,1 @@
-"""Measuring an encoder: probes at label fractions on frozen features, AUROC with confidence intervals, tables."""
+"""Measuring an encoder: readouts at label fractions, AUROC with confidence intervals, tables, a page."""

@@ -28,7 +28,7 @@ class PreviewConfig:
     """What is drawn."""
 
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")] = ()
-    """Dataset folders that ``shards build`` wrote."""
+    """Dataset folders that ``python -m shards build`` wrote."""
     output: Path = Path("views.png")
     """PNG file to write; one that is there is replaced."""
     preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
@@ -86,7 +86,7 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
 
 def _preview(config: PreviewConfig) -> None:
     if not config.data:
-        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
+        raise InputError("--data: not given; name one or more dataset folders that `python -m shards build` wrote")
     for name, (least, most) in _RANGES.items():
         if not least <= (value := getattr(config, name)) <= most:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")

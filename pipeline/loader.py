@@ -1,10 +1,12 @@
-"""The one door to batches of views: ``build_loader``.
+"""The one door to batches of views.
 
-index = ShardIndex.open("data/chexpert").where(split="train")
-with build_loader(index, PRESETS["moco_cxr"], batch_size=64) as loader:
-    for batch in loader:
-        query, key = batch.views  # (B, 1, S, S) float32, normalised
-        labels = index.labels("Edema")[index.positions(batch.rows)]
+    index = ShardIndex.open("data/chexpert").where(split="train")
+    with build_loader(index, PRESETS["moco_cxr"], batch_size=64) as loader:
+        for batch in loader:
+            query, key = batch.views  # (B, 1, S, S) float32, normalised
+            labels = index.labels("Edema")[index.positions(batch.rows)]
+
+``build_loader`` chooses the engine, and says why (:mod:`pipeline.engines.choice`).
 """
 
 import time

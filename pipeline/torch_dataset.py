@@ -1,8 +1,8 @@
 """The face of a loader for programs that are built on ``torch.utils.data``.
 
-dataset = LoaderDataset(loader, rows=index.rows, labels=index.labels("Pleural Effusion"))
-for (view,), labels in DataLoader(dataset, batch_size=None):
-    ...
+    dataset = LoaderDataset(loader, rows=index.rows, labels=index.labels("Pleural Effusion"))
+    for (view,), labels in DataLoader(dataset, batch_size=None):
+        ...
 
 The loader has made the batches already, with threads of its own: ``batch_size=None`` and ``num_workers=0``; anything
 else is refused. ``pin_memory`` stays off, as views are on the loader's device. torchdata's ``StatefulDataLoader`` finds

@@ -1,6 +1,6 @@
-"""An encoder with a linear head for all labels at once: its loss, its batch norm, its learning rates by layer.
+"""An encoder with a linear head for all labels at once, and the learning rates of its layers.
 
-Legend: B batch, C channels, H W pixels, F features, L labels.
+Legend: B batch, H W pixels, F features, L labels.
 """
 
 import json

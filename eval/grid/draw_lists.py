@@ -1,8 +1,10 @@
-"""Label draws as files, from the command line: to hand to others, and to take theirs.
+"""Label draws as files, from the command line.
 
-python -m eval draws export --data data/chexpert --label "Pleural Effusion" --fraction 0.01 0.1 --output draws.parquet
-python -m eval draws import --data data/chexpert --label "Pleural Effusion" --source lists/*.csv --output draws.parquet
-python -m eval linear --run runs/first --data data/chexpert --label "Pleural Effusion" --draw-file draws.parquet ...
+    python -m eval draws export --data data/chexpert --label Edema --fraction 0.01 0.1 --output draws.parquet
+    python -m eval draws import --data data/chexpert --label Edema --source lists/*.csv --output draws.parquet
+    python -m eval linear --run runs/first --data data/chexpert --label Edema --draw-file draws.parquet ...
+
+To hand to others, and to take theirs.
 """
 
 from collections.abc import Sequence

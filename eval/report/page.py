@@ -1,6 +1,6 @@
 """The report: one HTML page that needs no network, from a comparison's folder, its dataset and its encoders.
 
-python -m eval report runs/demo/eval/linear-chexpert      # writes report.html and figures/*.svg into that folder
+    python -m eval report runs/demo/eval/linear-chexpert      # writes report.html and figures/*.svg into that folder
 
 The page holds the headline, the figures, all numbers in tables that sort, and a look at images. It follows
 the reader's light or dark mode and can be read on a phone and printed. With 1,000 images of two encoders it takes about

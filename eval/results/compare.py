@@ -49,7 +49,7 @@ def compare(
     label.
 
     Args:
-        cells: of each readout and fraction, for each start one a draw and encoder, draw by draw.
+        cells: by readout and fraction, then by start: a cell for each draw and encoder, ordered by draw.
     """
     rows: list[Row] = []
     num_dropped: dict[str, int] = {}

@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eval.readouts.registry import Inputs
-from eval.stats.interval import Interval
+from eval.stats.interval import Interval, Verdict, verdict
 from eval.study.studies import TestCounts
 from eval.words import MACRO
 from shards.base.atomic import atomic_write
@@ -24,15 +24,6 @@ from shards.base.errors import InputError
 FORMAT_VERSION = 2
 FILE = "results.json"
 CELLS = "cells"
-
-Verdict = Literal["better", "worse", "unclear"]
-
-
-def verdict(difference: float, p_holm: float, level: float) -> Verdict:
-    """Whether a difference is sure at ``level``, and its direction."""
-    if p_holm >= round(1 - level, 9):  # 1 - .95 is not quite .05
-        return "unclear"
-    return "better" if difference > 0 else "worse"
 
 
 @dataclass(frozen=True, kw_only=True)

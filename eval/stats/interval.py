@@ -1,4 +1,5 @@
-"""Confidence intervals from bootstrap replicates, two-sided p values from the same, and Holm's correction of many.
+"""Confidence intervals from bootstrap replicates, two-sided p values from the same, Holm's correction of many,
+and the verdict.
 
 Legend: R replicates.
 """
@@ -6,12 +7,13 @@ Legend: R replicates.
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Key = TypeVar("Key", bound=Hashable)
+Verdict = Literal["better", "worse", "unclear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +67,10 @@ def replicates_for_holm(num_comparisons: int, *, level: float = 0.95) -> int:
     """The fewest replicates with which the clearest of so many comparisons can pass Holm's correction at all: with
     fewer, even the smallest p value that :func:`percentile_p_value` can give is too large after it."""
     return math.ceil(2 * num_comparisons / (1 - level) - 1e-9) - 1
+
+
+def verdict(difference: float, p_holm: float, level: float) -> Verdict:
+    """Whether a difference is sure at ``level``, and its direction."""
+    if p_holm >= round(1 - level, 9):  # 1 - .95 is not quite .05
+        return "unclear"
+    return "better" if difference > 0 else "worse"

@@ -129,7 +129,8 @@ def labelled_draws(
 
 
 def import_draws(path: Path, train: ShardIndex) -> DrawRows:
-    """Reads draws that :func:`export_draws`, or anybody else, wrote; rows in the order of the index.
+    """Reads draws that :func:`eval.grid.draw_lists.export_draws`, or anybody else, wrote; rows in the order of
+    the index.
 
     Raises:
         InputError: no such file, one without these columns, or images that are not in the training set, naming some.

@@ -47,7 +47,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"dataset {folder}: no such folder; pack one with: python -m shards build")
     if not path.is_file():
         unfinished = (folder / ".build").is_dir()
-        remedy = "its build did not finish, repeat it" if unfinished else "give the folder that `shards build` wrote"
+        remedy = (
+            "its build did not finish, repeat it"
+            if unfinished
+            else "give the folder that `python -m shards build` wrote"
+        )
         raise InputError(f"dataset {folder}: no {MANIFEST} there; {remedy}")
     try:
         about = json.loads(path.read_bytes())

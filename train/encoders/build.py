@@ -21,7 +21,7 @@ def build_encoder(name: str, *, seed: int = 0, weights: str = "random", norm: st
 
     The first layer takes gray directly; colour weights are summed over the channels, which gives what three equal
     channels would have given. Vision transformers end in their class token, and fit their position embedding to the
-    size of the views, which must be a multiple of 16 px (:func:`check_view_size`).
+    size of the views, which must be a multiple of 16 px (:func:`train.settings.architectures.check_view_size`).
 
     Args:
         seed: of the random start; the global random state is left as it was.

@@ -1,7 +1,7 @@
 """Momentum Contrast, version 2 (He et al. 2020, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297), and v2+, which
 takes the loss both ways and lets the momentum rise (Chen et al. 2021, arXiv 2104.02057, where it is the baseline).
 
-Legend: B batch per rank, R ranks, C channels, H W pixels, D embedding, F features, K queue.
+Legend: B batch per rank, R ranks, D embedding, K queue.
 """
 
 from torch import Tensor

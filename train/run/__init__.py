@@ -1,1 +1,1 @@
-"""What a run reads and leaves: data, checkpoints, monitors, model card."""
+"""How a run goes, what it reads and what it leaves: loop, data, checkpoints, monitors, model card."""

@@ -1,11 +1,13 @@
-"""The settings of a pretraining run, ``PretrainConfig``, and their checks at the door."""
+"""The checks of a pretraining run's settings at the door: what no single field can tell."""
 
 import itertools
 
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
+from train.settings.architectures import check_view_size
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.methods import METHODS
+from train.settings.recipes import RECIPES
 from train.settings.schedule import images_per_step, top_rate
 
 
@@ -15,11 +17,9 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     Raises:
         InputError: naming the field, its value and the remedy.
     """
-    from train.settings.architectures import check_view_size
-
     method, run = config.method, config.run
     if not config.data:
-        raise InputError("--data: not given; name one or more dataset folders that `shards build` wrote")
+        raise InputError("--data: not given; name one or more dataset folders that `python -m shards build` wrote")
     if config.output is None:
         raise InputError("--output: not given; name a folder for the run")
     check_fields(config)
@@ -83,8 +83,6 @@ def _check_norm(config: PretrainConfig, *, world_size: int) -> None:
 
 def _is_chosen(config: PretrainConfig, section: str, name: str) -> bool:
     """Whether a field is neither at its default nor as the recipe has it, so that somebody must have meant it."""
-    from train.settings.recipes import RECIPES  # recipes are made of configs, so they import this module
-
     start = RECIPES[config.recipe]() if config.recipe in RECIPES else PretrainConfig()
     value, *usual = (getattr(getattr(c, section), name) for c in (config, PretrainConfig(), start))
     return value not in usual
