@@ -1,55 +1,25 @@
-"""Pixels of any kind to 8-bit gray, and the error for images that cannot be packed."""
-
-import math
+"""Pixels of any kind to 8-bit gray: Pillow's modes, and colours."""
 
 import numpy as np
 from PIL import Image
 
-MAX_PIXELS = 80_000_000  # the largest films are digitised at some 50 megapixels; a bomb claims far more
-MIN_SIDE = 8
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
-_TIFF_PHOTOMETRIC = 262
+from shards.images.depth import to_levels
 
-
-class ImageError(ValueError):
-    """An image that cannot be packed; ``reason`` is its class in ``rejected.parquet``."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
-        return ImageError, (self.reason, str(self))
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuses a header that claims more pixels than a radiograph has, before anything is decoded, and what is too small
-    to show anything."""
-    if width * height > MAX_PIXELS:
-        raise ImageError("too-large", f"{width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are decoded")
-    if min(width, height) < MIN_SIDE:
-        raise ImageError("too-small", f"{width} x {height} pixels; at least {MIN_SIDE} a side are needed")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
+_BY_WAY_OF = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}  # premultiplied colours, which Pillow turns into no gray
 
 
 def to_gray(image: Image.Image) -> Image.Image:
-    """Any PIL mode to mode ``L``. Deep images are scaled by their own bit depth, which is the smallest from 8 to 16
-    (or, beyond that, 32) bits that holds their largest value; transparency is dropped."""
+    """Any PIL mode to mode ``L``; transparency is dropped. Raises ImageError as :func:`to_levels` does."""
     if image.mode == "L":
         return image
-    if image.mode not in _DEEP_MODES:
-        return image.convert("L")
-    pixels = np.asarray(image).astype(np.float64)  # Pillow reads a deep image's values in the machine's byte order
-    if not np.isfinite(pixels).all():
-        raise ImageError("damaged", "pixels that are not finite numbers")
-    top = float(pixels.max(initial=0.0))
-    unit = image.mode == "F" and top <= 1.0
-    full = 1.0 if unit else full_scale(top)
-    gray = np.clip(np.rint(pixels * (255.0 / full)), 0, 255).astype(np.uint8)
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
-        gray = 255 - gray  # white is zero: Pillow heeds it for 1 and 8 bits only
-    return Image.fromarray(gray)
+    if image.mode in DEEP_MODES:
+        return Image.fromarray(to_levels(np.asarray(image)))
+    if image.mode == "LAB":
+        return image.getchannel(0)
+    return image.convert(_BY_WAY_OF.get(image.mode, image.mode)).convert("L")
 
 
-def full_scale(top: float) -> float:
-    """The largest value of the smallest depth, from 8 bits on, that holds ``top``."""
-    return float(2.0 ** max(8, math.ceil(math.log2(max(top, 1.0) + 1.0))) - 1.0)
+def luminance(colors: np.ndarray) -> np.ndarray:
+    """Gray (H, W) uint8 of (H, W, 3 or more) uint8 red, green, blue."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(colors[:, :, :3])).convert("L"))

@@ -1,15 +1,20 @@
-"""JPEG: decoding to gray at a reduced scale, and whether a file holds nothing but a gray baseline image.
+"""JPEG of 8 bits, decoded to gray in one strict way wherever it comes from, and whether a file holds nothing but a gray
+baseline image.
 
 libjpeg-turbo reduces while it decodes. From 2828 x 2320 to 320 pixels, the result then differs by 0.3 gray levels on
-average from full decoding, half of what storing it as JPEG of quality 95 changes.
+average from full decoding, half of what storing it as JPEG of quality 95 changes. Coded pixels have no checksum: that
+one is damaged shows if the decoder stumbles, or has bytes left over. Decoders carry on there, with a warning.
 """
 
 import re
+import struct
 
 import numpy as np
 import simplejpeg
+from PIL import Image
 
-from shards.images.gray import ImageError
+from shards.images.codestream import JPEG, read_codestream, segments, with_colors, without_junk
+from shards.images.refusal import ImageError
 
 _SOS, _SOF0, _APP0 = 0xDA, 0xC0, 0xE0
 _PLAIN_SEGMENTS = {0xDB, 0xC4, 0xDD}  # quantisation, Huffman tables, restart interval
@@ -17,62 +22,81 @@ _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _SPARE = 1.5  # pixels decoded for each one wanted, along a side, so that the antialiasing filter has its room
 
 
-def decode_gray(data: bytes, *, width: int, height: int, scale: float) -> tuple[np.ndarray, int]:
-    """Gray pixels (H, W) uint8 of a gray or YCbCr JPEG of ``width`` x ``height``, of which ``scale`` is wanted, and
-    the divisor (1, 2, 4 or 8) at which they were decoded: the largest that leaves ``_SPARE`` times what is wanted.
+def decode_gray(data: bytes, *, width: int, height: int, scale: float, mode: str = "L") -> tuple[np.ndarray, int]:
+    """Gray pixels (H, W) uint8 of a JPEG of ``width`` x ``height``, of which ``scale`` is wanted, and the divisor (1,
+    2, 4 or 8) at which they were decoded: the largest that leaves ``_SPARE`` times what is wanted. ``mode`` is ``CMYK``
+    for four inks.
 
     The image ends ``width / divisor`` pixels from the left, which may be within its last column; rows alike.
 
     Raises:
-        ImageError: ``damaged``, for anything that libjpeg complains of but padding before the end.
+        ImageError: ``damaged``, for anything that libjpeg complains of but padding before the end and junk in the
+            header.
     """
     divisor = next((divisor for divisor in (8, 4, 2) if scale * _SPARE * divisor <= 1.0), 1)
-    return _decode(data, width=width, height=height, divisor=divisor), divisor
-
-
-def check_whole(data: bytes, *, width: int, height: int) -> None:
-    """Decodes as little as shows that all of the file can be decoded. Raises ImageError as :func:`decode_gray` does."""
-    _decode(data, width=width, height=height, divisor=8)
-
-
-def _decode(data: bytes, *, width: int, height: int, divisor: int) -> np.ndarray:
     size = {"min_width": -(-width // divisor), "min_height": -(-height // divisor)} if divisor > 1 else {}
+    if mode != "CMYK":
+        return _decode(data, "GRAY", size)[:, :, 0], divisor
+    inks = 255 - _decode(data, "CMYK", size)  # Adobe's way, which all programs follow: 0 is full ink
+    return np.asarray(Image.frombytes("CMYK", inks.shape[1::-1], inks.tobytes()).convert("L")), divisor
+
+
+def check_whole(data: bytes, *, width: int, height: int) -> np.ndarray:
+    """Decodes as little as shows that all of a gray or YCbCr JPEG can be decoded, and returns it at an eighth of the
+    size. Raises ImageError as :func:`decode_gray` does."""
+    return decode_gray(data, width=width, height=height, scale=0.0)[0]
+
+
+def decode_samples(data: bytes) -> np.ndarray:
+    """The samples (H, W) or (H, W, 3) uint8 of a lossless JPEG as they are coded. Raises ImageError as above."""
+    if read_codestream(data).samples == 1:
+        return _decode(data, "GRAY", {})[:, :, 0]
+    return _decode(with_colors(data, "RGB"), "RGB", {})
+
+
+def _decode(data: bytes, colorspace: str, size: dict[str, int]) -> np.ndarray:
     try:
-        return simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True, **size)[:, :, 0]
+        return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, **size)
+    except ValueError:
+        data = without_junk(data)
+    try:
+        return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, **size)
     except ValueError as error:
         if not _is_padding(data, str(error)):
-            raise ImageError("damaged", str(error)) from error
+            raise ImageError("damaged", f"JPEG: {error}") from error
     try:
-        return simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=False, **size)[:, :, 0]
+        return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=False, **size)
     except ValueError as error:
-        raise ImageError("damaged", str(error)) from error
+        raise ImageError("damaged", f"JPEG: {error}") from error
 
 
 def _is_padding(data: bytes, complaint: str) -> bool:
     """Whether libjpeg complains only of bytes 0 or 255 that some devices put before the end marker. Other left-over
     bytes are coded pixels: the decoder has lost its way somewhere before."""
     stray = _STRAY.search(complaint)
-    end = data.rfind(b"\xff\xd9")
+    scan = max(end for _, _, end in segments(data))
+    end = data.find(b"\xff\xd9", scan)  # cannot occur among coded pixels; what follows is of other images
     return stray is not None and not set(data[end - int(stray[1]) : end]) - {0, 255}
 
 
-def is_plain(data: bytes) -> bool:
-    """Whether these are the bytes of a gray baseline JPEG, and no others: no comment, EXIF, XMP, IPTC, thumbnail or
-    bytes behind the end, which may name the patient."""
-    position = 2
-    while True:
-        if position + 4 > len(data) or data[position] != 0xFF:
-            return False
+def plain_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height, if these are the bytes of a gray baseline JPEG, and no others: no comment, EXIF, XMP, IPTC,
+    thumbnail or bytes behind the end, which may name the patient."""
+    if not data.startswith(JPEG):
+        return None
+    size, position = None, 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4])
         if marker == _SOF0:
-            if data[position + 9 : position + 10] != b"\x01":
-                return False
+            bits, height, width, samples = struct.unpack_from(">BHHB", data.ljust(position + 10), position + 4)
+            size = (width, height) if (bits, samples) == (8, 1) else None
         elif marker == _APP0:
             if length != 16 or data[position + 4 : position + 9] != b"JFIF\0":
-                return False
+                return None
         elif marker == _SOS:
             # An end marker cannot occur among the coded pixels, so the first one is the image's.
-            return data.find(b"\xff\xd9", position) == len(data) - 2
+            return size if data.find(b"\xff\xd9", position) == len(data) - 2 else None
         elif marker not in _PLAIN_SEGMENTS:
-            return False
+            return None
         position += 2 + length
+    return None

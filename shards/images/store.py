@@ -1,37 +1,22 @@
 """One canonical image: 8-bit single channel, size as asked, antialiased, as gray baseline JPEG or PNG.
 
-In: anything Pillow reads (modes L, P, RGB, RGBA, 1, I;16, CMYK ...), whatever the file is called, and DICOM.
+In: whatever :mod:`shards.images.decode` reads.
 """
 
 import io
-import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field
 
 from shards.base.dataclass_io import check_fields
 from shards.images import jpeg, png
-from shards.images.dicom import decode_dicom, is_dicom
-from shards.images.gray import ImageError, check_size, to_gray
+from shards.images.decode import Decoded, decode_image
+from shards.images.refusal import ImageError, check_size
 
 __all__ = ["ImageError", "ImageSpec", "StoredImage", "store_image"]
-
-# Of bombs, which are refused here, and of odd but readable metadata.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,67 +64,30 @@ def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
     """Decodes a source image and encodes it as ``spec`` asks; bytes that already are what is asked for pass unchanged.
 
     Raises:
-        ImageError: with reason ``empty``, ``not-an-image``, ``damaged`` (truncated or corrupt), ``too-large`` (a
-            decompression bomb), ``too-small``, and for DICOM those of :func:`shards.images.dicom.decode_dicom`.
+        ImageError: with the reasons of :func:`shards.images.decode.decode_image`, and ``blank`` for an image of one
+            gray level.
     """
-    if not data:
-        raise ImageError("empty", "the file has no bytes")
-    if is_dicom(data):
-        pixels = decode_dicom(data)
-        size = pixels.shape[1], pixels.shape[0]
-        return _store(Image.fromarray(pixels), spec, extent=size, source=size)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _store_opened(image, data, spec)
-    except UnidentifiedImageError:
-        raise ImageError("not-an-image", "no known image format") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError("too-large", str(error)) from error
-    except ImageError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        # Pillow's decoders fail in all these ways on damaged files.
-        raise ImageError("damaged", str(error) or type(error).__name__) from error
-
-
-def _store_opened(image: Image.Image, data: bytes, spec: ImageSpec) -> StoredImage:
-    source_size = width, height = image.size
-    check_size(width, height)
-    if image.format == "PNG":
-        png.check_whole(data)
-    if image.mode == "L" and spec.stored_size(width, height) == source_size:
-        if spec.format == "png" and image.format == "PNG" and png.is_plain(data):
-            image.load()  # decodes all of it: what is packed can be read
-            return _unchanged(data, source_size)
-        if spec.format == "jpeg" and image.format == "JPEG" and jpeg.is_plain(data):
-            jpeg.check_whole(data, width=width, height=height)
-            return _unchanged(data, source_size)
-    # TIFF alone is turned by Pillow, when its pixels are read.
-    turn = None if image.format == "TIFF" else _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    if image.format == "JPEG" and image.mode in ("L", "RGB"):
-        scale = min(1.0, spec.size / min(width, height))
-        pixels, divisor = jpeg.decode_gray(data, width=width, height=height, scale=scale)
-        return _store(
-            Image.fromarray(pixels), spec, extent=(width / divisor, height / divisor), source=source_size, turn=turn
-        )
-    gray = to_gray(image)
-    return _store(gray, spec, extent=gray.size, source=source_size, turn=turn)
-
-
-def _unchanged(data: bytes, size: tuple[int, int]) -> StoredImage:
+    size = jpeg.plain_size(data) if spec.format == "jpeg" else png.plain_size(data)
+    if size is None or size != spec.stored_size(*size):
+        return _store(decode_image(data, shorter=spec.size), spec)
+    _check_plain(data, size, spec)
     return StoredImage(data=data, width=size[0], height=size[1], source_width=size[0], source_height=size[1])
 
 
-def _store(
-    gray: Image.Image,
-    spec: ImageSpec,
-    *,
-    extent: tuple[float, float],
-    source: tuple[int, int],
-    turn: Image.Transpose | None = None,
-) -> StoredImage:
-    """Sizes, turns and encodes a gray image, which takes up ``extent`` of ``gray`` where it was decoded reduced."""
-    size = spec.stored_size(*(gray.size if extent == gray.size else source))
+def _check_plain(data: bytes, size: tuple[int, int], spec: ImageSpec) -> None:
+    """Decodes a file that is to pass as it is: what is packed can be read, and shows something."""
+    if spec.format == "jpeg":
+        check_size(*size)
+        reduced = jpeg.check_whole(data, width=size[0], height=size[1])
+        if reduced.min() < reduced.max():
+            return
+    _check_shown(decode_image(data, shorter=spec.size).gray)  # a fine pattern may be even where it is reduced
+
+
+def _store(decoded: Decoded, spec: ImageSpec) -> StoredImage:
+    """Sizes, turns and encodes a picture."""
+    gray, extent = decoded.gray, decoded.extent
+    size = spec.stored_size(*decoded.size)
     left, top, right, bottom = 0.0, 0.0, *extent
     if spec.square:
         side = min(extent)
@@ -147,15 +95,22 @@ def _store(
         right, bottom = left + side, top + side
     if gray.size != size or (left, top, right, bottom) != (0.0, 0.0, *size):
         gray = gray.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=3.0)
-    if turn is not None:
-        gray = gray.transpose(turn)
+    _check_shown(gray)
+    if decoded.turn is not None:
+        gray = gray.transpose(decoded.turn)
     return StoredImage(
         data=_encode(gray, spec),
         width=gray.width,
         height=gray.height,
-        source_width=source[0],
-        source_height=source[1],
+        source_width=decoded.size[0],
+        source_height=decoded.size[1],
     )
+
+
+def _check_shown(gray: Image.Image) -> None:
+    low, high = gray.getextrema()
+    if low == high:
+        raise ImageError("blank", f"all of the image is of one gray level ({low} of 255)")
 
 
 def _encode(gray: Image.Image, spec: ImageSpec) -> bytes:

@@ -11,6 +11,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     generate_uid,
 )
@@ -59,9 +60,11 @@ def dicom_bytes(
     private = header.private_block(0x0099, "PLANTED CREATOR", create=True)
     private.add_new(1, "LO", "Planted private value")
     if syntax == JPEGBaseline8Bit:
-        _encapsulate(header, syntax, _jpeg(pixels))
+        encapsulated(header, syntax, _jpeg(pixels))
     elif syntax == JPEGLosslessSV1:
-        _encapsulate(header, syntax, lossless_jpeg(pixels, bits=bits))
+        encapsulated(header, syntax, lossless_jpeg(pixels, bits=bits))
+    elif syntax == JPEGExtended12Bit:
+        encapsulated(header, syntax, jpeg_12_bit(pixels))
     elif syntax != ExplicitVRLittleEndian:
         header.compress(syntax, generate_instance_uid=False)
     buffer = io.BytesIO()
@@ -84,9 +87,9 @@ def dicom_dataset(data: bytes) -> Dataset:
     return pydicom.dcmread(io.BytesIO(data))
 
 
-def _encapsulate(header: Dataset, syntax: str, frame: bytes) -> None:
+def encapsulated(header: Dataset, syntax: str, frame: bytes, *, fragments: int = 1) -> None:
     header.file_meta.TransferSyntaxUID = syntax
-    header.PixelData = encapsulate([frame])
+    header.PixelData = encapsulate([frame], fragments_per_frame=fragments)
     header["PixelData"].is_undefined_length = True
 
 
@@ -109,13 +112,35 @@ def lossless_jpeg(pixels: np.ndarray, *, bits: int) -> bytes:
         digits.append(f"{length:05b}")
         if 0 < length < 16:
             digits.append(f"{difference if difference > 0 else difference + (1 << length) - 1:0{length}b}")
-    stream = "".join(digits)
-    stream += "1" * (-len(stream) % 8)
-    coded = int(stream, 2).to_bytes(len(stream) // 8).replace(b"\xff", b"\xff\x00")
     height, width = pixels.shape
     frame = bytes([bits]) + height.to_bytes(2) + width.to_bytes(2) + bytes([1, 1, 0x11, 0])
     table = bytes([0]) + bytes([0, 0, 0, 0, 17, *[0] * 11]) + bytes(range(17))
     scan = bytes([1, 1, 0, 1, 0, 0])
-    segments = [(0xC3, frame), (0xC4, table), (0xDA, scan)]
+    return _stream([(0xC3, frame), (0xC4, table), (0xDA, scan)], "".join(digits))
+
+
+def jpeg_12_bit(pixels: np.ndarray) -> bytes:
+    """Lossy JPEG of 12 bits (extended sequential) of an image whose blocks of 8 x 8 pixels are even: no block has more
+    than its mean, so nothing is lost."""
+    height, width = pixels.shape
+    digits, before = [], 0
+    for mean in pixels[::8, ::8].astype(int).ravel().tolist():
+        difference, before = mean - 2048 - before, mean - 2048
+        length = abs(difference).bit_length()
+        digits.append(f"{length:04b}")
+        if length:
+            digits.append(f"{difference if difference > 0 else difference + (1 << length) - 1:0{length}b}")
+        digits.append("0")  # end of the block
+    frame = bytes([12]) + height.to_bytes(2) + width.to_bytes(2) + bytes([1, 1, 0x11, 0])
+    steps = bytes([0, 8]) + bytes([1] * 63)
+    means = bytes([0]) + bytes([0, 0, 0, 14, *[0] * 12]) + bytes(range(14))
+    others = bytes([0x10]) + bytes([1, *[0] * 15]) + bytes([0])
+    scan = bytes([1, 1, 0, 0, 63, 0])
+    return _stream([(0xDB, steps), (0xC1, frame), (0xC4, means), (0xC4, others), (0xDA, scan)], "".join(digits))
+
+
+def _stream(segments: list[tuple[int, bytes]], digits: str) -> bytes:
+    digits += "1" * (-len(digits) % 8)
+    coded = int(digits, 2).to_bytes(len(digits) // 8).replace(b"\xff", b"\xff\x00")
     head = b"".join(bytes([0xFF, kind]) + (len(body) + 2).to_bytes(2) + body for kind, body in segments)
     return b"\xff\xd8" + head + coded + b"\xff\xd9"

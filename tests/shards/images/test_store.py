@@ -10,14 +10,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from shards.base.errors import InputError
 from shards.images import jpeg
 from shards.images.store import ImageError, ImageSpec, store_image
-
-RAMP = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (100, 1))
-
-
-def encoded(image, format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
+from tests.shards.images.pictures import NOISE, RAMP, encoded
 
 
 def pixels(data):
@@ -134,7 +127,7 @@ def test_what_is_already_stored_form_passes_byte_for_byte():
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 def test_truncated_images_are_damaged(format):
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200), dtype=np.uint8))
+    noise = Image.fromarray(NOISE)
     data = encoded(noise, format)
     with pytest.raises(ImageError) as caught:
         store_image(data[: len(data) // 2], ImageSpec(size=100))
@@ -149,12 +142,12 @@ def with_segment(data, marker, body):
 @pytest.mark.parametrize("marker", [0xE1, 0xED, 0xEF, 0xFE])
 def test_jpegs_pass_only_without_anything_that_may_name_the_patient(marker):
     data = encoded(in_mode("L"), "JPEG")
-    assert jpeg.is_plain(data)
+    assert jpeg.plain_size(data) == (200, 100)
     for other in (with_segment(data, marker, b"PATIENT NAME"), data + b"PATIENT NAME"):
         stored = store_image(other, ImageSpec(size=100))
         assert b"PATIENT NAME" not in stored.data
         assert np.abs(pixels(stored.data) - RAMP).mean() < 2
-    assert not jpeg.is_plain(encoded(in_mode("RGB"), "JPEG"))
+    assert jpeg.plain_size(encoded(in_mode("RGB"), "JPEG")) is None
 
 
 def test_pngs_pass_only_without_anything_that_may_name_the_patient():
@@ -190,7 +183,7 @@ def reason(data):
 
 
 def test_a_corrupt_png_chunk_is_found():
-    data = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200), dtype=np.uint8)))
+    data = encoded(Image.fromarray(NOISE))
     assert store_image(data, ImageSpec(size=100, format="png")).data is data
     for position in (20, len(data) // 2, len(data) - 20, len(data) - 6):
         changed = bytearray(data)
@@ -200,7 +193,7 @@ def test_a_corrupt_png_chunk_is_found():
 
 
 def test_a_jpeg_damaged_inside_is_found_and_stray_bytes_are_not_damage():
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200), dtype=np.uint8))
+    noise = Image.fromarray(NOISE)
     data = encoded(noise, "JPEG", quality=90)
     middle = len(data) // 2
     assert reason(data[:middle] + b"\xff\xd9") == "damaged"
@@ -211,7 +204,7 @@ def test_a_jpeg_damaged_inside_is_found_and_stray_bytes_are_not_damage():
 
 def test_most_changes_of_a_jpeg_are_found():
     """Coded pixels have no checksum: a change shows if the decoder stumbles or has bytes left over."""
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200), dtype=np.uint8))
+    noise = Image.fromarray(NOISE)
     data = encoded(noise, "JPEG", quality=90)
     num_found = 0
     for position in range(700, len(data) - 10, 101):
@@ -253,6 +246,27 @@ def test_what_shows_nothing_is_refused(size):
 def test_errors_survive_the_way_from_a_worker():
     error = pickle.loads(pickle.dumps(ImageError("damaged", "broken")))
     assert (error.reason, str(error)) == ("damaged", "broken")
+
+
+def white_but(values):
+    """Colours of which only the transparency shows the picture, and the like."""
+    return np.dstack([np.full((100, 200), 255, np.uint8), values])
+
+
+@pytest.mark.parametrize("level", [0, 99, 255])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_an_image_of_one_gray_level_is_blank(format, level):
+    assert reason(encoded(Image.new("L", (200, 100), level), format)) == "blank"
+    plain = encoded(Image.new("L", (100, 100), level), "JPEG")
+    with pytest.raises(ImageError, match=f"one gray level \\({level} of 255\\)"):
+        store_image(plain, ImageSpec(size=100))
+
+
+def test_a_picture_in_the_transparency_alone_is_blank():
+    assert reason(encoded(Image.fromarray(white_but(RAMP), "LA"))) == "blank"
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (100, 50)))
+    data = encoded(stripes, "JPEG", quality=100)
+    assert store_image(data, ImageSpec(size=100)).data is data, "even at an eighth of the size, but not blank"
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"", "empty"), (b"hello", "not-an-image")])

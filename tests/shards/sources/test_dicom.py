@@ -1,3 +1,4 @@
+import io
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
-from tests.shards.dicom_files import PLANTED, dicom_bytes, report_bytes
+from tests.shards.dicom_files import PLANTED, dicom_bytes, dicom_dataset, report_bytes
 
 PIXELS = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)
 
@@ -55,6 +56,51 @@ def test_what_is_no_radiograph_is_rejected_with_its_reason(tree):
         "PAT2/no.dcm": "not-dicom",
     }
     assert found.notes == ["2 files that are no DICOM images were left out, such as DICOMDIR"]
+
+
+def without_picture(kind, modality):
+    """A presentation state, a report or the like, as archives export them beside images."""
+    header = dicom_dataset(report_bytes())
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = kind
+    header.Modality = modality
+    buffer = io.BytesIO()
+    header.save_as(buffer)
+    return buffer.getvalue()
+
+
+def test_what_holds_no_image_by_its_kind_is_no_rejected_image(tmp_path):
+    kinds = {
+        "PR0.dcm": ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
+        "PR1.dcm": ("1.2.840.10008.5.1.4.1.1.1.1", "PR"),
+        "SR": ("1.2.840.10008.5.1.4.1.1.88.11", "SR"),
+        "PDF": ("1.2.840.10008.5.1.4.1.1.104.1", "OT"),
+        "1.2.3": ("1.2.3", "KO"),
+    }
+    for name, kind in kinds.items():
+        (tmp_path / name).write_bytes(without_picture(*kind))
+    (tmp_path / "IM0").write_bytes(dicom_bytes(PIXELS, bits=12))
+    found = read_release("dicom", open_files(tmp_path), SourceOptions())
+    assert len(found.records) == 1
+    assert found.rejected == []
+    said = found.notes[0]
+    assert said.startswith("5 DICOM files that hold no image")
+    assert "Basic Text SR 1" in said
+    assert "modality KO 1" in said
+    assert (
+        build_dataset(BuildConfig(source="dicom", input=tmp_path, output=tmp_path / "out", workers=1)).num_rejected == 0
+    )
+
+
+def test_files_without_preamble_or_suffix(tmp_path):
+    data = dicom_bytes(PIXELS, bits=12, ViewPosition="PA")
+    for name, start in {"whole": 0, "letters": 128, "meta": 132}.items():
+        (tmp_path / name).write_bytes(data[start:])
+    (tmp_path / "zeros").write_bytes(bytes(128) + data[132:])
+    (tmp_path / "text").write_bytes(b"\x08\x00 is how some text may begin, too")
+    found = read_release("dicom", open_files(tmp_path), SourceOptions())
+    assert sorted(record.source_path for record in found.records) == ["letters", "meta", "whole", "zeros"]
+    assert {record.view for record in found.records} == {"frontal"}
+    assert found.notes == ["1 files that are no DICOM images were left out, such as text"]
 
 
 def test_a_zip_of_the_tree(tree, tmp_path):

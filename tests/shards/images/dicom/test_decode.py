@@ -4,7 +4,6 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     JPEG2000,
@@ -18,8 +17,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from shards.images.dicom import decode_dicom, is_dicom
-from shards.images.gray import ImageError
+from shards.images.dicom.decode import decode_dicom
+from shards.images.dicom.header import is_dicom
+from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import dicom_bytes, dicom_dataset, report_bytes
 
@@ -133,6 +133,9 @@ def test_lossy_transfer_syntaxes():
     assert np.abs(got - RAMP).mean() < 1
     got = decode_dicom(dicom_bytes(RAMP, syntax=JPEGBaseline8Bit, photometric="MONOCHROME1")).astype(int)
     assert np.abs(255 - got - RAMP).mean() < 1
+    blocks = np.kron(deep(12)[::8, ::8], np.ones((8, 8), np.uint16))
+    got = decode_dicom(dicom_bytes(blocks, bits=12, syntax=JPEGExtended12Bit, **window(12))).astype(int)
+    assert np.array_equal(got, decode_dicom(dicom_bytes(blocks, bits=12, **window(12))))
     header = dicom_dataset(dicom_bytes(deep(12), bits=12, **window(12)))
     header.compress(JPEG2000, j2k_cr=[8], generate_instance_uid=False)
     assert np.abs(decode_dicom(saved(header)).astype(int) - RAMP).mean() < 1
@@ -171,14 +174,25 @@ def test_what_cannot_be_packed_is_named():
     assert reason(report_bytes()) == "no-pixels"
     assert reason(dicom_bytes(np.stack([RAMP, RAMP]).reshape(-1, 96), NumberOfFrames=2, Rows=64)) == "multi-frame"
     assert reason(dicom_bytes(RAMP, Rows=30_000, Columns=30_000)) == "too-large"
-    header = dicom_dataset(dicom_bytes(deep(12), bits=12))
-    header.PixelData, header.file_meta.TransferSyntaxUID = encapsulate([b"12-bit JPEG."]), JPEGExtended12Bit
-    header["PixelData"].is_undefined_length = True
-    assert reason(saved(header)) == "unsupported"
     assert reason(dicom_bytes(RAMP)[:-900]) == "damaged"
     assert reason(dicom_bytes(RAMP)[:400]) == "no-pixels"
     whole = dicom_bytes(NOISY, syntax=JPEGLSLossless)
     assert reason(whole[: len(whole) // 2]) == "damaged"
+
+
+def test_another_modality_is_refused_wherever_it_comes_from():
+    assert reason(dicom_bytes(deep(12), bits=12, Modality="CT")) == "other-modality"
+    assert reason(dicom_bytes(deep(12), bits=12, Modality="PR")) == "other-modality"
+    for modality in ("CR", "DR", "RG", "OT", "SC", "", None):
+        assert decode_dicom(dicom_bytes(deep(12), bits=12, Modality=modality)).max() == 255
+
+
+def test_an_image_of_one_gray_level_is_blank():
+    assert reason(dicom_bytes(np.full((64, 96), 700, np.uint16), bits=12)) == "blank"
+    assert reason(dicom_bytes(np.full((64, 96), 7, np.uint8))) == "blank"
+    padded = np.full((64, 96), 700, np.uint16)
+    padded[:9] = 4000
+    assert reason(dicom_bytes(np.full((64, 96), 9, np.uint16), bits=12, PixelPaddingValue=9)) == "blank"
 
 
 def test_store_image_knows_dicom_by_its_bytes():

@@ -1,0 +1,110 @@
+"""Any picture to 8-bit gray: bytes in, pixels out or the reason why not.
+
+Reads what Pillow reads, whatever the file is called, JPEG of other kinds than Pillow's, deep TIFF and PNG, and DICOM.
+"""
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from shards.images import jpeg, png, tiff
+from shards.images.codecs import decode_stream
+from shards.images.codestream import JP2, JPEG, JPEG_2000, read_codestream
+from shards.images.depth import to_levels
+from shards.images.dicom.decode import decode_dicom
+from shards.images.dicom.header import is_dicom
+from shards.images.gray import luminance, to_gray
+from shards.images.refusal import ImageError, check_size
+
+# Of bombs, which are refused here, and of odd but readable metadata.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# How Pillow's decoders, and pydicom's, fail on damaged files.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    *(AttributeError, struct.error, MemoryError, NotImplementedError, RuntimeError),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A gray picture (mode ``L``) of which ``extent`` (width, height) is the image, as it may be decoded at a reduced
+    size; ``size`` is the source's. It is still to be turned by ``turn``."""
+
+    gray: Image.Image
+    extent: tuple[float, float]
+    size: tuple[int, int]
+    turn: Image.Transpose | None = None
+
+
+def decode_image(data: bytes, *, shorter: int) -> Decoded:
+    """Decodes a picture of which ``shorter`` pixels of the shorter side are wanted.
+
+    Raises:
+        ImageError: with reason ``empty``, ``not-an-image``, ``damaged`` (truncated or corrupt), ``unsupported``,
+            ``too-large`` (a decompression bomb), ``too-small``, and for DICOM those of
+            :func:`shards.images.dicom.decode.decode_dicom`.
+    """
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
+    if is_dicom(data):
+        return _whole(Image.fromarray(decode_dicom(data)))
+    try:
+        if data.startswith(tiff.SIGNATURES):
+            return _whole(tiff.decode_tiff(data))
+        if data.startswith(png.SIGNATURE):
+            data = png.check_whole(data)
+        if data.startswith((JP2, JPEG_2000)) and read_codestream(data).bits > 8:
+            return _decode_stream(data)
+        with Image.open(io.BytesIO(data)) as image:
+            return _decode_opened(image, data, shorter)
+    except UnidentifiedImageError:
+        if data.startswith(JPEG):
+            return _decode_stream(data)
+        if data.startswith(tiff.SIGNATURES):
+            raise ImageError("unsupported", "TIFF of a type of pixels that is not read") from None
+        raise ImageError("not-an-image", "no known image format") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError("too-large", str(error)) from error
+    except ImageError:
+        raise
+    except _DAMAGE as error:
+        raise ImageError("damaged", str(error) or type(error).__name__) from error
+
+
+def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
+    width, height = image.size
+    check_size(width, height)
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if image.format in ("JPEG", "MPO"):
+        pixels, divisor = jpeg.decode_gray(
+            data, width=width, height=height, scale=min(1.0, shorter / min(width, height)), mode=image.mode
+        )
+        extent = width / divisor, height / divisor
+        return Decoded(gray=Image.fromarray(pixels), extent=extent, size=(width, height), turn=turn)
+    image.load()
+    samples = png.deep_colors(data) if image.format == "PNG" else None
+    return _whole(to_gray(image) if samples is None else Image.fromarray(luminance(to_levels(samples))), turn=turn)
+
+
+def _decode_stream(data: bytes) -> Decoded:
+    found = decode_stream(data)
+    levels = to_levels(found.values, bits=found.bits)
+    return _whole(Image.fromarray(luminance(levels) if levels.ndim == 3 else levels))
+
+
+def _whole(gray: Image.Image, *, turn: Image.Transpose | None = None) -> Decoded:
+    return Decoded(gray=gray, extent=gray.size, size=gray.size, turn=turn)

@@ -1,0 +1,47 @@
+"""Compressed pixels: the frame out of its fragments, decoded, and compared with the header."""
+
+from pydicom.encaps import generate_fragments
+from pydicom.uid import RLELossless
+
+from shards.images.codecs import decode_stream
+from shards.images.codestream import JPEG, JPEG_2000
+from shards.images.dicom.image_pixel import ImagePixel, Raw, kind_of
+from shards.images.dicom.rle import decode_rle
+from shards.images.refusal import ImageError
+
+
+def decode_compressed(data: bytes, about: ImagePixel, *, syntax: str) -> Raw:
+    """Decodes encapsulated pixels of one frame, which may be cut into several fragments.
+
+    Raises:
+        ImageError: ``multi-frame``, ``inconsistent``, and those of :func:`shards.images.codecs.decode_stream`.
+    """
+    table, *fragments = _fragments(data)
+    marks = (fragments[0][:8],) if syntax == RLELossless else (JPEG, JPEG_2000)
+    num_images = max(len(table) // 4, sum(part.startswith(marks) for part in fragments))
+    if num_images > 1:
+        raise ImageError("multi-frame", f"DICOM with {num_images} compressed images; a radiograph is one")
+    stream = b"".join(fragments)
+    if syntax == RLELossless:
+        return decode_rle(data, stream, about)
+    found = decode_stream(stream, colors=about.colors)
+    height, width = found.values.shape[:2]
+    if (about.rows, about.columns) not in ((height, width), (0, 0)):
+        said, has = f"Rows {about.rows} and Columns {about.columns}", f"{height} and {width}"
+    elif found.is_lossy and found.bits <= 8 < about.stored:
+        said, has = f"Bits Stored {about.stored}", str(found.bits)
+    else:
+        kind = kind_of(about, found.values, found.colors)
+        return Raw(values=found.values, kind=kind, container=found.bits, is_compressed=True)
+    raise ImageError("inconsistent", f"DICOM header with {said}, but its compressed image has {has}")
+
+
+def _fragments(data: bytes) -> list[bytes]:
+    """The offset table, empty or not, and the fragments."""
+    try:
+        parts = list(generate_fragments(data))
+    except ValueError as error:
+        raise ImageError("damaged", "DICOM: the fragments of the compressed image are damaged or cut") from error
+    if len(parts) < 2:
+        raise ImageError("damaged", "DICOM: no fragment of a compressed image")
+    return parts

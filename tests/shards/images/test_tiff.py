@@ -1,0 +1,109 @@
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.images.store import ImageError, ImageSpec, store_image
+from tests.shards.images.pictures import NOISE, encoded, flipped
+from tests.shards.images.pictures import RAMP as LEVELS
+
+RAMP = LEVELS.astype(int)
+
+SPEC = ImageSpec(size=100, format="png")
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(store_image(data, SPEC).data))).astype(int)
+
+
+def tiff(samples, *, photometric=1, orientation=1, planes=1):
+    """A TIFF of the array's type and byte order, written here for the types that Pillow does not write."""
+    order = ">" if samples.dtype.byteorder == ">" else "<"
+    height, width, number = (*samples.shape, 1)[:3]
+    strips = number if planes == 2 else 1
+    data = b"\0" * 8 + (np.moveaxis(samples, 2, 0) if planes == 2 else samples).tobytes()
+    size = (len(data) - 8) // strips
+    tags = {256: [width], 257: [height], 259: [1], 262: [photometric], 274: [orientation], 277: [number]}
+    tags |= {278: [height], 284: [planes], 258: [8 * samples.dtype.itemsize] * number}
+    tags |= {339: [{"u": 1, "i": 2, "f": 3}[samples.dtype.kind]] * number}
+    tags |= {273: [8 + size * strip for strip in range(strips)], 279: [size] * strips}
+    entries = []
+    for tag, values in sorted(tags.items()):
+        value = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:
+            value, data = struct.pack(f"{order}I", len(data)), data + value
+        entries.append(struct.pack(f"{order}HHI", tag, 4, len(values)) + value)
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + b"\0" * 4
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", len(data)) + data[8:] + directory
+
+
+SCALES = {"u1": 1, "u2": 16, "i2": 16, "u4": 16, "i4": 16, "f4": 1 / 255, "f8": 1 / 255}
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", SCALES)
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_every_type_of_sample_in_both_byte_orders(kind, order, photometric):
+    data = tiff((RAMP * SCALES[kind]).astype(order + kind), photometric=photometric)
+    want = RAMP if photometric else 255 - RAMP
+    assert np.abs(pixels(data) - want).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "f4", "f8"])
+def test_negative_values_are_not_black(kind):
+    values = (RAMP - 128.0) * {"i1": 1, "f4": 1 / 128, "f8": 1 / 128}.get(kind, 16)
+    assert np.abs(pixels(tiff(values.astype("<" + kind))) - RAMP).max() <= 2
+
+
+def test_the_upper_half_of_32_unsigned_bits():
+    assert np.abs(pixels(tiff(RAMP.astype("<u4") * 16843009)) - RAMP).max() <= 1
+
+
+def colors(kind):
+    return np.dstack([RAMP * SCALES[kind[1:]]] * 3).astype(kind)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["u2", "u4", "f4"])
+def test_deep_colours(order, kind):
+    assert np.abs(pixels(tiff(colors(order + kind), photometric=2)) - RAMP).max() <= 2
+
+
+def test_deep_colours_in_a_form_that_no_decoder_reads_well_are_refused():
+    for data in (tiff(colors("<u2"), photometric=2, planes=2), tiff(colors("<f4")[:, :, :2])):
+        with pytest.raises(ImageError) as caught:
+            pixels(data)
+        assert caught.value.reason == "unsupported"
+
+
+def test_orientation_of_types_that_pillow_does_not_read():
+    for kind in ("<u2", "<f8"):
+        got = pixels(tiff((RAMP / 255.0 * (4095 if kind == "<u2" else 1)).astype(kind), orientation=6))
+        assert got.shape == (200, 100)
+        assert np.abs(got - np.rot90(RAMP, -1)).max() <= 1
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits"])
+def test_compressions(compression):
+    for image in (Image.fromarray(LEVELS), Image.fromarray(LEVELS.astype(np.uint16) * 16)):
+        data = encoded(image, "TIFF", compression=compression)
+        assert np.abs(pixels(data) - RAMP).max() <= 1
+
+
+def test_damage_in_jpeg_inside_is_found():
+    data = encoded(Image.fromarray(NOISE), "TIFF", compression="jpeg", quality=90)
+    assert np.abs(pixels(data) - NOISE).mean() < 10
+    middle = len(data) // 2
+    with pytest.raises(ImageError) as caught:
+        pixels(flipped(flipped(data, middle), middle + 1))
+    assert caught.value.reason == "damaged"
+
+
+def test_opencv_tells_nothing_on_the_terminal(capfd):
+    with pytest.raises(ImageError):
+        pixels(tiff((RAMP / 255.0).astype("<f2")))
+    assert capfd.readouterr() == ("", "")
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
