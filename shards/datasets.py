@@ -38,12 +38,15 @@ class Packed:
     """One dataset folder that holds shards; ``folder`` is where a ``remote`` one is cached.
 
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
+    ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
     """
 
     folder: Path
     labels: tuple[str, ...]
     blanks: Mapping[str, Blank]
     tells_blanks: bool
+    num_images: int
+    num_without_patient: int
     extension: str
     fingerprint: str
     remote: RemoteFolder | None = None
@@ -235,6 +238,8 @@ def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
             labels=tuple(about["labels"]),
             blanks=blank_rules(about),
             tells_blanks="blanks" in about,
+            num_images=len(table),
+            num_without_patient=about.get("totals", {}).get("images_without_patient", 0),
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
             fingerprint=about["fingerprint"],
             remote=home.remote,

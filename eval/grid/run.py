@@ -29,11 +29,11 @@ from eval.results.table import Comparison, StartResult, save_comparison
 from eval.stats.interval import replicates_for_holm
 from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE
+from shards.assumed import blanks_in_words, patients_in_words
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import Lock, pause
-from shards.blanks import blanks_in_words
 from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
@@ -153,6 +153,7 @@ def _compared(plan: Plan) -> Comparison:
         dataset="+".join(sorted(set(cohort.index.column("dataset")))),
         datasets=list(cohort.index.fingerprints),
         blanks=blanks_in_words(cohort.index, cohort.labels),
+        unknown_patients=patients_in_words(cohort.index),
         labels=list(cohort.labels),
         starts={
             name: StartResult(

@@ -30,7 +30,8 @@ def note(comparisons: Sequence[Comparison]) -> str:
         lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")
     if any(row.label == MICRO for row in rows):
         lines.append(f"{MICRO}: all labels' studies together, as if of one label.")
-    lines += dict.fromkeys(one.blanks for one in comparisons if one.blanks)
+    assumed = (sentence for one in comparisons for sentence in (one.blanks, one.unknown_patients))
+    lines += filter(None, dict.fromkeys(assumed))
     for one in comparisons:
         for name, start in one.starts.items():
             if start.num_seen:

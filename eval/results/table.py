@@ -161,8 +161,9 @@ class Comparison:
     ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of multimodal readouts only. ``protocol`` is
     :class:`eval.study.protocol.Protocol` as a mapping, ``config`` what was asked for. ``specificity`` is where
     ``Row.sensitivity`` is read. ``num_dropped`` says for each label how many resamples held one class only. ``data``
-    are the dataset folders, ``datasets`` the fingerprints of what was packed, ``blanks`` what their blank labels mean,
-    in words. ``seconds`` are wall times by phase, ``views`` those of each start.
+    are the dataset folders, ``datasets`` the fingerprints of what was packed, ``blanks`` what their blank labels mean
+    in words, ``unknown_patients`` where each image counts as a patient. ``seconds`` are wall times by phase, ``views``
+    those of each start.
     """
 
     command: str
@@ -171,6 +172,7 @@ class Comparison:
     dataset: str
     datasets: list[str]
     blanks: str = ""
+    unknown_patients: str = ""
     labels: list[str]
     starts: dict[str, StartResult]
     baseline: str

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.study.protocol import Protocol, ViewChoice
+from shards.assumed import of_view
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.index import ShardIndex
@@ -49,14 +50,13 @@ def partition(index: ShardIndex, protocol: Protocol) -> Partition:
         InputError: one is empty, or two share patients.
     """
     if protocol.split_rule == "shenzhen":
-        parts = shenzhen_split(_viewed(index, protocol.view), seed=protocol.seed)
+        parts = shenzhen_split(of_view(index, protocol.view, what=f"view {protocol.view!r}"), seed=protocol.seed)
     else:
         learnt_from, tested_on = index, None
         if protocol.left_out is not None:
             learnt_from, left_out = leave_out(index, protocol.left_out)
-            tested_on = _viewed(left_out, protocol.view).require_rows(
-                f"--left-out {protocol.left_out} with view {protocol.view!r}"
-            )
+            what = f"--left-out {protocol.left_out} with view {protocol.view!r}"
+            tested_on = of_view(left_out, protocol.view, what=what).require_rows(what)
         train = select(learnt_from, split=protocol.train_split, view=protocol.view)
         if protocol.valid_split is None:
             train, valid = set_aside(train, seed=protocol.seed)
@@ -77,7 +77,8 @@ def select(index: ShardIndex, *, split: str, view: ViewChoice = "all") -> ShardI
     Raises:
         InputError: there are none.
     """
-    return _viewed(index.where(split=split), view).require_rows(f"split {split!r} with view {view!r}, labelled")
+    what = f"split {split!r} with view {view!r}, labelled"
+    return of_view(index.where(split=split).require_rows(what), view, what=what)
 
 
 def set_aside(train: ShardIndex, *, seed: int) -> tuple[ShardIndex, ShardIndex]:
@@ -161,10 +162,6 @@ def require_disjoint(
             f"{option}: {len(shared)} patients are in both the {names[0]} and the {names[1]} set, such as {some}; "
             "choose splits that share no patient"
         )
-
-
-def _viewed(index: ShardIndex, view: ViewChoice) -> ShardIndex:
-    return index if view == "all" else index.where(view=view)
 
 
 def _patient_names(index: ShardIndex) -> set[tuple[str, str]]:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from shards.assumed import blanks_in_words, patients_in_words
 from shards.base.atomic import atomic_write
 from shards.base.errors import writing
-from shards.blanks import blanks_in_words
 from shards.checks.duplicates import Overlap, identical_images, split_overlaps
 from shards.datasets import Rows
 from shards.format.blank import UNKNOWN
@@ -73,13 +73,15 @@ class Duplicates:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStats:
-    """All of it. ``blanks`` says in words what a blank label means."""
+    """All of it. ``blanks`` says in words what a blank label means, ``unknown_patients`` where each image counts as a
+    patient of its own."""
 
     datasets: dict[str, int]
     num_images: int
     num_patients: int
     num_bytes: int
     blanks: str
+    unknown_patients: str
     splits: tuple[SplitStats, ...]
     stored: SizeStats
     source: SizeStats
@@ -104,6 +106,7 @@ def dataset_stats(index: ShardIndex) -> DatasetStats:
         num_patients=index.num_patients,
         num_bytes=int(table["length"].to_numpy().sum()),
         blanks=blanks_in_words(index, index.label_names) if index.label_names else "",
+        unknown_patients=patients_in_words(index),
         splits=tuple(_split_stats(name, index.where(split=name), index.label_names) for name in splits),
         stored=_size_stats(table, "width", "height"),
         source=_size_stats(table, "source_width", "source_height"),

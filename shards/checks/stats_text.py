@@ -19,6 +19,7 @@ def stats_text(stats: DatasetStats) -> str:
                 for one in stats.splits
             ],
         ),
+        stats.unknown_patients,
         _labels(stats.splits),
         stats.blanks,
         *(_columns(stats.splits, column) for column in stats.splits[0].columns),

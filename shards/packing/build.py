@@ -23,7 +23,8 @@ from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, 
 from shards.packing.backend import end_with_parent, parallel_backend
 from shards.packing.config import BuildConfig, check_build
 from shards.packing.output import begin, check_output, remove_work
-from shards.packing.plan import Plan, describe, estimate, make_plan
+from shards.packing.plan import Plan, make_plan
+from shards.packing.plan_text import describe, estimate
 from shards.packing.progress import progress_bar
 from shards.packing.shard import WORK, Packing, Shard, finished_checksums, output_errors, write_shard, write_table
 
@@ -38,7 +39,8 @@ class TooManyRejected(InputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What a build came to: ``num_source = num_packed + num_rejected``."""
+    """What a build came to: ``num_source = num_packed + num_rejected``. ``first`` tells for each reason one image that
+    was rejected."""
 
     num_source: int
     num_packed: int
@@ -46,6 +48,7 @@ class Totals:
     num_bytes: int
     num_patients: int
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -59,20 +62,28 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
         print(plan_dataset(config))
         return 0
     start = time.perf_counter()
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        print(text, flush=True)
+
     try:
-        totals = build_dataset(config, show_plan=lambda text: print(text, flush=True))
+        totals = build_dataset(config, show_plan=show)
     except TooManyRejected as error:
         print(f"failed: {error}")
         return 1
     seconds = time.perf_counter() - start
-    for note in totals.notes:
+    for note in totals.notes if not shown else ():  # the plan has them
         print(f"note: {note}")
     print(
         f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
         f"rejected; {totals.num_patients:,} patients, {as_size(totals.num_bytes)}, {seconds:.1f} s"
     )
     for reason, count in sorted(totals.rejected_by_reason.items()):
-        print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'})")
+        print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'}); {totals.first[reason]}")
+    if totals.num_rejected:
+        print(f"  each with its reason: python -m shards stats {config.output} --rejected")
     return 0
 
 
@@ -165,6 +176,11 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
             "images": len(index),
             "rejected": len(rejected),
             "patients": len(index["patient_id"].unique()),
+            "images_without_patient": len(
+                {record.key for record in plan.records if not record.is_patient_known}.intersection(
+                    index["key"].to_pylist()
+                )
+            ),
             "bytes": int(np.sum(index["length"].to_numpy())),
             "images_by_split": dict(sorted(Counter(index["split"].to_pylist()).items())),
         },
@@ -221,5 +237,6 @@ def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
         num_bytes=totals["bytes"],
         num_patients=totals["patients"],
         rejected_by_reason=_reasons(rejected),
+        first={row["reason"]: f"{row['source_path']}: {row['message']}" for row in reversed(rejected.to_pylist())},
         notes=plan.notes,
     )

@@ -1,37 +1,30 @@
-"""The plan of a build: what is to be packed, into which shards, and about how large and how long that will be."""
+"""The plan of a build: what is to be packed, and into which shards."""
 
 import hashlib
 import json
-import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from shards.base.errors import InputError
 from shards.base.randomness import generator
-from shards.base.words import as_duration, as_size
 from shards.format.blank import Blank
 from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.pseudonym import Pseudonyms, read_key
-from shards.packing.shard import Packing, Shard, pack_image
+from shards.packing.shard import NOT_STORED, Packing, Shard
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
 from shards.sources.registry import read_release
 
 SPLITS = ("train", "valid", "test")
-NUM_SAMPLED = 36
-_SAMPLING_SECONDS = 8.0
-_TAR_BYTES = 512 + 256  # header, and half a block of padding, of one image
 _SIZE_THREADS = 16
-_DIGESTED = tuple(field.name for field in fields(Record) if field.name != "name")  # where it lies changes no result
+_DIGESTED = tuple(field.name for field in fields(Record) if field.name not in NOT_STORED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +61,6 @@ class Plan:
         rows = self.rows[name].tolist()
         records, sizes = tuple(self.records[row] for row in rows), tuple(self.sizes[row] for row in rows)
         return Shard(name=name, records=records, sizes=sizes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a few dozen images of the source took and gave, one at a time in one process."""
-
-    num_sampled: int
-    num_rejected: int
-    image_bytes: float
-    image_seconds: float
 
 
 def make_plan(config: BuildConfig) -> Plan:
@@ -128,69 +111,6 @@ def make_plan(config: BuildConfig) -> Plan:
         options=hashlib.sha256(options.encode()).hexdigest(),
         source=_source_digest(release.labels, records, sizes, rejected),
     )
-
-
-def estimate(plan: Plan, shards: Sequence[str]) -> Estimate:
-    """Packs a few dozen images of the shards still to be written, in memory, for at most some seconds."""
-    rows = np.concatenate([plan.rows[name] for name in shards] or [np.empty(0, np.int64)])
-    chosen = rows[generator("plan", len(rows)).permutation(len(rows))[: NUM_SAMPLED + 1]].tolist()
-    lengths: list[int] = []
-    seconds: list[float] = []
-    num_rejected = 0
-    begin = time.perf_counter()
-    for row in chosen:
-        start = time.perf_counter()
-        result = pack_image(plan.records[row], plan.sizes[row], plan.packing)
-        seconds.append(time.perf_counter() - start)
-        if isinstance(result, Rejected):
-            num_rejected += 1
-        else:
-            lengths.append(len(result.data))
-        if time.perf_counter() - begin > _SAMPLING_SECONDS and len(seconds) > 2:
-            break
-    warm = seconds[1:] or seconds  # the first one also loads the codecs
-    return Estimate(
-        num_sampled=len(seconds),
-        num_rejected=num_rejected,
-        image_bytes=float(np.mean(lengths)) if lengths else 0.0,
-        image_seconds=float(np.mean(warm)) if warm else 0.0,
-    )
-
-
-def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int) -> str:
-    """The plan in words, for ``shards`` still to be written."""
-    splits = Counter(record.split for record in plan.records)
-    counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
-    num_left = sum(len(plan.rows[name]) for name in shards)
-    num_patients = len({record.patient_id for record in plan.records})
-    source_bytes = sum(size for size in plan.sizes if size is not None)
-    output_bytes = num_left * (about.image_bytes + _TAR_BYTES) * (1 - about.num_rejected / max(1, about.num_sampled))
-    seconds = num_left * about.image_seconds / max(1, min(workers, num_left))
-    free = _free_bytes(plan.packing.output)
-    spec = plan.packing.spec
-    form = f"JPEG of quality {spec.quality}" if spec.format == "jpeg" else "PNG"
-    lines = [
-        f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
-        f"  input: {plan.packing.files.label}, {as_size(source_bytes)} of images",
-        f"  output: {plan.packing.output}, about {as_size(output_bytes)} to write in {len(shards):,} shards, "
-        f"{spec.size} px {form}; {as_size(free)} free there",
-        f"  time: about {as_duration(seconds)} with {workers} workers "
-        f"({about.num_sampled} images tried: {1e3 * about.image_seconds:.3g} ms an image and worker)",
-    ]
-    if len(shards) < len(plan.rows):
-        lines.append(f"  continues: {len(plan.rows) - len(shards):,} of {len(plan.rows):,} shards are finished")
-    if plan.rejected:
-        reasons = Counter(rejected.reason for rejected in plan.rejected)
-        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-        lines.append(f"  refused by the source's own lists: {len(plan.rejected):,} ({listed})")
-    num_missing = sum(size is None for size in plan.sizes)
-    if num_missing:
-        lines.append(f"  missing or unreadable: {num_missing:,}")
-    if about.num_rejected:
-        lines.append(f"  of the images tried, {about.num_rejected} would be rejected")
-    if output_bytes > free:
-        lines.append("  warning: that is more than there is room for; the build would stop, and continue with room")
-    return "\n".join(lines)
 
 
 def _unique_keys(records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
@@ -248,9 +168,3 @@ def _source_digest(
     for refused in rejected:
         digest.update(repr(refused).encode())
     return digest.hexdigest()
-
-
-def _free_bytes(folder: Path) -> int:
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

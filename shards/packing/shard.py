@@ -35,7 +35,8 @@ from shards.sources.record import Record, Rejected
 WORK = ".build"
 WITHHELD = "message withheld, because it may name the patient; build without --pseudonymise to read it"
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
-_RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in ("name", "labels"))
+NOT_STORED = ("name", "is_patient_known")  # fields of a record that change nothing in the index
+_RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels"))
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 

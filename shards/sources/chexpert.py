@@ -19,9 +19,10 @@ from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex, parse_view
 from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names
+from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.view import parse_view
 
 LABELS = (
     "No Finding",

@@ -15,9 +15,10 @@ from shards.base.words import reason_of
 from shards.images.dicom.header import MODALITIES, SNIFFED, is_dicom, open_header, texts
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex, parse_view
 from shards.sources.record import Record, Rejected
 from shards.sources.release import DICOM_SUFFIXES, Release
+from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.view import parse_view
 
 TAGS = ("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns")
 _CLASS = "SOPClassUID"
@@ -117,4 +118,5 @@ def _record(name: str, header: dict[str, str]) -> Record:
         projection=projection,
         sex=parse_sex(header["PatientSex"]),
         age=parse_age(header["PatientAge"]),
+        is_patient_known=bool(header["PatientID"]),
     )

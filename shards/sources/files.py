@@ -70,7 +70,7 @@ def _checked(name: str, label: str) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
+    return name.startswith((".", "__MACOSX", "@eaDir"))  # what macOS and Synology's servers add
 
 
 def _join(prefix: str, name: str) -> str:
@@ -196,7 +196,7 @@ class ZipFiles:
         return sorted({name.split("/")[0] for name in self._listed() if "/" in name and not _is_hidden(name)})
 
     def has(self, name: str) -> bool:
-        return is_inside(name) and _join(self._prefix, name) in self._archive.opened().NameToInfo
+        return is_inside(name) and _join(self._prefix, name) in self._archive.entries
 
     def size(self, name: str) -> int:
         return self._entry(name).file_size
@@ -236,20 +236,20 @@ class ZipFiles:
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
         try:
-            return self._archive.opened().getinfo(_join(self._prefix, _checked(name, self.label)))
+            return self._archive.entries[_join(self._prefix, _checked(name, self.label))]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, "not in the zip", name) from None
 
 
 class _Archive:
-    """A zip that is open, with the sorted names of its files."""
+    """A zip that is open, with its files by their names, and these in order."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._zip = self._open()
-        self.names = sorted(
-            {_checked(entry.filename, str(path)) for entry in self._zip.infolist() if not entry.is_dir()}
-        )
+        named = ((_plain(entry.filename), entry) for entry in self._zip.infolist())
+        self.entries = {_checked(name, str(path)): entry for name, entry in named if not name.endswith("/")}
+        self.names = sorted(self.entries)
 
     def opened(self) -> zipfile.ZipFile:
         if self._process != os.getpid():  # a fork shares the parent's file position
@@ -262,6 +262,14 @@ class _Archive:
             return zipfile.ZipFile(self._path)
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"--input {self._path}: cannot be read as a zip: {error}") from error
+
+
+def _plain(name: str) -> str:
+    """A zip's name for a file as others write it: Windows' tools use backslashes, others begin with ``./``."""
+    name = name.replace("\\", "/")
+    is_rooted, is_folder = name.startswith("/"), name.endswith("/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return "/" * is_rooted + "/".join(parts) + "/" * (is_folder or not parts)
 
 
 def _reopen(path: Path, prefix: str) -> ZipFiles:

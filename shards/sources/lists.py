@@ -1,16 +1,34 @@
-"""The lists that come with releases: comma- or tab-separated tables, plain or gzipped, with a header."""
+"""The lists that come with releases: tables with a header, plain or gzipped, separated by commas, tabs, semicolons or
+bars.
 
+Text is UTF-8, or UTF-16 where the file shows it. Any other encoding has to be named: a wrong guess garbles names, and
+replacing what cannot be read makes one patient of several.
+"""
+
+import codecs
+import contextlib
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from shards.base.errors import InputError
-from shards.base.words import reason_of
 from shards.sources.files import SourceFiles
+
+_SNIFFED = 1 << 16
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DELIMITERS = ",;\t|"
+_SAYS_DELIMITER = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line of some of Excel's exports
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,56 +47,150 @@ class Row:
         return self.values.get(column, "") if column else ""
 
 
-def read_list(files: SourceFiles, name: str, *, needed: Iterable[str] = ()) -> Iterator[Row]:
+def read_list(
+    files: SourceFiles, name: str, *, needed: Iterable[str] = (), encoding: str | None = None
+) -> Iterator[Row]:
     """The rows of a list, one at a time. Empty lines are passed over; a row with more or fewer fields than the header
-    has a ``problem``, because its values may stand in the wrong columns.
+    has a ``problem``, because its values may stand in the wrong columns. What is empty behind the last column does not
+    count.
+
+    Args:
+        encoding: of the text, such as ``cp1252``; default: UTF-8, or UTF-16 where the file shows it.
 
     Raises:
-        InputError: a needed column is missing, or the file cannot be read as such a table.
+        InputError: a needed column is missing, or there twice with different values; the file cannot be read as such a
+            table, or is of another encoding.
     """
-    label = f"{files.label}/{name}"
-    try:
-        with files.open(name) as raw:
-            yield from read_rows(raw, label=label, needed=needed)
-    except OSError as error:
-        raise InputError(f"{label}: cannot be read: {reason_of(error)}") from error
+    needed = tuple(needed)
+    with _opened(files, name) as (plain, label):
+        reader, header = _begin(plain, label, needed=needed, encoding=encoding)
+        for column in needed:
+            if column not in header:
+                has = f"it has {', '.join(map(repr, header))}" if header else "the file is empty"
+                raise InputError(f"{label}: column {column!r} is missing; {has}")
+        twice = {column: _places(header, column) for column in needed if header.count(column) > 1}
+        try:
+            for fields in reader:
+                while len(fields) > len(header) and not fields[-1].strip():
+                    fields.pop()
+                if fields:
+                    problem = None
+                    if len(fields) != len(header):
+                        problem = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
+                    elif twice:
+                        _require_equal(fields, twice, f"{label}, line {reader.line_num}")
+                    yield Row(reader.line_num, dict(zip(header, map(str.strip, fields), strict=False)), problem)
+        except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{label}, line {reader.line_num}: cannot be read as a table: {error}") from error
 
 
-def columns_of(files: SourceFiles, name: str) -> list[str]:
+def columns_of(files: SourceFiles, name: str, *, encoding: str | None = None) -> list[str]:
     """The header of a list. Raises InputError as :func:`read_list` does."""
+    with _opened(files, name) as (plain, label):
+        return _begin(plain, label, encoding=encoding)[1]
+
+
+def check_encoding(encoding: str | None) -> None:
+    """Refuses what is no encoding of text.
+
+    Raises:
+        InputError: naming it.
+    """
+    try:
+        "".encode(encoding or "utf-8")
+    except LookupError:
+        raise InputError(
+            f"--encoding {encoding}: unknown; give cp1252, latin-1, utf-16, shift_jis or the like"
+        ) from None
+
+
+@contextlib.contextmanager
+def _opened(files: SourceFiles, name: str) -> Iterator[tuple[IO[bytes], str]]:
+    """A list's bytes, and what messages call it."""
     label = f"{files.label}/{name}"
     try:
         with files.open(name) as raw:
-            return _header(_reader(raw, label))
-    except (OSError, csv.Error, EOFError, zlib.error) as error:
+            yield _unzipped(raw, name), label
+    except UnicodeDecodeError as error:
+        raise InputError(_undecodable(files, name, label, error.encoding)) from None
+    except OSError as error:
+        raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+    except (csv.Error, EOFError, zlib.error) as error:
         raise InputError(f"{label}: cannot be read as a table: {error}") from error
 
 
-def read_rows(raw: IO[bytes], *, label: str, needed: Iterable[str] = ()) -> Iterator[Row]:
-    """As :func:`read_list`, from an open file; ``label`` is what messages call it, and tells ``.tsv`` and ``.gz``."""
-    reader = _reader(raw, label)
-    try:
-        header = _header(reader)
-        for column in needed:
-            if column not in header:
-                raise InputError(f"{label}: column {column!r} is missing; it has {', '.join(map(repr, header))}")
-        for fields in reader:
-            if fields:
-                values = dict(zip(header, map(str.strip, fields), strict=False))
-                problem = None
-                if len(fields) != len(header):
-                    problem = f"line {reader.line_num} has {len(fields)} fields, the header {len(header)}"
-                yield Row(reader.line_num, values, problem)
-    except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{label}, line {reader.line_num}: cannot be read as a table: {error}") from error
+def _unzipped(raw: IO[bytes], name: str) -> Any:
+    return gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") else raw
 
 
-def _reader(raw: IO[bytes], label: str) -> Any:
-    plain: Any = gzip.GzipFile(fileobj=raw) if label.lower().endswith(".gz") else raw
-    text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace", newline="")
+def _begin(
+    plain: IO[bytes], label: str, *, needed: tuple[str, ...] = (), encoding: str | None = None
+) -> tuple[Any, list[str]]:
+    """A reader of the rows, and the header before them."""
+    encoding = encoding or _encoding(plain.read(_SNIFFED))
+    plain.seek(0)
+    text = io.TextIOWrapper(plain, encoding=encoding, newline="")
+    first = text.readline(_SNIFFED)
+    said = _SAYS_DELIMITER.fullmatch(first.strip().lstrip("\ufeff"))
+    if not said:
+        text.seek(0)
     # strict: a quotation mark left open is an error, and does not swallow the rows behind it
-    return csv.reader(text, delimiter="\t" if ".tsv" in label.lower() else ",", strict=True)
+    reader = csv.reader(text, delimiter=said[1] if said else _delimiter(first, label, needed), strict=True)
+    header = [column.strip().strip("\ufeff") for column in next((fields for fields in reader if any(fields)), [])]
+    while header and not header[-1]:
+        header.pop()
+    return reader, header
 
 
-def _header(reader: Any) -> list[str]:
-    return [column.strip() for column in next(reader, [])]
+def _encoding(head: bytes) -> str:
+    """What the first bytes of a text show: a byte order mark, or the zeros of UTF-16."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    low, high = head[0::2].count(0), head[1::2].count(0)
+    if low + high > len(head) // 5:
+        return "utf-16-le" if high > low else "utf-16-be"
+    return "utf-8"
+
+
+def _delimiter(line: str, label: str, needed: tuple[str, ...]) -> str:
+    """What separates the columns of a header: it gives the needed ones, or else the most; the usual one comes first."""
+    usual = "\t" if ".tsv" in label.lower() else ","
+    columns = {
+        sign: {column.strip().strip("\ufeff") for column in next(csv.reader([line], delimiter=sign), [])}
+        for sign in (usual, *_DELIMITERS)
+    }
+    fitting = [sign for sign, found in columns.items() if needed and set(needed) <= found]
+    return fitting[0] if fitting else max(columns, key=lambda sign: len(columns[sign]))
+
+
+def _places(header: list[str], column: str) -> list[int]:
+    return [place for place, name in enumerate(header) if name == column]
+
+
+def _require_equal(fields: list[str], twice: dict[str, list[int]], where: str) -> None:
+    for column, places in twice.items():
+        values = list(dict.fromkeys(fields[place].strip() for place in places))
+        if len(values) > 1:
+            said = " and ".join(map(repr, values))
+            raise InputError(
+                f"{where}: column {column!r} is there {len(places)} times, with different values ({said}); rename or "
+                "remove all but one"
+            )
+
+
+def _undecodable(files: SourceFiles, name: str, label: str, encoding: str) -> str:
+    """Which line of a list is not text of ``encoding``, and what to do."""
+    with files.open(name) as raw:
+        data = _unzipped(raw, name).read()
+    before, shown = data, b""
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before, shown = data[: error.start], data[error.start : error.start + 40]
+    line = before.decode(encoding, "ignore").count("\n") + 1
+    text = (before[before.rfind(b"\n") + 1 :][-40:] + shown.partition(b"\n")[0]).decode("latin-1").strip()
+    return (
+        f"{label}, line {line}: cannot be read, for it is not {encoding.upper()} (as Latin-1 it reads {text!r}); "
+        "name its encoding, such as --encoding cp1252 (source table), or save it as UTF-8"
+    )

@@ -11,12 +11,12 @@ from collections import Counter
 from shards.base.errors import InputError
 from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, open_files
-from shards.sources.indication import decode_report, find_indication
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_view
 from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around
+from shards.sources.words.indication import decode_report, find_indication
+from shards.sources.words.view import parse_view
 
 LABELS = (
     "Atelectasis",

@@ -8,9 +8,9 @@ import re
 
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex
 from shards.sources.release import Release
 from shards.sources.shenzhen import Reading, read_films
+from shards.sources.words.patient import parse_age, parse_sex
 
 _SEX = re.compile(r"Patient's\s+Sex\s*:\s*(\w*)", re.IGNORECASE)
 _AGE = re.compile(r"Patient's\s+Age\s*:\s*(\w*)", re.IGNORECASE)

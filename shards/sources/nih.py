@@ -1,8 +1,9 @@
 """NIH ChestX-ray14 (Wang et al., CVPR 2017): ``Data_Entry_2017*.csv`` (or ``.csv.gz``), the two split lists, images in
 any folders below.
 
-Two names in the header hold a comma, so it reads as 11 columns; only the first seven are used. Images are looked up in
-the input and joined with the list, because most copies of this release are partial. ``train_val_list.txt`` gives
+Two names in the header hold a comma, so it reads as 11 columns; only the first seven are used. Where the list of 2020
+lies beside the first one, it is taken, because it mends labels. Images are looked up in the input and joined with the
+list, because most copies of this release are partial. ``train_val_list.txt`` gives
 ``train``, ``test_list.txt`` gives ``test``.
 """
 
@@ -11,11 +12,12 @@ from pathlib import PurePosixPath
 
 from shards.base.errors import InputError
 from shards.sources.files import SourceFiles
-from shards.sources.lists import Row, read_list
+from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex, parse_view
 from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, around, image_names
+from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.view import parse_view
 
 LABELS = (
     "Atelectasis",
@@ -39,9 +41,9 @@ COLUMNS = (
     "Follow-up #",
     "Patient ID",
     "Patient Age",
-    "Patient Gender",
     "View Position",
 )
+_SEX = ("Patient Gender", "Patient Sex")
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 _ENTRIES = re.compile(r"Data_Entry_2017[^/]*\.csv(\.gz)?")
 
@@ -52,12 +54,13 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     Raises:
         InputError: the list, or one of the split lists, is missing.
     """
-    prefix, images, others = _find(files)
+    prefix, images, entries, notes = _find(files)
     splits = _read_splits(files, prefix)
     wanted = {PurePosixPath(name).name for name in images}
     rows = {}
     num_listed = 0
-    for row in read_list(files, others[0], needed=COLUMNS):
+    sex = next((name for name in _SEX if name in columns_of(files, entries)), _SEX[0])
+    for row in read_list(files, entries, needed=(*COLUMNS, sex)):
         num_listed += 1
         if row.get("Image Index") in wanted:
             rows[row["Image Index"]] = row
@@ -71,20 +74,34 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             rejected.append(Rejected(source_path=source_path, reason=problem[0], message=problem[1]))
         else:
             taken[base] = source_path
-            records.append(_record(rows[base], name, source_path, splits[base]))
+            records.append(_record(rows[base], name, source_path, splits[base], sex=rows[base].get(sex)))
     num_absent = num_listed - len(rows)
-    notes = [f"{num_absent:,} of the {num_listed:,} listed images are not in this copy"] if num_absent else []
+    if num_absent:
+        notes.append(f"{num_absent:,} of the {num_listed:,} listed images are not in this copy")
     return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
 
 
-def _find(files: SourceFiles) -> tuple[str, list[str], list[str]]:
-    """The release's root, its images, and the lists of entries there."""
+def _find(files: SourceFiles) -> tuple[str, list[str], str, list[str]]:
+    """The release's root, its images, its newest list of entries, and a note where there are others."""
     names = files.names()
     for prefix in around(files):
         lists = [name for name in names if name.startswith(prefix) and _ENTRIES.fullmatch(name[len(prefix) :])]
         if lists:
-            return prefix, [name for name in image_names(files) if name.startswith(prefix)], lists
+            entries, notes = _newest(files, lists)
+            return prefix, [name for name in image_names(files) if name.startswith(prefix)], entries, notes
     raise InputError(f"--input {files.label}: no Data_Entry_2017*.csv there; is this the NIH ChestX-ray14 folder?")
+
+
+def _newest(files: SourceFiles, lists: list[str]) -> tuple[str, list[str]]:
+    """The list of 2020 rather than the first one, plain rather than gzipped; and which others were left."""
+    newest = [name for name in lists if "v2020" in name] or lists
+    unpacked = {name.removesuffix(".gz"): name for name in sorted(newest, reverse=True)}  # the plain one stays
+    if len(unpacked) > 1:
+        several = ", ".join(sorted(unpacked.values()))
+        raise InputError(f"--input {files.label}: holds several lists of entries ({several}); keep the one that counts")
+    (entries,) = unpacked.values()
+    others = ", ".join(name for name in lists if name != entries)
+    return entries, [f"labels are those of {entries}; {others} was not read"] if others else []
 
 
 def _read_splits(files: SourceFiles, prefix: str) -> dict[str, str]:
@@ -112,7 +129,7 @@ def _problem(row: Row | None, split: str | None, taken: str | None) -> tuple[str
     return None
 
 
-def _record(row: Row, name: str, source_path: str, split: str) -> Record:
+def _record(row: Row, name: str, source_path: str, split: str, *, sex: str) -> Record:
     found = set(row["Finding Labels"].split("|"))
     patient = row["Patient ID"]
     return Record(
@@ -124,7 +141,7 @@ def _record(row: Row, name: str, source_path: str, split: str) -> Record:
         study_id=f"{patient}/{row['Follow-up #']}",
         view="frontal",
         projection=parse_view(row["View Position"])[1],
-        sex=parse_sex(row["Patient Gender"]),
+        sex=parse_sex(sex),
         age=parse_age(row["Patient Age"]),
         labels={label: int(label in found) for label in LABELS},
     )

@@ -21,6 +21,8 @@ class SourceOptions:
     """mimic: folder or zip of the report texts (files/p10/p10003502/s50084553.txt); fills the column indication."""
     csv: Path | None = None
     """table: the list of images, a .csv, .tsv or .csv.gz: a name inside the input, or a path."""
+    encoding: str | None = None
+    """table: of the list, such as cp1252; default: UTF-8, or UTF-16 where the file shows it."""
     path_column: str | None = None
     """table: column that names the image, relative to the input."""
     path_template: str = "{}"
@@ -30,7 +32,8 @@ class SourceOptions:
     study_column: str | None = None
     """table: column of the study; without it each image counts as a study of its own."""
     split_column: str | None = None
-    """table: column that says train, valid (also val, validate, validation, dev) or test; without it all is train."""
+    """table: column that says train, valid or test, also as Training, dev, test_set and the like; without it all is
+    train."""
     view_column: str | None = None
     """table: column of the view or projection, such as frontal, lateral, PA, AP, LL."""
     sex_column: str | None = None
@@ -40,7 +43,8 @@ class SourceOptions:
     label_columns: tuple[str, ...] = ()
     """table: columns that are labels, each with 1, 0, -1 (uncertain) or nothing; or words such as yes, negative."""
     label_list_column: str | None = None
-    """table: column that lists the findings present, such as 'Edema|Effusion'; those it lacks are absent."""
+    """table: column that lists the findings present, such as 'Edema|Effusion' or ['Edema', 'Effusion']; those it lacks
+    are absent, unless it is blank."""
     label_separator: str = "|"
     """table: what stands between the findings of the list column."""
     indication_column: str | None = None

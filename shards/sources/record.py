@@ -20,7 +20,8 @@ class Record:
     image that no list speaks of.
     ``split`` is ``train``, ``valid`` or ``test``. ``name`` is the file's name among the input's files
     (:class:`shards.sources.files.SourceFiles`), ``source_path`` how the release calls it (relative to its root).
-    ``key`` names the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's
+    Where nothing is known of patients, ``patient_id`` is the image's own and ``is_patient_known`` false. ``key`` names
+    the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's
     reader splits names at the first dot and USTAR names end at 100 bytes.
     """
 
@@ -37,6 +38,7 @@ class Record:
     labels: Mapping[str, int] = field(default_factory=dict)
     indication: str | None = None
     findings: str | None = None
+    is_patient_known: bool = True
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):

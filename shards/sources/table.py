@@ -11,15 +11,19 @@ from pathlib import PurePosixPath
 
 from shards.base.errors import InputError
 from shards.sources.files import FolderFiles, SourceFiles
-from shards.sources.lists import Row, read_list
+from shards.sources.lists import Row, check_encoding, read_list
 from shards.sources.options import SourceOptions
-from shards.sources.patient import parse_age, parse_sex, parse_view
 from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Release, image_names
+from shards.sources.words.label import VALUES, is_blank, listed_findings
+from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.split import parse_split
+from shards.sources.words.view import parse_view
 
 OPTIONS = frozenset(
     {
         "csv",
+        "encoding",
         "path_column",
         "path_template",
         "patient_column",
@@ -35,14 +39,6 @@ OPTIONS = frozenset(
         "findings_column",
     }
 )
-_SPLITS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validate": "valid"}
-_SPLITS |= {"validation": "valid", "dev": "valid", "test": "test", "testing": "test"}
-_VALUES = {
-    "1": 1, "1.0": 1, "true": 1, "t": 1, "yes": 1, "y": 1, "positive": 1, "pos": 1, "present": 1,
-    "0": 0, "0.0": 0, "false": 0, "f": 0, "no": 0, "n": 0, "negative": 0, "neg": 0, "absent": 0,
-    "-1": -1, "-1.0": -1, "uncertain": -1, "maybe": -1,
-}  # fmt: skip
-_NOTHING = ("", "nan", "na", "n/a", "none", "null")
 
 
 def read(files: SourceFiles, options: SourceOptions) -> Release:
@@ -58,11 +54,14 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         )
     if options.path_template.count("{}") != 1:
         raise InputError(f"--path-template {options.path_template}: must hold {{}} once, where the column's value goes")
+    check_encoding(options.encoding)
     if not options.label_separator:
         raise InputError("--label-separator: must not be empty")
     place, name = _find_list(files, options)
     mapped = _columns(options)
-    rows = list(read_list(place, name, needed=mapped))
+    rows = list(read_list(place, name, needed=mapped, encoding=options.encoding))
+    if not rows:
+        raise InputError(f"--csv {options.csv}: holds a header and no row")
     listed = _listed_findings(rows, options)
     clashes = sorted(set(listed) & set(options.label_columns))
     if clashes:
@@ -108,12 +107,11 @@ def _columns(options: SourceOptions) -> list[str]:
 
 def _listed_findings(rows: list[Row], options: SourceOptions) -> tuple[str, ...]:
     """The findings that occur in the list column, in alphabetical order."""
-    return tuple(sorted({finding for row in rows if not row.problem for finding in _findings(row, options)}))
+    return tuple(sorted({finding for row in rows if not row.problem for finding in _findings(row, options) or ()}))
 
 
-def _findings(row: Row, options: SourceOptions) -> list[str]:
-    words = (word.strip() for word in row.get(options.label_list_column).split(options.label_separator))
-    return [word for word in words if word.lower() not in _NOTHING]
+def _findings(row: Row, options: SourceOptions) -> list[str] | None:
+    return listed_findings(row.get(options.label_list_column), separator=options.label_separator)
 
 
 def _record(row: Row, list_name: str, options: SourceOptions, listed: tuple[str, ...]) -> Record | Rejected:
@@ -121,13 +119,14 @@ def _record(row: Row, list_name: str, options: SourceOptions, listed: tuple[str,
     # Lists made on other systems write .\images\a.png; '..' and a leading slash stay, and are refused later.
     named = str(PurePosixPath(options.path_template.replace("{}", path.replace("\\", "/"))))
     source_path = named if path else f"{list_name}:{row.line}"
-    split = row.get(options.split_column).lower() if options.split_column else "train"
+    split = parse_split(row.get(options.split_column)) if options.split_column else "train"
     values = {label: row.get(label).lower() for label in options.label_columns}
-    unknown = [label for label, value in values.items() if value not in _VALUES and value not in _NOTHING]
+    unknown = [label for label, value in values.items() if value not in VALUES and not is_blank(value)]
+    found = _findings(row, options)
     if row.problem or not path:
         problem = row.problem or f"line {row.line}: no image in column {options.path_column!r}"
-    elif split not in _SPLITS:
-        problem = f"line {row.line}: split {split!r} is none of train, valid (val, dev), test"
+    elif split is None:
+        problem = f"line {row.line}: split {row.get(options.split_column)!r} is none of train, valid (val, dev), test"
     elif unknown:
         problem = f"line {row.line}: {unknown[0]} is {row[unknown[0]]!r}; expected 1, 0, -1 or nothing"
     else:
@@ -138,21 +137,24 @@ def _record(row: Row, list_name: str, options: SourceOptions, listed: tuple[str,
             key=make_key(*identity.split("/")),
             name=source_path,
             source_path=source_path,
-            split=_SPLITS[split],
+            split=split,
             patient_id=patient,
             study_id=row.get(options.study_column) or identity,
             view=view,
             projection=projection,
             sex=parse_sex(row.get(options.sex_column)),
             age=parse_age(row.get(options.age_column)),
-            labels=_labels(tuple(values.items()), listed, frozenset(_findings(row, options))),
+            labels=_labels(tuple(values.items()), listed, None if found is None else frozenset(found)),
             indication=row.get(options.indication_column) or None,
             findings=row.get(options.findings_column) or None,
+            is_patient_known=bool(row.get(options.patient_column)),
         )
     return Rejected(source_path=source_path, reason="bad-row", message=problem)
 
 
 @cache  # few sets of labels occur, so the records share them
-def _labels(values: tuple[tuple[str, str], ...], listed: tuple[str, ...], found: frozenset[str]) -> dict[str, int]:
-    said = {label: _VALUES[value] for label, value in values if value in _VALUES}
-    return said | {finding: int(finding in found) for finding in listed}
+def _labels(
+    values: tuple[tuple[str, str], ...], listed: tuple[str, ...], found: frozenset[str] | None
+) -> dict[str, int]:
+    said = {label: VALUES[value] for label, value in values if value in VALUES}
+    return said if found is None else said | {finding: int(finding in found) for finding in listed}

@@ -1,6 +1,7 @@
 """The rows that a run is trained on, and their loader."""
 
 from pipeline.loader import Loader, build_loader
+from shards.assumed import of_view
 from shards.index import ShardIndex
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
@@ -17,9 +18,7 @@ def select_rows(config: PretrainConfig) -> ShardIndex:
     if selection.split != "all":
         index = index.where(split=selection.split)
         index.require_rows(f"selection.split {selection.split}")
-    if selection.view != "all":
-        index = index.where(view=selection.view)
-        index.require_rows(f"selection.view {selection.view}")
+    index = of_view(index, selection.view, what=f"selection.view {selection.view}")
     return index.fraction(selection.fraction, seed=config.run.seed) if selection.fraction < 1 else index
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from shards.phantom.indications import COMPLAINTS, HISTORY, QUESTIONS, Story, chances, draw_story, write_indication
 from shards.phantom.labels import FINDINGS, draw_illness, draw_severities, draw_train_labels
 from shards.phantom.mimic_release import write_report
-from shards.sources.indication import find_indication
+from shards.sources.words.indication import find_indication
 
 LABEL = "Pleural Effusion"
 

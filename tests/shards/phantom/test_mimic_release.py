@@ -14,9 +14,9 @@ from shards.packing.build import BuildConfig, build_dataset
 from shards.phantom import mimic_release
 from shards.phantom.config import PhantomConfig
 from shards.phantom.write import write_phantom
-from shards.sources.indication import find_indication
 from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
+from shards.sources.words.indication import find_indication
 
 
 def _write(output: Path, **changes: int) -> Path:

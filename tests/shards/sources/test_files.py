@@ -205,6 +205,23 @@ def test_a_zip_with_names_that_leave_it_is_refused(tmp_path):
         open_files(tmp_path / "a.zip")
 
 
+def test_names_in_a_zip_are_the_same_however_they_are_written(tmp_path):
+    names = ["./train/a.png", "train\\b.png", ".\\train\\deep\\", "train//c.png", "./", "train/", "x/./y/d.png"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, name.encode())
+    files = pickle.loads(pickle.dumps(open_files(tmp_path / "a.zip")))
+    assert files.names() == ["train/a.png", "train/b.png", "train/c.png", "x/y/d.png"]
+    assert files.folders() == ["train", "x"]
+    assert files.below("train").read("b.png") == b"train\\b.png"
+    assert files.has("x/y/d.png")
+    for name in ("/etc/passwd", "..\\a.png", "a/../../b.png"):
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+            archive.writestr(name, b"")
+        with pytest.raises(InputError, match="leaves the input"):
+            open_files(tmp_path / "b.zip")
+
+
 def test_encrypted_files_of_a_zip_are_not_permitted(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.png", b"a")

@@ -72,6 +72,42 @@ def test_the_older_list_has_one_more_comma_and_ages_in_months(release):
     assert (first.age, first.projection) == (pytest.approx(10 / 12), "PA")
 
 
+@pytest.mark.parametrize("older", ["Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv.gz"])
+def test_the_newest_of_two_lists_is_taken_and_the_other_told(release, older):
+    newer = release / "Data_Entry_2017_v2020.csv"
+    lines = [HEADER, *(row.replace("Cardiomegaly|Effusion", "Mass") for row in ROWS)]
+    if older.endswith(".csv"):
+        (release / "Data_Entry_2017_v2020.csv.gz").unlink()
+        (release / older).write_text("\n".join([HEADER, *ROWS]) + "\n")
+    newer.write_text("\n".join(lines) + "\n")
+    found = read_release("nih", open_files(release), SourceOptions())
+    first = next(record for record in found.records if record.key == "00000001_000")
+    assert {label for label, value in first.labels.items() if value} == {"Mass"}
+    assert found.notes[0] == f"labels are those of Data_Entry_2017_v2020.csv; {older} was not read"
+
+
+def test_lists_of_which_none_is_known_to_be_newer_are_refused(release):
+    (release / "Data_Entry_2017_v2020.csv.gz").unlink()
+    for name in ("Data_Entry_2017.csv", "Data_Entry_2017 (1).csv"):
+        (release / name).write_text("\n".join([HEADER, *ROWS]) + "\n")
+    with pytest.raises(
+        InputError, match=r"several lists of entries \(Data_Entry_2017 \(1\)\.csv, Data_Entry_2017\.csv\)"
+    ):
+        read_release("nih", open_files(release), SourceOptions())
+
+
+def test_a_header_that_says_sex_and_ends_in_a_comma(release):
+    (release / "Data_Entry_2017_v2020.csv.gz").unlink()
+    lines = [HEADER.replace("Gender", "Sex") + ",", *ROWS]
+    (release / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n")
+    found = read_release("nih", open_files(release), SourceOptions())
+    assert {record.key: record.sex for record in found.records} == {
+        "00000001_000": "M",
+        "00000001_001": "M",
+        "00000002_000": "F",
+    }
+
+
 def test_short_rows_unknown_findings_and_copies_are_rejected(release):
     with gzip.open(release / "Data_Entry_2017_v2020.csv.gz", "wt") as file:
         rows = [ROWS[0].replace("Effusion", "Efusion"), "00000001_001.png,No Finding,1", *ROWS[2:]]

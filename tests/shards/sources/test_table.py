@@ -50,9 +50,44 @@ def test_columns_are_mapped_by_flags(root):
     assert first.labels == {"Effusion": 1, "Mass": 1, "Nodule": 1}
     assert first.indication == "cough"
     assert (second.name, second.split, second.view, second.sex) == ("images/b.png", "valid", "lateral", "M")
-    assert second.labels == {"Effusion": -1, "Edema": 0, "Mass": 0, "Nodule": 0}
+    assert second.labels == {"Effusion": -1, "Edema": 0}, "a blank cell does not say that all is absent"
     assert third.labels == {"Effusion": 0, "Edema": 1, "Mass": 1, "Nodule": 0}
     assert found.notes == ["1 images are not in list.csv and were left out, such as images/d.png"]
+
+
+PADCHEST = """,ImageID,PatientID,Projection,Labels
+0,a.png,1,PA,"['pleural effusion ', 'NSG tube']"
+1,b.png,1,L,[]
+2,c.png,2,AP_horizontal,
+"""
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("utf-8", None), ("utf-16", None), ("latin-1", "latin-1")])
+def test_python_lists_as_labels(root, encoding, named):
+    (root / "list.csv").write_bytes(PADCHEST.replace("NSG tube", "sonda ni\xf1o").encode(encoding))
+    options = SourceOptions(
+        csv=Path("list.csv"),
+        path_column="ImageID",
+        path_template="images/{}",
+        view_column="Projection",
+        label_list_column="Labels",
+        label_separator=",",
+        encoding=named,
+    )
+    found = read_release("table", open_files(root), options)
+    assert found.labels == ("pleural effusion", "sonda ni\xf1o")
+    assert [record.labels for record in found.records] == [
+        dict.fromkeys(found.labels, 1),
+        dict.fromkeys(found.labels, 0),
+        {},
+    ]
+    assert [record.view for record in found.records] == ["frontal", "lateral", "frontal"]
+
+
+def test_a_header_alone_is_named(root):
+    (root / "list.csv").write_text(CSV.splitlines()[0])
+    with pytest.raises(InputError, match=r"--csv list\.csv: holds a header and no row"):
+        read(root)
 
 
 def test_a_template_and_a_list_elsewhere(root):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shards.sources.indication import decode_report, find_indication
+from shards.sources.words.indication import decode_report, find_indication
 
 LAYOUTS = yaml.safe_load((Path(__file__).parent / "indications.yaml").read_text(encoding="utf-8"))
 INDICATION_HEADINGS = ("INDICATION:", "Indication:", "REASON FOR EXAM:", "HISTORY -", "Clinical history:", "INDICATION")

@@ -1,4 +1,4 @@
-"""Sex, age and view, from the words that releases use for them."""
+"""Sex and age, from the words that releases use for them."""
 
 import re
 
@@ -6,8 +6,6 @@ _AGE = re.compile(r"0*(\d+(?:\.\d+)?)\s*([ymwd]?)[a-z]*\.?", re.IGNORECASE)
 _YEARS = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _OLDEST_YEARS = 120  # ChestX-ray14 lists ages up to 414
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-_LATERAL = re.compile(r"LL|RL|LLD|RLD|LAT(ERAL)?|.*\bLATERAL\b.*|LEFT LATERAL|RIGHT LATERAL", re.IGNORECASE)
-_FRONTAL = re.compile(r"(AP|PA)\b.*|FRONTAL|ANTERO-?POSTERIOR|POSTERO-?ANTERIOR", re.IGNORECASE)
 
 
 def parse_sex(text: str) -> str | None:
@@ -22,12 +20,3 @@ def parse_age(text: str) -> float | None:
         return None
     years = float(match[1]) * _YEARS[match[2].lower()]
     return years if years <= _OLDEST_YEARS else None
-
-
-def parse_view(text: str) -> tuple[str | None, str | None]:
-    """View (``frontal``, ``lateral``) and projection (``AP``, ``PA``, ``LL`` ...) from either; None where not said."""
-    word = " ".join(text.strip().upper().split())
-    if not word:
-        return None, None
-    view = "frontal" if _FRONTAL.fullmatch(word) else "lateral" if _LATERAL.fullmatch(word) else None
-    return view, None if word in ("FRONTAL", "LATERAL") else word

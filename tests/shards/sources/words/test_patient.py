@@ -1,6 +1,6 @@
 import pytest
 
-from shards.sources.patient import parse_age, parse_sex, parse_view
+from shards.sources.words.patient import parse_age, parse_sex
 
 
 @pytest.mark.parametrize(
@@ -27,22 +27,3 @@ def test_ages(text, years):
 @pytest.mark.parametrize(("text", "sex"), [("Male", "M"), ("f", "F"), ("O", None), ("Unknown", None), ("", None)])
 def test_sexes(text, sex):
     assert parse_sex(text) == sex
-
-
-@pytest.mark.parametrize(
-    ("text", "view", "projection"),
-    [
-        ("PA", "frontal", "PA"),
-        ("ap", "frontal", "AP"),
-        ("AP AXIAL", "frontal", "AP AXIAL"),
-        ("Frontal", "frontal", None),
-        ("LATERAL", "lateral", None),
-        ("Lateral", "lateral", None),
-        ("LL", "lateral", "LL"),
-        ("LEFT LATERAL", "lateral", "LEFT LATERAL"),
-        ("LAO", None, "LAO"),
-        ("", None, None),
-    ],
-)
-def test_views(text, view, projection):
-    assert parse_view(text) == (view, projection)

@@ -1,0 +1,1 @@
+"""What releases and hospitals call things, and what is meant: sex, age, view, split, labels, the indication."""
