@@ -65,9 +65,9 @@ def test_a_port_in_use_is_one_line() -> None:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         processes = start("0", "mistake", port=taken.getsockname()[1])
-        out, _ = processes[0].communicate(timeout=60)
-        processes[1].kill()
+        processes[1].kill()  # the first fails before they would meet
         processes[1].communicate()
+        out, _ = processes[0].communicate(timeout=60)
     assert processes[0].returncode == 2
     lines = [line for line in out.splitlines() if not line.startswith("[W")]  # the C++ below has its say
     assert len(lines) == 1
