@@ -156,6 +156,16 @@ def test_the_map_names_every_folder_and_where_to_start_reading() -> None:
         assert all(folder.is_dir() for folder in folders), places
         for file in re.findall(r"`([\w.]+)`", files):
             assert any((folder / file).is_file() for folder in folders), f"{places}: {file}"
+    floors = {name: floor for floor, (places, _) in enumerate(rows) for name in re.findall(r"`(\w+/\w+)/`", places)}
+
+    def floor_of(module: str) -> int | None:
+        return floors.get("/".join(module.split(".")[:2]))
+
+    for module in MODULES:
+        for other in imported(module):
+            above, below = floor_of(module), floor_of(other)
+            if above is not None and below is not None and module.partition(".")[0] == other.partition(".")[0]:
+                assert below <= above, f"{module} imports {other}, of a lower row of the map"
 
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
