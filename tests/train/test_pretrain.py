@@ -102,10 +102,7 @@ runpy.run_path({str(ENTRY)!r}, run_name="__main__")
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["--help"], 0, "small_resnet18"),
         (["debug", "--help"], 0, "--run.batch-size"),
-        (["debgu"], 2, "error: recipe 'debgu': unknown; did you mean debug"),
-        (["debug", "--run.batch-sizes", "3"], 2, "--run.batch-size"),
         (["debug", "--data", "d", "--output", "o", "--run.epochs", "0"], 2, "error: run.epochs 0: "),
         (["debug", "--data", "d", "--output", "o", "--run.zero-stage", "3"], 2, "error: run.zero_stage 3: "),
         (["debug", "--output", "o"], 2, "error: --data: not given"),
