@@ -100,19 +100,26 @@ def verify(datasets: Datasets, workers: int = -1) -> int:
     return int(is_damaged)
 
 
-def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None) -> None:
+def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None, rejected: bool = False) -> None:
     """Count what datasets hold: labels by split, views, sizes, identical images, and leaks between splits.
 
     A leak is a patient, or an identical image, on both sides of a split: it makes test results too good. Labels are
-    counted as the release says them: present (1), absent (0), uncertain (-1), blank (not mentioned).
+    counted as the release says them: present (1), absent (0), uncertain (-1), blank; what a blank means is told.
 
     Exit codes: 0 counted, whatever was found; 2 a mistake, such as a folder that is no dataset.
 
     Args:
         datasets: Dataset folders; several are counted as one.
         output: Also write the counts to this JSON file.
+        rejected: List the files that the build refused, each with its reason, in place of counting; also of a build
+            that refused too many.
     """
     _require(datasets)
+    if rejected:
+        from shards.checks.rejected import rejected_text
+
+        print(rejected_text(datasets))
+        return
     from shards.checks.stats import dataset_stats, write_stats
     from shards.checks.stats_text import stats_text
     from shards.derived import open_rows

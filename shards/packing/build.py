@@ -188,6 +188,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
         "fingerprint": plan.fingerprint,
         "options_fingerprint": plan.options,
         "source_fingerprint": plan.source,
+        **({"split": config.split, "split_seed": config.split_seed} if config.split is not None else {}),
         "seed": config.seed,
         "shard_images": config.shard_images,
         "tools": tools,
@@ -207,7 +208,7 @@ def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -
     share = len(rejected) / num_source
     if len(rejected) < num_source and share <= config.max_rejected:
         return
-    listed = f"all are listed with their reasons in {config.output / 'rejected.parquet'}"
+    listed = f"each with its reason: python -m shards stats {config.output} --rejected"
     first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
     if len(rejected) == num_source:
         raise TooManyRejected(

@@ -32,6 +32,11 @@ class BuildConfig:
     """Stored format: gray baseline JPEG, or lossless PNG."""
     quality: int = 95
     """JPEG quality."""
+    split: str | None = None
+    """Shares of train, valid and test in per cent, such as 70/10/20: draws splits by patient, for a source without its
+    own. They stay as they are when images are added."""
+    split_seed: int = 0
+    """Which random split."""
     seed: int = 0
     """Seed of the one permutation of rows within each split."""
     shard_images: int = 1024

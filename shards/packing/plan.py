@@ -18,6 +18,7 @@ from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.pseudonym import Pseudonyms, read_key
 from shards.packing.shard import NOT_STORED, Packing, Shard
+from shards.packing.split import Shares, draw_splits, shared_patients
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
 from shards.sources.registry import read_release
@@ -76,6 +77,11 @@ def make_plan(config: BuildConfig) -> Plan:
     if taken:
         raise InputError(f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it")
     records, rejected = release.records, list(release.rejected)
+    if config.split is not None:
+        records = draw_splits(records, Shares.parse(config.split), seed=config.split_seed)
+    elif config.split_seed:
+        raise InputError(f"--split-seed {config.split_seed}: has no meaning without --split; leave it out")
+    _refuse_shared_patients(records, config)
     pseudonyms: Pseudonyms | None = None
     if config.pseudonymise is not None:
         pseudonyms = read_key(config.pseudonymise, apart_from=(config.input, config.output))
@@ -92,6 +98,8 @@ def make_plan(config: BuildConfig) -> Plan:
     name = config.name or config.output.resolve().name
     key_id = pseudonyms.key_id if pseudonyms else None
     options = repr((FORMAT_VERSION, name, spec, config.seed, config.shard_images, key_id, config.keep_text))
+    if config.split is not None:
+        options += f" {Shares.parse(config.split)} {config.split_seed}"
     options += "".join(f" {label!r} unknown where blank" for label in _unknown_labels(release.blanks, records))
     return Plan(
         packing=Packing(
@@ -111,6 +119,19 @@ def make_plan(config: BuildConfig) -> Plan:
         options=hashlib.sha256(options.encode()).hexdigest(),
         source=_source_digest(release.labels, records, sizes, rejected),
     )
+
+
+def _refuse_shared_patients(records: Sequence[Record], config: BuildConfig) -> None:
+    """Refuses a column of splits that learns from a patient and tests on the same one."""
+    column = config.source_options.split_column
+    shared = shared_patients(records) if column else {}
+    if shared:
+        patient, splits = next(iter(shared.items()))
+        raise InputError(
+            f"--split-column {column}: {len(shared):,} patients are in several splits, such as {patient} in "
+            f"{' and '.join(splits)}, so what is tested on would be learnt from; mend it, or give --split 70/10/20 in "
+            "its place, which keeps patients together"
+        )
 
 
 def _unique_keys(records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:

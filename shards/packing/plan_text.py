@@ -12,8 +12,10 @@ import numpy as np
 
 from shards.base.randomness import generator
 from shards.base.words import as_duration, as_size
+from shards.format.blank import UNKNOWN
 from shards.packing.plan import SPLITS, Plan
 from shards.packing.shard import pack_image
+from shards.packing.split import shared_patients
 from shards.sources.record import Rejected
 
 NUM_SAMPLED = 36
@@ -110,8 +112,9 @@ def _found(plan: Plan) -> Iterator[str]:
         order = sorted(counts, key=lambda label: -counts[label][1])
         told = [f"{label} {counts[label][1]:,} of {counts[label][0] + counts[label][1]:,}" for label in order]
         more = f" and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-        blank = sorted({plan.blanks[label] for label in order if counts[label][None]})
-        meaning = f"; a blank label is {' or '.join(blank)}" if blank else ""
+        blank = {plan.blanks[label] for label in order if counts[label][None]}
+        blank |= {"unknown"} if any(counts[label][UNKNOWN] for label in order) else set()
+        meaning = f"; a blank label is {' or '.join(sorted(blank))}" if blank else ""
         yield f"labels, present of known: {', '.join(told[:_LISTED])}{more}{meaning}"
     views = Counter(record.view for record in plan.records)
     if set(views) != {None}:
@@ -140,9 +143,12 @@ def _warnings(plan: Plan) -> Iterator[str]:
             f"{num_unknown:,} images name no patient, and each counts as a patient of its own: one person's images can "
             "be on both sides of a split, and intervals take them as independent"
         )
+    shared = shared_patients(plan.records)
+    if shared:
+        yield f"{len(shared):,} patients are in several splits, which the release itself says"
     splits = {record.split for record in plan.records}
     if "test" not in splits:
-        tested = "eval will test on valid" if "valid" in splits else "eval will need one"
+        tested = "eval will test on valid" if "valid" in splits else "eval will need one; --split 70/10/20 draws one"
         yield f"no test split: {tested}"
 
 

@@ -1,6 +1,9 @@
 """A tree of DICOM files: every image of a projection radiograph in it, whatever the files and folders are called.
 
-Of the headers these are read, and nothing else: patient, study, sex, age, view position, and what kind of image it is.
+A list of labels is joined to them by accession number, UID or path (:mod:`shards.sources.rows.join`):
+
+    python -m shards build --source dicom --input DIR --csv labels.csv --join accession --label-columns Edema ...
+
 The key of a sample is a hash of its path, because names of folders often are names of patients.
 """
 
@@ -8,30 +11,31 @@ import hashlib
 from collections import Counter
 from pathlib import PurePosixPath
 
-from pydicom.uid import UID
-
 from shards.base.errors import InputError
 from shards.base.words import reason_of
-from shards.images.dicom.header import MODALITIES, SNIFFED, is_dicom, open_header, texts
 from shards.sources.files import SourceFiles
+from shards.sources.headers import Header, described, pictureless_kind, read_fields, refusal
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected
 from shards.sources.release import DICOM_SUFFIXES, Release
-from shards.sources.words.patient import parse_age, parse_sex
-from shards.sources.words.view import parse_view
+from shards.sources.rows.join import OPTIONS, JoinedList
 
-TAGS = ("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns")
-_CLASS = "SOPClassUID"
+__all__ = ["OPTIONS", "read"]
 
 
 def read(files: SourceFiles, options: SourceOptions) -> Release:
-    """Reads the headers of all DICOM files; all is ``train``, and there are no labels.
+    """Reads the headers of all DICOM files; without a list, all is ``train``, and there are no labels.
 
     Files that are not DICOM are left out with a note, or rejected if they are named as DICOM; so are presentation
     states, reports and whatever else holds no image by its kind, which no archive's export is without. Images of other
     modalities, and images without pixels, are rejected.
+
+    Raises:
+        InputError: a list that cannot be read, or of which no row is of any image.
     """
-    records: list[Record] = []
+    listed = JoinedList(files, options) if options != SourceOptions(blank=options.blank) else None
+    joined_by = (listed.tag,) if listed and listed.tag else ()
+    found: list[tuple[Record, str]] = []
     rejected: list[Rejected] = []
     others: list[str] = []
     pictureless: dict[str, str] = {}
@@ -41,7 +45,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             others.append(name)
             continue
         try:
-            header = _header(files, name)
+            header = read_fields(files, name, joined_by)
         except OSError as error:
             rejected.append(Rejected(source_path=name, reason="unreadable", message=reason_of(error)))
             continue
@@ -50,12 +54,12 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             continue
         if isinstance(header, Rejected):
             rejected.append(header)
-        elif header is not None and (kind := _pictureless_kind(header)):
+        elif header is not None and (kind := pictureless_kind(header)):
             pictureless[name] = kind
-        elif header is not None and (refused := _refusal(name, header)):
+        elif header is not None and (refused := refusal(name, header)):
             rejected.append(refused)
         elif header is not None:
-            records.append(_record(name, header))
+            found.append((_record(name, header), header[listed.tag] if joined_by and listed else name))
         elif path.suffix.lower() in DICOM_SUFFIXES:
             rejected.append(Rejected(source_path=name, reason="not-dicom", message="named as DICOM, but is none"))
         else:
@@ -65,48 +69,19 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(Counter(pictureless.values()).items()))
         example = next(iter(pictureless))
         notes.append(f"{len(pictureless):,} DICOM files that hold no image ({kinds}) were left out, such as {example}")
-    return Release(labels=(), records=records, rejected=rejected, notes=notes)
+    records = [record for record, _ in found]
+    labels: tuple[str, ...] = ()
+    if listed and found:
+        labels = listed.labels
+        records, refused_rows, told = listed.join(found)
+        rejected += refused_rows
+        notes += told
+    return Release(labels=labels, records=records, rejected=rejected, notes=notes)
 
 
-def _header(files: SourceFiles, name: str) -> dict[str, str] | Rejected | None:
-    """The listed fields of a header as text; None for a file that is no DICOM."""
-    with files.open(name) as file:
-        if not is_dicom(file.read(SNIFFED)):
-            return None
-        file.seek(0)
-        try:
-            header = open_header(file, (*TAGS, _CLASS))
-        except OSError:
-            raise
-        except Exception as error:  # a damaged header shows as any exception of pydicom
-            message = f"DICOM header: {type(error).__name__}"
-            return Rejected(source_path=name, reason="damaged", message=message)
-        return {tag: "\\".join(texts(header, tag)) for tag in (*TAGS, _CLASS)}
-
-
-def _pictureless_kind(header: dict[str, str]) -> str:
-    """What a file is that is not meant to hold an image; empty for images."""
-    if header["Rows"] and header["Columns"]:
-        return ""
-    kind = UID(header[_CLASS]).name
-    if kind != header[_CLASS] and "Image" not in kind:
-        return kind.removesuffix(" Storage")
-    return f"modality {header['Modality']}" if header["Modality"] not in MODALITIES else ""
-
-
-def _refusal(name: str, header: dict[str, str]) -> Rejected | None:
-    if header["Modality"] not in MODALITIES:
-        message = f"DICOM of modality {header['Modality']}, not a radiograph"
-        return Rejected(source_path=name, reason="other-modality", message=message)
-    if not header["Rows"] or not header["Columns"]:
-        return Rejected(source_path=name, reason="no-pixels", message="DICOM without an image")
-    return None
-
-
-def _record(name: str, header: dict[str, str]) -> Record:
+def _record(name: str, header: Header) -> Record:
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
     patient = header["PatientID"] or f"unknown-{digest}"  # anonymised to nothing: a patient of its own
-    view, projection = parse_view(header["ViewPosition"])
     return Record(
         key=f"dicom-{digest}",
         name=name,
@@ -114,9 +89,6 @@ def _record(name: str, header: dict[str, str]) -> Record:
         split="train",
         patient_id=patient,
         study_id=header["StudyInstanceUID"] or f"{patient}/{digest}",
-        view=view,
-        projection=projection,
-        sex=parse_sex(header["PatientSex"]),
-        age=parse_age(header["PatientAge"]),
         is_patient_known=bool(header["PatientID"]),
+        **described(header),
     )

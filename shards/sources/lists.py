@@ -192,5 +192,5 @@ def _undecodable(files: SourceFiles, name: str, label: str, encoding: str) -> st
     text = (before[before.rfind(b"\n") + 1 :][-40:] + shown.partition(b"\n")[0]).decode("latin-1").strip()
     return (
         f"{label}, line {line}: cannot be read, for it is not {encoding.upper()} (as Latin-1 it reads {text!r}); "
-        "name its encoding, such as --encoding cp1252 (source table), or save it as UTF-8"
+        "name its encoding, such as --encoding cp1252 (sources table and dicom), or save it as UTF-8"
     )

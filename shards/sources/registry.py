@@ -12,8 +12,9 @@ from shards.format.blank import Blank
 from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.options import SourceOptions
-from shards.sources.record import Record, Rejected
+from shards.sources.record import Rejected
 from shards.sources.release import Release
+from shards.sources.rows.repeated import once_each
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "chexpert": Source(chexpert.read, blank="absent"),
-    "dicom": Source(dicom.read),
+    "dicom": Source(dicom.read, dicom.OPTIONS),
     "folder": Source(folder.read),
     "mimic": Source(mimic.read, mimic.OPTIONS, blank="absent"),
     "montgomery": Source(montgomery.read),
@@ -59,19 +60,11 @@ def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Rel
 
 
 def _check(release: Release) -> Release:
-    records: dict[str, Record] = {}
-    rejected = list(release.rejected)
-    num_repeated = 0
-    for record in release.records:
-        first = records.setdefault(record.name, record)
+    once, repeated, notes = once_each(release.records)
+    rejected = [*release.rejected, *repeated]
+    for record in once:
         if not is_inside(record.name):
             message = "its path leaves the input; paths in lists must be relative and hold no '..'"
             rejected.append(Rejected(source_path=record.source_path, reason="bad-path", message=message))
-        elif first is not record and first == record:
-            num_repeated += 1
-        elif first is not record:
-            message = "listed twice, with different values; the first row was taken"
-            rejected.append(Rejected(source_path=record.source_path, reason="duplicate", message=message))
-    unique = [record for record in records.values() if is_inside(record.name)]
-    notes = [f"{num_repeated:,} rows repeat another word for word and were left out"] if num_repeated else []
-    return replace(release, records=unique, rejected=rejected, notes=[*release.notes, *notes])
+    records = [record for record in once if is_inside(record.name)]
+    return replace(release, records=records, rejected=rejected, notes=[*release.notes, *notes])

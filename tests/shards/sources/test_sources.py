@@ -60,12 +60,13 @@ def test_unknown_and_empty_inputs(tmp_path):
 
 
 def test_a_file_listed_twice_is_packed_once(example, tmp_path):
-    lines = "file,patient,fold,Effusion\n" + "a,p1,1,1\n" * 3 + "a,p1,1,0\n../../x,p1,1,0\n"
+    lines = "file,patient,fold,Effusion\n" + "a,p1,1,1\n" * 3 + "b,p1,1,1\nb,p1,1,0\n../../x,p1,1,0\n"
     (tmp_path / "labels.csv").write_text(lines)
     found = read_release("example", example, SourceOptions())
     assert [record.labels["Effusion"] for record in found.records] == [1]
     assert [(row.source_path, row.reason) for row in found.rejected] == [
-        ("images/a.png", "duplicate"),
+        ("images/b.png", "duplicate"),
         ("images/../../x.png", "bad-path"),
     ]
+    assert found.rejected[0].message == "listed in 2 rows with different values (Effusion is 1 and 0)"
     assert found.notes == ["2 rows repeat another word for word and were left out"]

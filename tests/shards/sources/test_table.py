@@ -1,11 +1,15 @@
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shards.base.errors import InputError
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
+from tests.shards.dicom_files import dicom_bytes, report_bytes
 
 CSV = """\ufeffimage,patient,exam,fold,view,sex,age,Effusion,Edema,findings,why
 images/a.png,p1,e1,train,PA,F,058Y,1,,Mass|Nodule,cough
@@ -84,6 +88,15 @@ def test_python_lists_as_labels(root, encoding, named):
     assert [record.view for record in found.records] == ["frontal", "lateral", "frontal"]
 
 
+def test_accents_are_the_same_however_the_disk_writes_them(root):
+    (root / unicodedata.normalize("NFD", "ni\xf1o.png")).touch()
+    (root / "list.csv").write_text("file\nni\xf1o.png\n", encoding="utf-8")
+    files = open_files(root)
+    (record,) = read_release("table", files, SourceOptions(csv=Path("list.csv"), path_column="file")).records
+    assert files.has(record.name)
+    assert record.source_path == "ni\xf1o.png"
+
+
 def test_a_header_alone_is_named(root):
     (root / "list.csv").write_text(CSV.splitlines()[0])
     with pytest.raises(InputError, match=r"--csv list\.csv: holds a header and no row"):
@@ -110,15 +123,15 @@ def test_rows_that_cannot_be_read_are_rejected(root):
         encoding="utf-8",
     )
     found = read(root)
-    assert len(found.records) == 3
+    assert [record.name for record in found.records] == ["images/b.png", "images/c.png"]
     assert [(row.source_path, row.reason) for row in found.rejected] == [
         ("images/d.png", "bad-row"),
         ("images/e.png", "bad-row"),
         ("images/f.png", "bad-row"),
         ("list.csv:10", "bad-row"),
+        ("images/a.png", "duplicate"),
         ("/etc/passwd", "bad-path"),
         ("../x.png", "bad-path"),
-        ("images/a.png", "duplicate"),
     ]
     assert "Effusion is 'often'; expected 1, 0, -1 or nothing" in found.rejected[0].message
 
@@ -150,3 +163,99 @@ def test_what_is_no_list(root, data):
     (root / name).write_bytes(data)
     with pytest.raises(InputError, match=rf"{name}.*(missing|cannot be read)"):
         read(root, csv=name)
+
+
+def test_words_of_ones_own(root):
+    (root / "list.csv").write_text("file,Edema,Seen\nimages/a.png,Ja,x\nimages/b.png,nein,keine\nimages/c.png,,Mass\n")
+    options = SourceOptions(
+        csv=Path("list.csv"),
+        path_column="file",
+        label_columns=("Edema",),
+        label_list_column="Seen",
+        positive_words=("ja",),
+        negative_words=("Nein", "keine"),
+    )
+    found = read_release("table", open_files(root), options)
+    assert [record.labels for record in found.records] == [
+        {"Edema": 1, "Mass": 0, "x": 1},
+        {"Edema": 0, "Mass": 0, "x": 0},
+        {"Mass": 1, "x": 0},
+    ]
+    with pytest.raises(InputError, match="--positive-words ja: is a negative word too"):
+        read_release("table", open_files(root), replace(options, negative_words=("JA",)))
+
+
+ROWS = """file,who,Edema,Seen
+images/a.png,p,1,No finding
+images/a.png,p,0,Mass
+images/a.png,p,-1,Nodule
+images/b.png,p,,
+images/b.png,p,0,
+images/c.png,q,1,Mass
+images/c.png,q,1,Mass
+images/d.png,q,1,Mass
+images/d.png,r,1,Mass
+"""
+
+
+def test_several_rows_of_an_image(root):
+    (root / "list.csv").write_text(ROWS)
+    options = SourceOptions(
+        csv=Path("list.csv"),
+        path_column="file",
+        patient_column="who",
+        label_columns=("Edema",),
+        label_list_column="Seen",
+    )
+    found = read_release("table", open_files(root), options)
+    assert [record.name for record in found.records] == ["images/c.png"]
+    messages = {row.source_path: row.message for row in found.rejected}
+    assert messages["images/a.png"].startswith(
+        "listed in 3 rows with different values (Edema is 1 and 0); --rows union"
+    )
+    assert messages["images/b.png"].startswith("listed in 2 rows with different values (Edema is blank and 0)")
+    assert messages["images/d.png"].startswith("listed in 2 rows with different values (patient_id is q and r)")
+    assert found.notes == ["1 rows repeat another word for word and were left out"]
+
+    found = read_release("table", open_files(root), replace(options, rows="union"))
+    labels = {record.name: dict(record.labels) for record in found.records}
+    assert labels == {
+        "images/a.png": {"Edema": 1, "Mass": 1, "No finding": 1, "Nodule": 1},
+        "images/b.png": {"Edema": 0},
+        "images/c.png": {"Edema": 1, "Mass": 1, "No finding": 0, "Nodule": 0},
+    }
+    assert [row.source_path for row in found.rejected] == ["images/d.png"]
+    assert found.notes == [
+        "1 rows repeat another word for word and were left out",
+        "2 images have several rows, whose findings were united",
+    ]
+
+
+def test_what_the_list_has_no_column_for_is_read_from_dicom_headers(root):
+    pixels = np.zeros((16, 16), np.uint8)
+    tags = {"PatientSex": "F", "PatientAge": "027Y", "ViewPosition": "LL"}
+    for name, data in {
+        "a.dcm": dicom_bytes(pixels, **tags),
+        "b": dicom_bytes(pixels, **tags | {"PatientID": "", "ViewPosition": "PA"}),
+        "ct.dcm": dicom_bytes(pixels, Modality="CT"),
+        "sr": report_bytes(),
+        "text": b"no DICOM",
+        "c.png": b"a picture",
+    }.items():
+        (root / name).write_bytes(data)
+    (root / "list.csv").write_text("file,sex,Edema\na.dcm,M,1\nb,,0\nct.dcm,,\nsr,,1\ntext,,\nc.png,F,\ngone.dcm,,\n")
+    options = SourceOptions(csv=Path("list.csv"), path_column="file", label_columns=("Edema",), sex_column="sex")
+    found = read_release("table", open_files(root), options)
+    first, second, *others = found.records
+    assert (first.patient_id, first.study_id, first.is_patient_known) == ("MRN-0001", "1.2.826.0.1.77", True)
+    assert (first.view, first.projection, first.sex, first.age) == ("lateral", "LL", "M", 27)
+    assert (second.patient_id, second.view, second.sex, second.is_patient_known) == ("b", "frontal", None, False)
+    assert [(record.name, record.view, record.is_patient_known) for record in others] == [
+        ("text", None, False),
+        ("c.png", None, False),
+        ("gone.dcm", None, False),
+    ]
+    assert {row.source_path: row.reason for row in found.rejected} == {"ct.dcm": "other-modality", "sr": "no-pixels"}
+    named = replace(options, patient_column="file", view_column="sex", age_column="sex")
+    (first, *_) = read_release("table", open_files(root), named).records
+    assert (first.patient_id, first.view, first.age, first.study_id) == ("a.dcm", None, None, "1.2.826.0.1.77")

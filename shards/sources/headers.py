@@ -1,0 +1,77 @@
+"""What a DICOM header says of an image: whose it is, from which side, and whether it is a radiograph at all.
+
+Read are patient, study, sex, age, view position, and what kind of image it is; for a join also the element that is
+joined by, which is not stored.
+"""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydicom.uid import UID
+
+from shards.images.dicom.header import MODALITIES, SNIFFED, is_dicom, open_header, texts
+from shards.sources.files import SourceFiles
+from shards.sources.record import Rejected
+from shards.sources.release import DICOM_SUFFIXES, IMAGE_SUFFIXES
+from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.view import parse_view
+
+_CLASS = "SOPClassUID"
+_TAGS = ("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns")
+Header = dict[str, str]
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file is no picture of another kind by its name."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in DICOM_SUFFIXES or suffix not in IMAGE_SUFFIXES
+
+
+def read_fields(files: SourceFiles, name: str, also: Sequence[str] = ()) -> Header | Rejected | None:
+    """The elements of a header as text, with ``also`` others; None for a file that is no DICOM.
+
+    Raises:
+        OSError: the file cannot be read.
+        InputError: its name leaves the input.
+    """
+    with files.open(name) as file:
+        if not is_dicom(file.read(SNIFFED)):
+            return None
+        file.seek(0)
+        tags = (*_TAGS, _CLASS, *also)
+        try:
+            header = open_header(file, tags)
+        except OSError:
+            raise
+        except Exception as error:  # a damaged header shows as any exception of pydicom
+            message = f"DICOM header: {type(error).__name__}"
+            return Rejected(source_path=name, reason="damaged", message=message)
+        return {tag: "\\".join(texts(header, tag)) for tag in tags}
+
+
+def pictureless_kind(header: Header) -> str:
+    """What a file is that is not meant to hold an image; empty for images."""
+    if header["Rows"] and header["Columns"]:
+        return ""
+    kind = UID(header[_CLASS]).name
+    if kind != header[_CLASS] and "Image" not in kind:
+        return kind.removesuffix(" Storage")
+    return f"modality {header['Modality']}" if header["Modality"] not in MODALITIES else ""
+
+
+def refusal(name: str, header: Header) -> Rejected | None:
+    """Why a file is no radiograph, if it is none."""
+    if header["Modality"] not in MODALITIES:
+        message = f"DICOM of modality {header['Modality']}, not a radiograph"
+        return Rejected(source_path=name, reason="other-modality", message=message)
+    if not header["Rows"] or not header["Columns"]:
+        return Rejected(source_path=name, reason="no-pixels", message="DICOM without an image")
+    return None
+
+
+def described(header: Header) -> dict[str, Any]:
+    """View, projection, sex and age, as fields of a record."""
+    view, projection = parse_view(header["ViewPosition"])
+    sex, age = parse_sex(header["PatientSex"]), parse_age(header["PatientAge"])
+    return {"view": view, "projection": projection, "sex": sex, "age": age}
