@@ -6,6 +6,10 @@ depth. JPEG-LS is decoded by CharLS, which is strict. JPEG 2000 is decoded by Op
 bits into some picture, so damage shows in the headers only.
 """
 
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +25,7 @@ from shards.images.refusal import ImageError
 gdcm.Trace.WarningOff()
 gdcm.Trace.ErrorOff()
 
+_TERMINAL = threading.Lock()
 _GDCM_SYNTAX = {"dct": "1.2.840.10008.1.2.4.51", "lossless": "1.2.840.10008.1.2.4.57"}
 
 
@@ -54,7 +59,8 @@ def decode_stream(data: bytes, *, colors: Literal["RGB", "YBR"] | None = None) -
         return _decode_jpeg_ls(data, about, colors)
     if about.samples == 3 and about.colors is None and colors is not None:
         data = with_colors(data, colors)
-    said = about.colors or colors if about.samples == 3 else None
+        about = read_codestream(data)
+    said = about.colors if about.samples == 3 else None
     if about.kind == "lossless":
         values = jpeg.decode_samples(data) if about.bits <= 8 else _decode_deep(data, about)
         return Samples(values=values, bits=about.bits, colors=said)
@@ -87,7 +93,8 @@ def _decode_deep(data: bytes, about: Codestream) -> np.ndarray:
     image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
     image.SetPixelFormat(gdcm.PixelFormat(about.samples, 16, about.bits, about.bits - 1, 0))
     try:
-        buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM gives bytes as text
+        with _without_noise() if about.kind == "dct" else contextlib.nullcontext():
+            buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM gives bytes as text
         values = _shaped(np.frombuffer(buffer, dtype="<u2"), about)
     except (AttributeError, ValueError) as error:
         raise ImageError("damaged", "JPEG that cannot be decoded") from error
@@ -96,6 +103,19 @@ def _decode_deep(data: bytes, about: Codestream) -> np.ndarray:
             "damaged", f"JPEG of {about.bits} bits, decoded to values that need more: it is damaged inside"
         )
     return values
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    """GDCM tries its decoder of 8 bits first, which complains on the terminal."""
+    with _TERMINAL, open(os.devnull, "wb") as nothing:
+        kept = os.dup(2)
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _decode_jpeg_ls(data: bytes, about: Codestream, colors: Literal["RGB", "YBR"] | None) -> Samples:

@@ -14,6 +14,7 @@ _SOS, _APP0, _APP14 = 0xDA, 0xE0, 0xEE
 _LENGTHLESS = {0x01, 0xD8, *range(0xD0, 0xD8)}  # temporary, start of image, restarts
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _NEEDED = {0xC4, 0xCC, 0xDB, 0xDD, _SOS} | _FRAMES  # and the application's markers that name the colours
+_JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"  # of a version that decoders know
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 _LOSSLESS, _JPEG_LS = {0xC3, 0xCB}, 0xF7
 _CONTAINERS = {b"jp2h", b"asoc", b"res ", b"uinf"}
@@ -91,21 +92,23 @@ def _rebuilt(data: bytes, start: bytes, *, keeps_colors: bool) -> bytes:
         is_sequential = is_sequential or marker in _SEQUENTIAL
         if marker == _SOS and is_sequential:  # has coefficients 0 to 63, though some devices write otherwise
             kept.append(data[begin : end - 3] + b"\0\x3f\0")
-        elif marker in _NEEDED or (keeps_colors and _names_colors(data, marker, begin)):
+        elif marker in _NEEDED:
             kept.append(data[begin:end])
+        elif keeps_colors and _names_colors(data, marker, begin, end):
+            kept.append(_JFIF if marker == _APP0 else data[begin:end])
     return b"".join([*kept, data[end:]])
 
 
-def _names_colors(data: bytes, marker: int, begin: int) -> bool:
-    name = data[begin + 4 : begin + 9]
-    return (marker, name) in ((_APP0, b"JFIF\0"), (_APP14, b"Adobe"))
+def _names_colors(data: bytes, marker: int, begin: int, end: int) -> bool:
+    least = {_APP0: (b"JFIF\0", 16), _APP14: (b"Adobe", 14)}.get(marker)
+    return least is not None and data[begin + 4 : begin + 9] == least[0] and end - begin >= least[1]
 
 
 def _read_jpeg(data: bytes) -> Codestream:
     colors: Literal["RGB", "YBR"] | None = None
     found: Codestream | None = None
     for marker, begin, end in segments(data):
-        if _names_colors(data, marker, begin):
+        if _names_colors(data, marker, begin, end):
             colors = "RGB" if marker == _APP14 and data[begin + 15 : begin + 16] == b"\0" else "YBR"
         elif marker in _FRAMES and found is None:
             samples = data[begin + 9]

@@ -17,7 +17,7 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
 _STRIPS, _STRIP_BYTES, _PLANES, _TILES, _TILE_BYTES, _FORMAT, _TABLES = 273, 279, 284, 324, 325, 339, 347
 _UNSIGNED, _SIGNED = 1, 2
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _JPEG, _DEFLATE = 7, (8, 32946)
 
 
@@ -29,6 +29,8 @@ def decode_tiff(data: bytes) -> Image.Image:
         Exception: whatever Pillow raises for damaged files.
     """
     tags = _read_tags(data)
+    if _WIDTH not in tags or _HEIGHT not in tags:
+        raise ImageError("damaged", "TIFF whose directory is damaged: it tells no size")
     check_size(_number(tags, _WIDTH, 0), _number(tags, _HEIGHT, 0))
     _check_parts(data, tags)
     if _is_pillows(tags):
@@ -66,11 +68,14 @@ def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
 def _is_pillows(tags: ImageFileDirectory_v2) -> bool:
     """Whether Pillow reads these samples as what they are."""
     bits, form = _number(tags, _BITS, 1), _number(tags, _FORMAT, _UNSIGNED)
+    photometric = _number(tags, _PHOTOMETRIC, 1)
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+        return True  # or nobody's
     if bits <= 8:
         return form != _SIGNED
     if _number(tags, _SAMPLES, 1) > 1 or bits > 32 or (bits == 32 and form == _UNSIGNED):
         return False
-    return _number(tags, _PHOTOMETRIC, 1) != _WHITE_IS_ZERO  # which it knows in some byte orders only
+    return photometric != _WHITE_IS_ZERO  # which it knows in some byte orders only
 
 
 def _check_parts(data: bytes, tags: ImageFileDirectory_v2) -> None:

@@ -1,28 +1,29 @@
 """Compressed pixels: the frame out of its fragments, decoded, and compared with the header."""
 
 from pydicom.encaps import generate_fragments
-from pydicom.uid import RLELossless
 
 from shards.images.codecs import decode_stream
 from shards.images.codestream import JPEG, JPEG_2000
 from shards.images.dicom.image_pixel import ImagePixel, Raw, kind_of
-from shards.images.dicom.rle import decode_rle
+from shards.images.dicom.rle import RLE_START, decode_rle
 from shards.images.refusal import ImageError
 
 
-def decode_compressed(data: bytes, about: ImagePixel, *, syntax: str) -> Raw:
-    """Decodes encapsulated pixels of one frame, which may be cut into several fragments.
+def decode_compressed(data: bytes, about: ImagePixel) -> Raw:
+    """Decodes encapsulated pixels of one frame, which may be cut into several fragments. How they are coded is told by
+    their first bytes, as the transfer syntax may be missing.
 
     Raises:
         ImageError: ``multi-frame``, ``inconsistent``, and those of :func:`shards.images.codecs.decode_stream`.
     """
     table, *fragments = _fragments(data)
-    marks = (fragments[0][:8],) if syntax == RLELossless else (JPEG, JPEG_2000)
+    is_rle = fragments[0][4:8] == RLE_START and fragments[0][1:4] == b"\0\0\0"
+    marks = (fragments[0][:8],) if is_rle else (JPEG, JPEG_2000)
     num_images = max(len(table) // 4, sum(part.startswith(marks) for part in fragments))
     if num_images > 1:
         raise ImageError("multi-frame", f"DICOM with {num_images} compressed images; a radiograph is one")
     stream = b"".join(fragments)
-    if syntax == RLELossless:
+    if is_rle:
         return decode_rle(data, stream, about)
     found = decode_stream(stream, colors=about.colors)
     height, width = found.values.shape[:2]

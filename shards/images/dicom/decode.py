@@ -12,7 +12,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from shards.images.depth import full_scale, to_levels
 from shards.images.dicom.frame import Frame, read_frame
-from shards.images.dicom.header import check_modality, number, read_header, text
+from shards.images.dicom.header import check_modality, number, read_header
 from shards.images.dicom.luts import read_lut
 from shards.images.dicom.windows import Levels, show
 from shards.images.gray import luminance
@@ -53,7 +53,7 @@ def show_header(header: Dataset) -> np.ndarray:
     if frame.kind == "RGB":
         return luminance(to_levels(values, bits=frame.bits))
     gray = to_levels(values if frame.kind == "luminance" else values[:, :, 0], bits=frame.bits)
-    if text(header, "PhotometricInterpretation").upper().startswith("YBR_PARTIAL"):  # black is 16 and white 235
+    if frame.photometric.startswith("YBR_PARTIAL"):  # black is 16 and white 235
         return np.clip((gray.astype(np.float32) - 16) * (255 / 219), 0, 255).round().astype(np.uint8)
     return gray
 
@@ -71,7 +71,7 @@ def _show_gray(frame: Frame, header: Dataset) -> np.ndarray:
         is_padding = np.zeros_like(is_padding)
     levels = Levels(values=stored.astype(np.float64), counts=counts * ~is_padding, is_ready=0 < frame.bits <= 8)
     shown = show(levels, header)
-    if text(header, "PhotometricInterpretation").upper() == "MONOCHROME1":
+    if frame.photometric == "MONOCHROME1":
         shown = 1.0 - shown
     shown[is_padding] = 0.0
     return np.rint(shown * 255.0).astype(np.uint8)[places].reshape(frame.values.shape)

@@ -42,6 +42,7 @@ class Frame:
     values: np.ndarray
     kind: Kind
     bits: int
+    photometric: str
     is_signed: bool = False
 
 
@@ -67,16 +68,16 @@ def read_frame(header: Dataset) -> Frame:
     )
     if about.rows and about.columns:
         check_size(about.columns, about.rows)
-    elif not is_encapsulated or syntax == RLELossless:
+    elif not is_encapsulated:
         raise ImageError("no-pixels", "DICOM without an image: Rows or Columns are missing")
     if keyword in _FLOATS:
         return _floats(data, about, _FLOATS[keyword])
     if is_encapsulated:
-        raw = decode_compressed(data, about, syntax=syntax)
+        raw = decode_compressed(data, about)
     else:
         raw = read_native(data, about, is_words=header[keyword].VR == "OW")
     values, bits = stored_values(raw, about)
-    return Frame(values=values, kind=raw.kind, bits=bits, is_signed=about.is_signed)
+    return Frame(values=values, kind=raw.kind, bits=bits, photometric=about.photometric, is_signed=about.is_signed)
 
 
 def _check_syntax(syntax: str) -> None:
@@ -94,7 +95,7 @@ def _floats(data: bytes, about: ImagePixel, size: int) -> Frame:
     values = np.frombuffer(data, f"{order}f{size}", count=about.rows * about.columns).astype(np.float64)
     if not np.isfinite(values).all():
         raise ImageError("damaged", "DICOM of pixels that are not finite numbers")
-    return Frame(values=values.reshape(about.rows, about.columns), kind="gray", bits=0)
+    return Frame(values=values.reshape(about.rows, about.columns), kind="gray", bits=0, photometric=about.photometric)
 
 
 def stored_values(raw: Raw, about: ImagePixel) -> tuple[np.ndarray, int]:

@@ -58,6 +58,8 @@ def read_image_pixel(header: Dataset) -> ImagePixel:
     """
     samples = whole(header, "SamplesPerPixel") or 0
     photometric = text(header, "PhotometricInterpretation").upper() or ("RGB" if samples == 3 else "MONOCHROME2")
+    if photometric.startswith("MONOCHROME"):
+        photometric = "MONOCHROME1" if photometric.endswith("1") else "MONOCHROME2"
     if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB") and photometric[:4] != "YBR_":
         raise ImageError("unsupported", f"DICOM of Photometric Interpretation {photometric}")
     stored, high_bit = whole(header, "BitsStored") or 0, whole(header, "HighBit")

@@ -10,6 +10,7 @@ from shards.images.dicom.image_pixel import ImagePixel, Raw, kind_of
 from shards.images.refusal import ImageError
 
 _HEADER_BYTES = 64
+RLE_START = _HEADER_BYTES.to_bytes(4, "little")  # where the first part begins, behind the number of parts
 _MAX_PARTS = 15
 
 
@@ -17,9 +18,11 @@ def decode_rle(data: bytes, stream: bytes, about: ImagePixel) -> Raw:
     """Decodes encapsulated ``data``, whose one frame is ``stream``.
 
     Raises:
-        ImageError: ``inconsistent``: parts that hold other than one byte of each pixel.
+        ImageError: ``inconsistent``: parts that hold other than one byte of each pixel; ``no-pixels``, ``damaged``.
     """
     num, samples = about.rows * about.columns, about.samples or 1
+    if not num:
+        raise ImageError("no-pixels", "DICOM without an image: Rows or Columns are missing")
     lengths = part_lengths(stream)
     depth = len(lengths) // samples
     if len(lengths) != depth * samples or depth not in (1, 2, 4) or set(lengths) - {num, num + 1}:

@@ -59,7 +59,8 @@ def _rescale(levels: Levels, header: Dataset) -> np.ndarray:
             if len(set(levels.quantiles(values))) > 1:
                 return values
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
-    return levels.values * (1.0 if slope is None or slope == 0.0 else slope) + (intercept or 0.0)
+    values = levels.values * (1.0 if slope is None or slope == 0.0 else slope) + (intercept or 0.0)
+    return values if len(set(levels.quantiles(values))) > 1 else levels.values
 
 
 def _ways(levels: Levels, values: np.ndarray, header: Dataset) -> Iterator[np.ndarray]:

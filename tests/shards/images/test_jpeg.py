@@ -71,6 +71,30 @@ def test_junk_in_the_header_is_no_damage():
     assert caught.value.reason == "damaged"
 
 
+def segment(marker, body, length=None):
+    return bytes([255, marker]) + (len(body) + 2 if length is None else length).to_bytes(2) + body
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        segment(0xE0, b"JFIF\0" + b"\x97" * 30),
+        segment(0xE0, b"JFIF\0\1\1", 1),
+        segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + b"\xff" * 9),
+        segment(0xE1, b"Exif\0\0"),
+        segment(0xE2, b"ICC_PROFILE\0\1\1no profile"),
+        segment(0xE2, b"MPF\0II*\0\x08\0\0\0no pictures"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\4\4"),
+        segment(0xFE, b"a comment", 7),
+        segment(0xFE, b"a comment", 1),
+    ],
+)
+def test_damaged_additions_are_no_damage(junk):
+    clean = encoded(Image.fromarray(RAMP), "JPEG", quality=90)
+    for position in (2, clean.index(b"\xff\xc0")):
+        assert np.array_equal(pixels(clean[:position] + junk + clean[position:]), pixels(clean))
+
+
 def test_junk_and_padding_together():
     data = with_junk(encoded(Image.fromarray(RAMP), "JPEG", quality=90))
     assert np.abs(pixels(data[:-2] + b"\0\0\0" + data[-2:]) - RAMP).mean() < 2
@@ -79,11 +103,12 @@ def test_junk_and_padding_together():
 BLOCKS = np.kron(np.linspace(0, 4095, 300).astype(np.uint16).reshape(15, 20), np.ones((8, 8), np.uint16))
 
 
-def test_kinds_that_pillow_does_not_know():
+def test_kinds_that_pillow_does_not_know(capfd):
     assert np.abs(pixels(jpeg_12_bit(BLOCKS)) - BLOCKS / 4095 * 255).max() <= 1
     for bits in (8, 12, 16):
         deep = (BLOCKS >> 4).astype(np.uint8) if bits == 8 else BLOCKS << (bits - 12)
         assert np.abs(pixels(lossless_jpeg(deep, bits=bits)) - BLOCKS / 4095 * 255).max() <= 1
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("data", [jpeg_12_bit(BLOCKS), lossless_jpeg(BLOCKS, bits=12)])

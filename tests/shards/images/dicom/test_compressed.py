@@ -117,3 +117,12 @@ def test_lossless_jpeg_of_8_bits():
     header = dicom_dataset(dicom_bytes(RAMP))
     encapsulated(header, JPEGLosslessSV1, lossless_jpeg(RAMP, bits=8))
     assert far(saved(header)) == 0
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_colours_in_every_lossless_syntax(syntax, bits):
+    samples = np.dstack([RAMP, np.roll(RAMP, 30, axis=1), 255 - RAMP]).astype(np.uint8 if bits == 8 else np.uint16)
+    samples = samples << (bits - 8)
+    plain = dicom_bytes(samples, bits=bits, photometric="RGB")
+    assert far(dicom_bytes(samples, bits=bits, photometric="RGB", syntax=syntax), decode_dicom(plain).astype(int)) == 0
