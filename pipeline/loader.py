@@ -219,7 +219,8 @@ def build_loader(
 
     Raises:
         InputError: no rows, too few rows for one batch, a wrong name, number or weight, an absent device, an engine
-            that does not fit, or positives of which there are none.
+            that does not fit, positives of which there are none, or a shard that is missing, empty or, unless damage
+            is skipped, cut off.
     """
     device = _find_device(device)
     _check(index, batch_size=batch_size, world_size=world_size, num_threads=num_threads, last=last)
@@ -228,6 +229,7 @@ def build_loader(
             raise InputError(f"{field} {value!r}: must be {' or '.join(get_args(choices))}")
     if positives != "image" and num_views != 2:
         raise InputError(f"num_views {num_views}: positives {positives} makes pairs; give 2, or positives image")
+    index.datasets.require_shards(index.rows, whole=on_damage == "error")
     if shuffle == "auto":
         shuffle = "shards" if index.is_remote else "global"
     order = Order(

@@ -8,7 +8,7 @@ still needed this epoch from being evicted, and lets go of the others. Over loca
 
 import threading
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.datasets import Datasets
 from shards.index import ShardIndex
+from shards.open_shards import OpenShard, allow_open_files
 from shards.remote.folder import fetching_bar
 from shards.remote.transfer import Stopped
 
@@ -37,7 +38,7 @@ class ReadAhead:
 
     def __init__(self, index: ShardIndex, rows: Rows, *, shards_ahead: int = 4) -> None:
         assert shards_ahead > 0
-        self._datasets = index.datasets
+        self._datasets, self._shards = index.datasets, index.datasets.shards
         self._plan = _Plan(self._datasets, rows) if index.is_remote else None
         self._threads: list[threading.Thread] = []
         if self._plan is None or not len(self._plan.numbers):
@@ -45,7 +46,7 @@ class ReadAhead:
         _require_room(self._datasets, self._plan)
         self._depth = max(shards_ahead, self._plan.width)
         self._num_begun, self._num_started, self._position = 0, 0, 0
-        self._held: dict[int, BinaryIO | None] = {}
+        self._held: dict[int, OpenShard | None] = {}
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._bar: tqdm[None] | None = self._start_bar()
@@ -76,9 +77,9 @@ class ReadAhead:
         for thread in self._threads:
             thread.join()
         self._threads = []
-        for file in self._held.values():
-            if file is not None:
-                file.close()
+        for held in self._held.values():
+            if held is not None:
+                held.let_go()
         self._held = {}
         self._close_bar()
 
@@ -94,17 +95,17 @@ class ReadAhead:
         while (shard := self._next()) is not None:
             number = int(self._plan_of_remote.numbers[shard])
             try:
-                file = self._datasets.hold(number, stop=self._stop, on_bytes=self._show)
+                held = self._shards.hold(number, stop=self._stop, on_bytes=self._show)
             except Stopped:
                 return
             except InputError:  # raised by the read that needs the shard
                 continue
             with self._changed:
                 if shard in self._held:
-                    self._held[shard] = file
+                    self._held[shard] = held
                 else:  # its last row was handed out meanwhile
-                    file.close()
-                    self._datasets.drop(number)
+                    held.let_go()
+                    self._shards.drop(number)
 
     def _next(self) -> int | None:
         """The next shard to fetch, once it is near enough and fits; None at the end."""
@@ -130,10 +131,10 @@ class ReadAhead:
     def _release(self) -> None:
         plan = self._plan_of_remote
         for shard in [shard for shard in self._held if plan.last[shard] < self._position]:
-            file = self._held.pop(shard)
-            if file is not None:
-                file.close()
-                self._datasets.drop(int(plan.numbers[shard]))
+            held = self._held.pop(shard)
+            if held is not None:
+                held.let_go()
+                self._shards.drop(int(plan.numbers[shard]))
 
     @property
     def _plan_of_remote(self) -> "_Plan":
@@ -169,7 +170,7 @@ class _Plan:
         numbers = datasets.tar_number[rows]
         used, first = np.unique(numbers, return_index=True)
         last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
-        remotes = [datasets.tar_remotes[number] for number in used.tolist()]
+        remotes = [datasets.shards.remotes[number] for number in used.tolist()]
         chosen = np.array([i for i in np.argsort(first).tolist() if remotes[i] is not None], dtype=np.int64)
         self.numbers, self.first, self.last = used[chosen], first[chosen], last[chosen]
         found = [remotes[i] for i in chosen.tolist()]
@@ -195,4 +196,11 @@ def _require_room(datasets: Datasets, plan: _Plan) -> None:
             f"cache {datasets.cache.folder}: holds {held}, but this order needs {needed} of remote shards at once "
             f"({plan.width} of {len(plan.numbers)}); shuffle by shards, in a smaller window, allow the cache more "
             "(MOCO_CXR_CACHE_BYTES) or name a larger disk (MOCO_CXR_CACHE)"
+        )
+    most = allow_open_files(plan.width)
+    if plan.width > most:
+        raise InputError(
+            f"shuffle: this order needs {plan.width} remote shards open at once, but this process may open {most} of "
+            f"them; shuffle by shards, in a smaller window, or allow more files before it starts: ulimit -n "
+            f"{2 * plan.width}"
         )

@@ -1,4 +1,4 @@
-"""What is behind a ``ShardIndex``: packed and derived datasets, their joined table, and memory maps of the shards.
+"""What is behind a ``ShardIndex``: packed and derived datasets, their joined table, and their open shards.
 
 A dataset can be a folder here or, named by an address, elsewhere: then its shards are fetched when they are first read.
 
@@ -7,13 +7,12 @@ folder and the fingerprint that the member had. A merge holds nothing else; a su
 of the chosen rows, whose column ``member`` counts in ``members``.
 """
 
-import mmap
+import contextlib
 import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,12 @@ import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
 from shards.format.blank import Blank, blank_rules
-from shards.format.manifest import read_manifest
+from shards.format.manifest import MANIFEST, read_manifest
+from shards.format.schema import BASE_COLUMNS
+from shards.open_shards import OpenShards
 from shards.remote.address import Address
-from shards.remote.cache import Cache, share
-from shards.remote.folder import OnBytes, RemoteFolder
+from shards.remote.cache import Cache
+from shards.remote.folder import RemoteFolder
 
 Rows = npt.NDArray[np.int64]
 MEMBER = "member"
@@ -55,7 +56,7 @@ class Packed:
 class Datasets:
     """Dataset folders opened as one: ``table`` of all rows, ``packed`` datasets, ``number`` of each row's in it.
 
-    Threads may share it. A copy in another process maps, and fetches, by itself.
+    Threads may share it. A copy in another process opens its shards, and fetches, by itself.
     """
 
     def __init__(self, folders: Sequence[Path | Address], cache: Cache | None = None) -> None:
@@ -67,81 +68,24 @@ class Datasets:
         self.sizes = np.stack([self._integers("width"), self._integers("height")], axis=1)
         self.offsets, self.lengths = self._integers("offset"), self._integers("length")
         self.checksums = self._integers("crc32")
-        self.tars, self.tar_remotes, self.tar_number = self._number_tars()
-        self._forget()
+        self.tars, remotes, self.tar_number = self._number_tars()
+        self.shards = OpenShards(self.tars, remotes)
 
     def read(self, row: int) -> memoryview:
-        """Encoded bytes of the image at a row number.
+        """Encoded bytes of the image at a row number. Raises InputError as :meth:`OpenShards.read` does."""
+        return self.shards.read(int(self.tar_number[row]), int(self.offsets[row]), int(self.lengths[row]))
+
+    def require_shards(self, rows: Rows, *, whole: bool) -> None:
+        """Refuses local shards that these rows lie in and that are missing, empty or, where ``whole``, cut off.
 
         Raises:
-            InputError: its shard is missing, or cannot be fetched.
+            InputError: naming the first of them.
         """
-        number = int(self.tar_number[row])
-        data = self._maps.get(number)
-        if data is None:
-            data = self._mapped(number)
-        offset = int(self.offsets[row])
-        return data[offset : offset + int(self.lengths[row])]
-
-    def hold(self, number: int, *, stop: threading.Event, on_bytes: OnBytes) -> BinaryIO:
-        """Has the shard of a remote dataset in the cache and mapped. It is not evicted until the file is closed.
-
-        Raises:
-            InputError: it cannot be fetched; the next read of it says so too.
-            Stopped: ``stop`` was set.
-        """
-        while True:
-            self._mapped(number, stop=stop, on_bytes=on_bytes)
-            try:
-                file = self.tars[number].open("rb")
-            except FileNotFoundError:  # evicted in between
-                self.drop(number)
-                continue
-            if share(file.fileno()):
-                return file
-            file.close()
-            self.drop(number)
-
-    def drop(self, number: int) -> None:
-        """Lets go of the map of a shard. What was read from it stays readable."""
-        with self._locks[number]:
-            self._maps.pop(number, None)
-            self._inodes.pop(number, None)
-
-    def _mapped(
-        self, number: int, *, stop: threading.Event | None = None, on_bytes: OnBytes | None = None
-    ) -> memoryview:
-        tar, remote = self.tars[number], self.tar_remotes[number]
-        with self._locks[number]:
-            data = self._maps.get(number)
-            if data is not None:
-                return data
-            if number in self._failures:
-                raise self._failures.pop(number)
-            if remote is None:
-                data = self._maps[number] = _map_local(tar)
-                return data
-            try:
-                file = remote.open_file(tar.name, stop=stop, on_bytes=on_bytes)
-            except InputError as error:
-                if stop is not None:  # nobody waits for a read-ahead: whoever reads the shard next is told
-                    self._failures[number] = error
-                raise
-            with file:
-                data = self._maps[number] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                self._inodes[number] = os.fstat(file.fileno()).st_ino
-        self._drop_evicted()
-        return data
-
-    def _drop_evicted(self) -> None:
-        """Lets go of maps whose files are gone from the cache: only then the disk has their room again."""
-        for number, inode in list(self._inodes.items()):
-            try:
-                is_gone = self.tars[number].stat().st_ino != inode
-            except FileNotFoundError:
-                is_gone = True
-            if is_gone and self._inodes.get(number) == inode:
-                self.drop(number)
+        numbers = self.tar_number[rows]
+        ends = np.zeros(len(self.tars), dtype=np.int64)
+        np.maximum.at(ends, numbers, self.offsets[rows] + self.lengths[rows])
+        used = np.unique(numbers)
+        self.shards.require(used.tolist(), (ends[used] if whole else np.ones(len(used), np.int64)).tolist())
 
     def _integers(self, name: str) -> Rows:
         return self.table[name].to_numpy().astype(np.int64)
@@ -158,30 +102,6 @@ class Datasets:
             remotes.append(packed.remote)
         return tars, remotes, numbers.astype(np.int64)
 
-    def _forget(self) -> None:
-        """No map, no lock: as new, or as it arrives in another process."""
-        self._maps: dict[int, memoryview] = {}
-        self._inodes: dict[int, int] = {}
-        self._failures: dict[int, InputError] = {}
-        self._locks = [threading.Lock() for _ in self.tars]
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        for name in ("_maps", "_inodes", "_failures", "_locks"):  # they cannot be pickled; a worker makes its own
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-
-def _map_local(tar: Path) -> memoryview:
-    if not tar.is_file():
-        raise InputError(f"shard {tar}: missing; copy the whole dataset folder, or pack it again")
-    with tar.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
 
 def member_entry(derived: Path, packed: Path, fingerprint: str) -> dict[str, str]:
     """How the ``dataset.json`` of a derived dataset names a member: by a relative path, so that both can be moved
@@ -194,19 +114,23 @@ def member_folder(derived: Path, member: Mapping[str, str]) -> Path:
     return Path(os.path.normpath(derived.resolve() / member["path"]))
 
 
-def read_index(folder: Path) -> pa.Table:
+def read_index(folder: Path, *columns: str) -> pa.Table:
     """The folder's ``index.parquet``.
 
     Raises:
-        InputError: it is missing or cannot be read.
+        InputError: it is missing, cannot be read, or lacks one of the ``columns`` or of those of every index.
     """
     path = folder / _INDEX
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: missing; copy the whole dataset folder, or pack it again") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run: python -m shards verify {folder}") from None
+    absent = [name for name in (*BASE_COLUMNS, *columns) if name not in table.column_names]
+    if absent:
+        raise InputError(f"{path}: is no index of images, as it has no column {absent[0]!r}; copy it again")
+    return table
 
 
 _Loaded = tuple[list[Packed], pa.Table, Rows]
@@ -233,27 +157,42 @@ def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
     about, where = home.about, home.where
     if "members" not in about:
         table = _read_index(home)
-        packed = Packed(
-            folder=home.folder,
-            labels=tuple(about["labels"]),
-            blanks=blank_rules(about),
-            tells_blanks="blanks" in about,
-            num_images=len(table),
-            num_without_patient=about.get("totals", {}).get("images_without_patient", 0),
-            extension="jpg" if about["image"]["format"] == "jpeg" else "png",
-            fingerprint=about["fingerprint"],
-            remote=home.remote,
-        )
+        with _reading(where):
+            packed = Packed(
+                folder=home.folder,
+                labels=tuple(about["labels"]),
+                blanks=blank_rules(about),
+                tells_blanks="blanks" in about,
+                num_images=len(table),
+                num_without_patient=about.get("totals", {}).get("images_without_patient", 0),
+                extension="jpg" if about["image"]["format"] == "jpeg" else "png",
+                fingerprint=about["fingerprint"],
+                remote=home.remote,
+            )
         return [packed], table, np.zeros(len(table), dtype=np.int64)
     name = str(where.resolve()) if isinstance(where, Path) else str(where)
     if name in above:
         raise InputError(f"dataset {where}: is a member of itself; merge its members anew")
-    loaded = [_load_member(where, member, cache, above=(*above, name)) for member in about["members"]]
+    with _reading(where):
+        members = [{field: str(member[field]) for field in ("path", "fingerprint")} for member in about["members"]]
+    loaded = [_load_member(where, member, cache, above=(*above, name)) for member in members]
     if not (home.folder / _INDEX).is_file() if home.remote is None else _INDEX not in home.remote:
         return _join(loaded)
-    table = _read_index(home)
+    table = _read_index(home, MEMBER)
     packed_members = [packed for members, _, _ in loaded for packed in members]
     return packed_members, table.drop_columns([MEMBER]), table[MEMBER].to_numpy().astype(np.int64)
+
+
+@contextlib.contextmanager
+def _reading(where: Path | Address) -> Iterator[None]:
+    """Around what is taken from a ``dataset.json``, which may be JSON and lack it all the same."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"dataset {where}: its {MANIFEST} is damaged ({type(error).__name__}: {error}); copy it again, or pack the "
+            "dataset again"
+        ) from None
 
 
 def _load_member(of: Path | Address, member: Mapping[str, str], cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
@@ -270,10 +209,10 @@ def _load_member(of: Path | Address, member: Mapping[str, str], cache: Cache, *,
     return _load(home, cache, above=above)
 
 
-def _read_index(home: _Home) -> pa.Table:
+def _read_index(home: _Home, *columns: str) -> pa.Table:
     if home.remote is not None:
         home.remote.open_file(_INDEX).close()
-    return read_index(home.folder)
+    return read_index(home.folder, *columns)
 
 
 def _join(loaded: Sequence[_Loaded]) -> _Loaded:

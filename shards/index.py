@@ -241,7 +241,11 @@ class ShardIndex:
         return np.argsort(self.rows, kind="stable")
 
     def read(self, row: int) -> memoryview:
-        """Encoded bytes of the image at a row number, from a memory map of its shard."""
+        """Encoded bytes of the image at a row number.
+
+        Raises:
+            InputError: its shard is missing or cut off, or cannot be read or fetched.
+        """
         return self._datasets.read(row)
 
     def crc32(self, row: int) -> int:

@@ -31,6 +31,7 @@ WHOLE = {
     "eval/test_unknown_labels.py",
     "eval/stats/test_coverage.py",
     "eval/study/test_few_shot.py",
+    "pipeline/test_bad_shards.py",
     "pipeline/test_positives.py",
     "shards/test_interruption.py",
     "train/test_launcher.py",

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from pipeline.engines.contract import Rows
-from pipeline.engines.samples import DamagedSample, Pixels, Samples
+from pipeline.engines.samples import Pixels, Samples
 from pipeline.ranks import gather, have_met, machine
 from pipeline.views import Fill
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _DECODED_AHEAD = 256  # images on their way to a device
@@ -86,7 +87,7 @@ class PixelStore:
                 width, height = self._sizes[slot].tolist()
                 try:
                     self.pixels(int(self._layout.rows[slot]), height, width, self._pixels[:0])
-                except DamagedSample:
+                except InputError:
                     return True  # reported when a batch asks for the row
                 return True
         return False
@@ -138,7 +139,7 @@ class DeviceStore:
                 row = int(self._layout.rows[slot])
                 try:
                     self.samples.decode(row, image.numpy())
-                except DamagedSample:
+                except InputError:
                     return True  # reported when a batch asks for the row
                 self._decoded.append((row, image))
                 return True

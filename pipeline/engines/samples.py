@@ -13,6 +13,7 @@ from pipeline.engines.contract import Rows
 from pipeline.options import DamagePolicy
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.open_shards import CutOff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -42,9 +43,13 @@ class Samples:
         """Encoded bytes of a row.
 
         Raises:
-            DamagedSample: they have another checksum than when they were packed.
+            DamagedSample: they have another checksum than when they were packed, or their shard ends before them.
+            InputError: the shard is missing or cannot be read.
         """
-        data = self.index.read(row)
+        try:
+            data = self.index.read(row)
+        except CutOff as error:
+            raise self.damaged(row, f"is cut off, as its shard has {error.num_bytes:,} bytes only") from None
         if self.checksums and zlib.crc32(data) != self.index.crc32(row):
             raise self.damaged(row, "has another checksum than when it was packed")
         return data

@@ -21,6 +21,7 @@ from pipeline.engines.resident import DeviceStore
 from pipeline.engines.samples import DamagedSample, Pixels, Samples
 from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.views import Fill
+from shards.base.errors import InputError
 
 _BATCHES_AHEAD = 3
 
@@ -164,6 +165,8 @@ class KorniaEngine:
         except DamagedSample as error:
             batch.damage[position] = error
             return None
+        except InputError:
+            raise  # says what to mend
         except Exception as error:
             raise RuntimeError(
                 f"a loader thread failed on image {self._source.samples.name(row)}: {error!r}"

@@ -122,7 +122,10 @@ def _check_files(folder: Path, names: Sequence[str], checksums: Mapping[str, Che
         elif checksums is not None and name not in checksums:
             damages.append(Damage(file=name, message=f"is no part of the dataset: {MANIFEST} does not list it"))
         elif checksums is not None:
-            messages = difference(file_checksum(path), checksums[name])
+            try:
+                messages = difference(file_checksum(path), checksums[name])
+            except OSError as error:
+                messages = [f"cannot be read ({error.strerror or error})"]
             damages += [Damage(file=name, message=message) for message in messages]
     return damages
 

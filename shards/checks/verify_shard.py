@@ -1,9 +1,7 @@
 """Is one shard as it was packed? Its bytes against their checksum, its members against the index and the DALI index,
 and each image against its row: CRC-32, decoding, size."""
 
-import hashlib
 import io
-import mmap
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from shards.format.manifest import Checksum
+from shards.format.manifest import Checksum, file_checksum
 from shards.format.tar import TarEntry, dali_index
 
 ROW_COLUMNS = ("key", "shard", "offset", "length", "crc32", "width", "height")
@@ -36,25 +34,11 @@ def check_shard(path: Path, rows: pa.Table | None, checksum: Checksum | None, *,
         rows: :data:`ROW_COLUMNS` and the number ``row`` of the tar's images; None if the index cannot be trusted.
         checksum: what ``dataset.json`` says of the tar; None if that cannot be trusted.
     """
-    with path.open("rb") as file:
-        is_empty = not path.stat().st_size
-        data = memoryview(b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    messages = []
-    if checksum is not None:
-        found: Checksum = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        messages += difference(found, checksum)
+    entries: list[TarEntry] = []
     try:
-        with tarfile.open(path) as tar:
-            entries = [TarEntry(member.name, member.offset_data, member.size) for member in tar]
-    except (tarfile.TarError, ValueError, EOFError, OSError) as error:
-        messages.append(f"cannot be read as a tar ({error})")
-        entries = []
-    if rows is not None:
-        images = rows.to_pylist()
-        messages += _check_members(entries, images)
-        names = {entry.offset: entry.name for entry in entries}
-        for image in images:
-            messages += _check_image(data, image, names.get(image["offset"]))
+        messages = _check_tar(path, rows, checksum, entries)
+    except OSError as error:
+        messages = [f"cannot be read ({error.strerror or error})"]
     damages = [Damage(file=path.name, message=message) for message in messages]
     if reads_idx and not damages:
         idx = path.with_suffix(".idx")
@@ -63,6 +47,26 @@ def check_shard(path: Path, rows: pa.Table | None, checksum: Checksum | None, *,
         elif idx.read_bytes() != dali_index(entries).encode():
             damages.append(Damage(file=idx.name, message=f"does not list the images of {path.name} as they lie there"))
     return damages
+
+
+def _check_tar(path: Path, rows: pa.Table | None, checksum: Checksum | None, entries: list[TarEntry]) -> list[str]:
+    """What is wrong with a tar, whose members are added to ``entries``."""
+    messages = difference(file_checksum(path), checksum) if checksum is not None else []
+    try:
+        with tarfile.open(path) as tar:
+            entries += [TarEntry(member.name, member.offset_data, member.size) for member in tar]
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        messages.append(f"cannot be read as a tar ({error})")
+    if rows is None:
+        return messages
+    images = rows.to_pylist()
+    messages += _check_members(entries, images)
+    names = {entry.offset: entry.name for entry in entries}
+    with path.open("rb") as file:  # not mapped: a bad disk would then end the process (SIGBUS)
+        for image in images:
+            file.seek(max(0, image["offset"]))
+            messages += _check_image(file.read(max(0, image["length"])), image, names.get(image["offset"]))
+    return messages
 
 
 def difference(found: Checksum, wanted: Checksum) -> list[str]:
@@ -88,11 +92,10 @@ def _check_members(entries: Sequence[TarEntry], images: Sequence[Mapping[str, An
     return messages
 
 
-def _check_image(data: memoryview, image: Mapping[str, Any], name: str | None) -> list[str]:
+def _check_image(encoded: bytes, image: Mapping[str, Any], name: str | None) -> list[str]:
     """What is wrong with an image: other bytes than were packed, not decodable, of another form or size. ``name``: the
     tar member's, None where there is none at that offset."""
     what = f"image {image['key']} (row {image['row']})"
-    encoded = data[image["offset"] : image["offset"] + image["length"]]
     if zlib.crc32(encoded) != image["crc32"]:
         return [f"{what}: its bytes have changed (CRC-32)"]
     try:

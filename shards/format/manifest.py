@@ -40,8 +40,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The contents of the folder's ``dataset.json``.
 
     Raises:
-        InputError: there is none, it is not JSON, or it is of another format version.
+        InputError: there is none, it cannot be read, is not JSON, or is of another format version.
     """
+    path = folder / MANIFEST
+    try:
+        about = _read(folder)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its rights and its disk") from None
+    found = about.get("format_version") if isinstance(about, dict) else None
+    if found != FORMAT_VERSION:
+        raise InputError(
+            f"dataset {folder}: format version {found}, but this version of moco-cxr reads "
+            f"{FORMAT_VERSION}; pack it again with: python -m shards build"
+        )
+    return dict(about)
+
+
+def _read(folder: Path) -> Any:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise InputError(f"dataset {folder}: no such folder; pack one with: python -m shards build")
@@ -54,16 +69,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
         raise InputError(f"dataset {folder}: no {MANIFEST} there; {remedy}")
     try:
-        about = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise InputError(f"{path}: not JSON ({error}); pack the dataset again") from None
-    found = about.get("format_version") if isinstance(about, dict) else None
-    if found != FORMAT_VERSION:
-        raise InputError(
-            f"dataset {folder}: format version {found}, but this version of moco-cxr reads "
-            f"{FORMAT_VERSION}; pack it again with: python -m shards build"
-        )
-    return dict(about)
+        raise InputError(f"{path}: not JSON ({error}); copy it again, or pack the dataset again") from None
 
 
 def digest_holds(folder: Path) -> bool:

@@ -158,9 +158,14 @@ def locked(path: Path, stop: threading.Event | None = None) -> Iterator[None]:
 
 
 def share(descriptor: int) -> bool:
-    """Keeps an open shard from being evicted until it is closed; False if that came too late."""
+    """Keeps an open shard from being evicted, until :func:`unshare` or it is closed; False if that came too late."""
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return os.fstat(descriptor).st_nlink > 0
+
+
+def unshare(descriptor: int) -> None:
+    """Allows an open shard to be evicted."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

@@ -113,16 +113,24 @@ def test_an_epoch_through_a_small_cache(packed, server, tmp_path):
     assert all(count in (1, 2) for count in server.count().values())
 
 
+def test_more_shards_at_once_than_may_be_open_are_refused(server, cache, monkeypatch):
+    index = ShardIndex.open(f"{server.address}/many", cache=cache)
+    monkeypatch.setattr("pipeline.read_ahead.allow_open_files", lambda _: 11)
+    with pytest.raises(InputError, match=r"needs 12 remote shards open at once.*may open 11 of them.*ulimit -n 24"):
+        ReadAhead(index, order(index, "global"))
+    ReadAhead(index, order(index, "shards", window=4)).close()
+
+
 def test_what_is_needed_is_kept_and_what_is_not_is_let_go(server, cache):
     index = ShardIndex.open(f"{server.address}/many", cache=cache)
     rows = order(index, "none")
     with ReadAhead(index, rows, shards_ahead=2) as stream:
-        wait_for(lambda: len(index.datasets._maps) == 3)
+        wait_for(lambda: index.datasets.shards.num_open == 3)
         stream.advance(24)
         wait_for(lambda: len(server.count()) == 6)
-        wait_for(lambda: len(index.datasets._maps) == 3)
+        wait_for(lambda: index.datasets.shards.num_open == 3)
         first = int(index.shard_numbers()[0])
-        assert first not in index.datasets._maps
+        assert first not in index.datasets.shards._kept
         assert index.datasets.tars[first].is_file()  # evicted only when its room is needed
 
 

@@ -1,8 +1,12 @@
+import errno
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shards.base.errors import InputError
@@ -18,9 +22,6 @@ def index(tiny_dataset):
 @pytest.fixture(scope="module")
 def both(tiny_dataset, tmp_path_factory):
     """The tiny dataset beside a copy under another name with uncertain and blank labels and one more column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     copy = tmp_path_factory.mktemp("copy") / "other"
     shutil.copytree(tiny_dataset, copy)
     table = pq.read_table(copy / "index.parquet")
@@ -125,9 +126,6 @@ def test_fractions_are_nested_by_patient_and_differ_by_draw(index):
 
 
 def test_a_patients_images_stay_together(tiny_dataset, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     table = pq.read_table(copy / "index.parquet")
@@ -187,6 +185,46 @@ def test_a_missing_shard_is_named(tmp_path, tiny_dataset):
     index = ShardIndex.open(copy)
     with pytest.raises(InputError, match="test-000000.tar"):
         index.read(index.where(split="test").rows[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("index.parquet", None, "index.parquet: missing; copy the whole dataset folder"),
+        ("index.parquet", b"", "index.parquet: cannot be read"),
+        ("index.parquet", b"<html>no</html>", "index.parquet: cannot be read"),
+        ("index.parquet", pa.table({"key": ["a"]}), "index.parquet: is no index of images, as it has no column 'data"),
+        ("dataset.json", b"", "dataset.json: not JSON"),
+        ("dataset.json", b"\xff\xfe{", "dataset.json: not JSON"),
+        ("dataset.json", b"[]", "format version None"),
+        ("dataset.json", b'{"format_version": 1}', "its dataset.json is damaged .KeyError: 'labels'.; copy it again"),
+        ("dataset.json", b'{"format_version": 1, "labels": 3}', "its dataset.json is damaged .TypeError"),
+        ("dataset.json", b'{"format_version": 1, "members": [{}]}', "its dataset.json is damaged .KeyError: 'path'"),
+        ("dataset.json", b'{"format_version": 1, "members": 3}', "its dataset.json is damaged .TypeError"),
+    ],
+)
+def test_damaged_tables_and_manifests_are_one_line(tmp_path, tiny_dataset, name, content, message):
+    path = shutil.copytree(tiny_dataset, tmp_path / "copy") / name
+    path.unlink()
+    if isinstance(content, pa.Table):
+        pq.write_table(content, path)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        ShardIndex.open(tmp_path / "copy")
+    assert str(tmp_path / "copy") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_may_not_be_read(tmp_path, tiny_dataset, monkeypatch):
+    shutil.copytree(tiny_dataset, tmp_path / "copy")
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match="dataset.json: cannot be read .Permission denied.; check its rights"):
+        ShardIndex.open(tmp_path / "copy")
 
 
 def test_rows_are_found_in_a_selection(tiny_dataset):

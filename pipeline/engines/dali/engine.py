@@ -84,7 +84,12 @@ class DaliEngine:
 
     def _views(self, feed: Feed) -> Generator[Views]:
         """What comes of a feed, until it ends or its pipeline fails."""
-        pipe = feed.build()
+        try:
+            pipe = feed.build()
+        except RuntimeError:
+            if not feed.is_by_reader:
+                raise
+            return  # a shard that DALI's reader cannot open: reading by row says why
         make_views = self._make_on_cpu if self._device.type == "cpu" else self._make_on_gpu
         failure = None
         try:

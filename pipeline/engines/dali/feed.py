@@ -12,6 +12,7 @@ from nvidia.dali.pipeline import Pipeline
 from pipeline.engines.contract import Request, Rows
 from pipeline.engines.dali.graph import BATCHES_AHEAD, Array, Arrays, Graph
 from pipeline.engines.samples import DamagedSample, Samples
+from shards.open_shards import allow_open_files
 
 
 @dataclass
@@ -75,6 +76,11 @@ class Feed:
         self._num_read = 0  # of these
         self._prepared: deque[list[Arrays]] = deque()
         self._end: Exception | None = None
+
+    @property
+    def is_by_reader(self) -> bool:
+        """Whether DALI's own reader reads the images."""
+        return self._rows is not None
 
     def build(self) -> Pipeline:
         """The pipeline that takes this input."""
@@ -167,9 +173,12 @@ class Feed:
 def reader_positions(samples: Samples, source: Source, batch_size: int) -> Rows | None:
     """Positions, (N,), in the index of the rows that the source will presumably ask for, going on from its first two
     batches with what other ranks take in between; None if DALI's reader is not the way to read them: it compares no
-    checksums, goes through the shards in order, each once, and wants them on a disk."""
+    checksums, goes through the shards in order, each once, wants them on a disk, and opens all of them."""
     index = samples.index
     if samples.checksums or index.is_remote:
+        return None
+    num_shards = len(np.unique(index.shard_numbers()))
+    if num_shards > allow_open_files(num_shards):
         return None
     starts = [np.flatnonzero(index.rows == batch.request.rows[0]) for batch in source.peek(2)]
     if not starts or not all(map(len, starts)):

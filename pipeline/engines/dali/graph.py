@@ -102,4 +102,5 @@ def _read(shards: Sequence[tuple[Path, Path]]) -> Any:
         index_paths=[str(index) for _, index in shards],
         ext=["jpg;png"],
         missing_component_behavior="error",
+        dont_use_mmap=True,  # a shard that is cut off meanwhile would end the process (SIGBUS)
     )

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_without_checksums_only_what_does_not_decode_is_seen(damaged):
     place.tar.write_bytes(data)
     with pytest.raises(DamagedSample, match=r"row 5: .* cannot be decoded \(neither JPEG nor PNG\)"):
         samples.decode(5)
+
+
+def test_an_image_behind_the_end_of_its_shard_is_damaged(damaged):
+    place = damaged.place(3)
+    os.truncate(place.tar, place.offset + 5)
+    with pytest.raises(DamagedSample, match=rf"row 3: .* is cut off, as its shard has {place.offset + 5:,} bytes only"):
+        Samples(damaged, checksums=False).read(3)
 
 
 def test_an_image_of_another_size_is_refused(damaged):

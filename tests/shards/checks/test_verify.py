@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import tarfile
@@ -199,6 +200,18 @@ def test_rows_of_a_subset_that_its_member_does_not_hold(copy, tmp_path):
     messages = [damage.message for damage in damages(tmp_path / "three")]
     assert any("has 3 rows that" in message for message in messages)
     assert any("DALI indexes do not list" in message for message in messages)
+
+
+def test_files_that_the_disk_does_not_give(copy, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("shards.checks.verify_shard.file_checksum", fail)
+    found = damages(copy)
+    assert {damage.file for damage in found} == {path.name for path in copy.glob("*.tar")}
+    assert {damage.message for damage in found} == {"cannot be read (Input/output error)"}
+    monkeypatch.setattr("shards.checks.verify.file_checksum", fail)
+    assert {"index.parquet", "rejected.parquet"} < {damage.file for damage in damages(copy)}
 
 
 def test_what_cannot_be_verified(tmp_path):

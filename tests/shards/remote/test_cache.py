@@ -91,7 +91,7 @@ def test_a_small_cache_evicts_what_was_opened_longest_ago(tiny_dataset, tmp_path
             assert bytes(index.read(row)) == bytes(local.read(row))
             kept = list(cache.folder.rglob("*.tar"))
             assert sum(path.stat().st_size for path in kept) <= cache.num_bytes
-            assert len(index.datasets._maps) == len(kept)  # maps of evicted shards would keep their room
+            assert index.datasets.shards.num_open == len(kept)  # open files of evicted shards would keep their room
         assert sum(server.count().values()) == 4 + (index.shard_numbers()[0] != index.shard_numbers()[50])
         assert bytes(held) == bytes(local.read(0))  # what was handed out stays
     tight = Cache(folder=tmp_path / "tight", num_bytes=sizes[-1] - 1000, patience=QUICK)
@@ -105,10 +105,13 @@ def test_shards_in_use_are_not_evicted(tiny_dataset, tmp_path, caplog):
     with FileServer(tiny_dataset.parent) as server:
         index = ShardIndex.open(f"{server.address}/tiny", cache=cache)
         number = int(index.shard_numbers()[0])
-        with index.datasets.hold(number, stop=threading.Event(), on_bytes=lambda _: None):
-            index.read(95)
-            assert index.datasets.tars[number].is_file()
-            assert "above its limit" in caplog.text
+        held = index.datasets.shards.hold(number, stop=threading.Event(), on_bytes=lambda _: None)
+        index.read(95)
+        assert index.datasets.tars[number].is_file()
+        assert "above its limit" in caplog.text
+        held.let_go()
+        index.read(50), index.read(95)
+        assert not index.datasets.tars[number].is_file()
 
 
 def test_a_full_disk_is_one_line(tiny_dataset, cache, monkeypatch):

@@ -78,7 +78,7 @@ def test_a_server_without_ranges(tiny_dataset, cache, small_ranges):
         name.unlink()
         part = name.with_name(f"{name.name}.{len(data)}.part")
         part.write_bytes(data[:20_000])  # as a killed process leaves it
-        index.datasets.drop(int(index.shard_numbers()[index.column("split") == "train"][0]))
+        index.datasets.shards.drop(int(index.shard_numbers()[index.column("split") == "train"][0]))
         assert images(index) == images(ShardIndex.open(tiny_dataset))
         assert name.read_bytes() == data
 
