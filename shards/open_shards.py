@@ -80,7 +80,7 @@ class OpenShards:
             shard = self._get(number, stop=stop, on_bytes=on_bytes)
             if share(shard.descriptor):
                 return shard
-            self.drop(number)  # evicted in between
+            self.drop(number)  # it was open and not held, and was evicted
 
     def drop(self, number: int) -> None:
         """Closes a shard, when nobody reads from it any more."""
@@ -144,7 +144,7 @@ class OpenShards:
             try:
                 if remote is None:
                     return OpenShard(os.open(path, os.O_RDONLY))
-                with remote.open_file(path.name, stop=stop, on_bytes=on_bytes) as file:
+                with remote.open_file(path.name, held=stop is not None, stop=stop, on_bytes=on_bytes) as file:
                     return OpenShard(os.dup(file.fileno()))
             except OSError as error:
                 if has_room or error.errno not in _TOO_MANY:

@@ -23,7 +23,7 @@ from shards.base.errors import InputError
 from shards.base.words import reason_of
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, read_manifest
 from shards.remote.address import Address
-from shards.remote.cache import Cache, lock_of, locked
+from shards.remote.cache import Cache, lock_of, locked, share, unshare
 from shards.remote.transfer import Source, Unreachable
 
 _TRIES_WITH_A_COPY = 3
@@ -90,10 +90,18 @@ class RemoteFolder:
         """Whether a file is in the cache."""
         return (self.folder / name).is_file()
 
-    def open_file(self, name: str, *, stop: threading.Event | None = None, on_bytes: OnBytes | None = None) -> BinaryIO:
+    def open_file(
+        self,
+        name: str,
+        *,
+        held: bool = False,
+        stop: threading.Event | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> BinaryIO:
         """A file, open to read; fetched if it is not in the cache.
 
         Args:
+            held: it is not evicted until ``unshare`` or it is closed.
             stop: gives the transfer up when it is set, with ``Stopped``.
             on_bytes: called with each number of bytes that came; default: a bar on stderr, if it takes over a second.
 
@@ -104,29 +112,36 @@ class RemoteFolder:
         while True:
             with contextlib.suppress(FileNotFoundError):
                 file = path.open("rb")
-                if os.fstat(file.fileno()).st_size == size:
+                if os.fstat(file.fileno()).st_size != size:
+                    path.unlink()
+                elif not held or share(file.fileno()):
                     os.utime(path)  # it is the last to be evicted now
                     return file
                 file.close()
-                path.unlink()
             with _writing(self.cache), locked(lock_of(path), stop):
                 if not path.is_file():
                     with _bar(self, name, size, on_bytes) as count:
-                        self._fetch(path, stop or threading.Event(), count)
+                        fetched = self._fetch(path, stop or threading.Event(), count)
+                    if not held:
+                        unshare(fetched.fileno())
+                    return fetched
 
     def _checksum(self, name: str) -> Checksum:
         if name not in self._files or Path(name).name != name:
             raise InputError(f"dataset {self}: its {MANIFEST} lists no file {name}; copy it there again")
         return self._files[name]
 
-    def _fetch(self, path: Path, stop: threading.Event, on_bytes: OnBytes) -> None:
+    def _fetch(self, path: Path, stop: threading.Event, on_bytes: OnBytes) -> BinaryIO:
+        """Brings a file into the cache, and returns it open and held."""
         wanted = self._checksum(path.name)
         size = int(wanted["bytes"])
         part = self.cache.part(path, size)
         for _ in range(2):
             if self._fill(part, path.name, size, stop, on_bytes) == wanted["sha256"]:
+                file = part.open("rb")
+                share(file.fileno())  # before it has the name under which it could be evicted
                 part.replace(path)
-                return
+                return file
             part.unlink()
             _log.warning("%s/%s: has other bytes than its dataset.json says; fetching it again", self, path.name)
             part.touch()

@@ -87,9 +87,10 @@ def test_no_more_than_so_many_in_flight(server, cache, monkeypatch):
             now[0] += 1
             most[0] = max(most[0], now[0])
         time.sleep(0.02)
-        fetch(*arguments)
+        file = fetch(*arguments)
         with lock:
             now[0] -= 1
+        return file
 
     monkeypatch.setattr("shards.remote.folder.RemoteFolder._fetch", counted)
     with ReadAhead(index, order(index, "global"), shards_ahead=3):
