@@ -32,6 +32,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NO_PICTURES = {  # what lies in a picture's place after a failed download, or in another list's folder
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "an XML text",
+    b"version https://git-lfs": "a pointer of Git LFS, whose file was not downloaded",
+    b"%pdf": "a PDF",
+    b"pk\x03\x04": "a zip",
+    b"\x1f\x8b": "a gzip, such as a NIfTI volume",
+    b"\x93numpy": "a NumPy array",
+}
 # How Pillow's decoders, and pydicom's, fail on damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
@@ -69,14 +79,22 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
             data = png.check_whole(data)
         if data.startswith((JP2, JPEG_2000)) and read_codestream(data).bits > 8:
             return _decode_stream(data)
-        with Image.open(io.BytesIO(data)) as image:
-            return _decode_opened(image, data, shorter)
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return _decode_opened(image, data, shorter)
+        except _DAMAGE:
+            bare = png.without_additions(data) if data.startswith(png.SIGNATURE) else data
+            if bare == data:
+                raise
+        with Image.open(io.BytesIO(bare)) as image:  # what is unreadable was a text or the like
+            return _decode_opened(image, bare, shorter)
     except UnidentifiedImageError:
         if data.startswith(JPEG):
             return _decode_stream(data)
         if data.startswith(tiff.SIGNATURES):
             raise ImageError("unsupported", "TIFF of a type of pixels that is not read") from None
-        raise ImageError("not-an-image", "no known image format") from None
+        found = next((name for start, name in _NO_PICTURES.items() if data.lstrip().lower().startswith(start)), None)
+        raise ImageError("not-an-image", f"{found}, not a picture" if found else "no known image format") from None
     except Image.DecompressionBombError as error:
         raise ImageError("too-large", str(error)) from error
     except ImageError:
@@ -96,6 +114,8 @@ def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
         extent = width / divisor, height / divisor
         return Decoded(gray=Image.fromarray(pixels), extent=extent, size=(width, height), turn=turn)
     image.load()
+    if image.format == "PNG":
+        png.check_filled(image, data)
     samples = png.deep_colors(data) if image.format == "PNG" else None
     return _whole(to_gray(image) if samples is None else Image.fromarray(luminance(to_levels(samples))), turn=turn)
 

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 
 from shards.images.opencv import decode_deep
 from shards.images.refusal import ImageError
@@ -12,6 +13,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _NEEDED_CHUNKS = {*_PLAIN_CHUNKS, b"PLTE", b"tRNS", b"eXIf"}
 _GRAY_8_BIT = b"\x08\x00"
+_NUM_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_INTERLACED = (  # left, top, step across and down of the seven passes
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 _DEEP_COLORS = {b"\x10\x02", b"\x10\x04", b"\x10\x06"}  # 16 bits: colours, gray or colours with transparency
 
 
@@ -33,10 +39,42 @@ def check_whole(data: bytes) -> bytes:
             is_clean = False
     if kind != b"IEND":
         raise ImageError("damaged", "truncated PNG: its last chunk is missing")
-    if is_clean:
-        return data
+    return data if is_clean else without_additions(data)
+
+
+def without_additions(data: bytes) -> bytes:
+    """A PNG without its texts, times, colour profiles and whatever else a picture does not need."""
     kept = [data[start - 8 : end + 4] for kind, start, end in _chunks(data) if kind in _NEEDED_CHUNKS]
     return SIGNATURE + b"".join(kept)
+
+
+def check_filled(image: Image.Image, data: bytes) -> None:
+    """Refuses a PNG, loaded from ``data``, whose pixels end early or have colours that its palette lacks: Pillow leaves
+    both black.
+
+    Raises:
+        ImageError: ``damaged``.
+    """
+    if image.mode == "P":
+        highest, colors = np.asarray(image).max(), image.palette
+        num_colors = len(colors.palette) // len(colors.mode) if colors else 0
+        if highest >= num_colors:
+            raise ImageError("damaged", f"PNG of colour {highest}, but with a palette of {num_colors}")
+    last = np.asarray(image.crop((0, image.height - 2, *image.size)))  # two, as interlacing leaves every other one
+    if not last.reshape(2, -1).any(axis=1).all() and not _has_all_rows(data):
+        raise ImageError("damaged", "PNG whose pixels end before its last row")
+
+
+def _has_all_rows(data: bytes) -> bool:
+    """Whether the pixels are as many bytes as the header says."""
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    bits, needed, inflated, inflate = data[24] * _NUM_SAMPLES[data[25]], 0, 0, zlib.decompressobj()
+    for left, top, across, down in _INTERLACED if data[28] else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        needed += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    for kind, start, end in _chunks(data):
+        inflated += len(inflate.decompress(data[start:end])) if kind == b"IDAT" else 0
+    return inflated >= needed
 
 
 def deep_colors(data: bytes) -> np.ndarray | None:

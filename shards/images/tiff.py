@@ -19,6 +19,7 @@ _STRIPS, _STRIP_BYTES, _PLANES, _TILES, _TILE_BYTES, _FORMAT, _TABLES = 273, 279
 _UNSIGNED, _SIGNED = 1, 2
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _JPEG, _DEFLATE = 7, (8, 32946)
+_PACKED = (10, 12, 14)  # bits of a sample that lie without gaps
 
 
 def decode_tiff(data: bytes) -> Image.Image:
@@ -33,6 +34,7 @@ def decode_tiff(data: bytes) -> Image.Image:
         raise ImageError("damaged", "TIFF whose directory is damaged: it tells no size")
     check_size(_number(tags, _WIDTH, 0), _number(tags, _HEIGHT, 0))
     _check_parts(data, tags)
+    bits = _number(tags, _BITS, 1)
     if _is_pillows(tags):
         with Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -42,8 +44,9 @@ def decode_tiff(data: bytes) -> Image.Image:
     else:
         if _number(tags, _PLANES, 1) == 2:
             raise ImageError("unsupported", "TIFF of deep colours in separate planes, which no decoder here reads well")
-        samples = decode_deep(data, bits=_number(tags, _BITS, 1))
-    bits = _number(tags, _BITS, 1)
+        samples = decode_deep(data, bits=bits)
+        if bits in _PACKED:
+            samples >>= 16 - bits  # OpenCV fills up to 16 bits from below
     levels = to_levels(samples, bits=bits if bits < 16 and samples.dtype.kind == "u" else None)
     if levels.ndim == 3:
         levels = luminance(levels)
@@ -73,7 +76,7 @@ def _is_pillows(tags: ImageFileDirectory_v2) -> bool:
         return True  # or nobody's
     if bits <= 8:
         return form != _SIGNED
-    if _number(tags, _SAMPLES, 1) > 1 or bits > 32 or (bits == 32 and form == _UNSIGNED):
+    if _number(tags, _SAMPLES, 1) > 1 or bits in _PACKED or bits > 32 or (bits == 32 and form == _UNSIGNED):
         return False
     return photometric != _WHITE_IS_ZERO  # which it knows in some byte orders only
 

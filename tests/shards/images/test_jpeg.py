@@ -126,3 +126,12 @@ def test_what_no_decoder_reads_is_named():
     with pytest.raises(ImageError, match="2 samples a pixel") as caught:
         pixels(bytes(two))
     assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_missing_end_marker_is_no_damage_but_missing_pixels_are(options):
+    clean = encoded(Image.fromarray(RAMP), "JPEG", quality=90, **options)
+    assert np.array_equal(pixels(clean[:-2]), pixels(clean))
+    assert np.array_equal(pixels(clean[:-1]), pixels(clean))
+    for cut in (20, len(clean) // 3):
+        assert refusal(clean[:-cut]) == "damaged"

@@ -58,3 +58,48 @@ def test_interlaced_and_with_one_transparent_level():
     assert np.array_equal(pixels(data), RAMP)
     bilevel = encoded(Image.fromarray(RAMP > 100))
     assert set(np.unique(pixels(bilevel))) == {0, 255}
+
+
+def png(rows, *, bits=8, colors=0, chunks=b"", is_interlaced=False):
+    """A PNG of 200 x 100 by hand: ``rows`` are bytes without the filter's."""
+    head = (200).to_bytes(4) + (100).to_bytes(4) + bytes([bits, colors, 0, 0, is_interlaced])
+    pixel_bytes = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return SIGNATURE + png_chunk(b"IHDR", head) + chunks + png_chunk(b"IDAT", pixel_bytes) + png_chunk(b"IEND", b"")
+
+
+def test_pixels_that_end_early_are_damage_and_a_black_border_is_none():
+    rows = [row.tobytes() for row in RAMP]
+    assert np.array_equal(pixels(png(rows)), RAMP)
+    for count in (30, 99):
+        with pytest.raises(ImageError, match="end before its last row") as caught:
+            pixels(png(rows[:count]))
+        assert caught.value.reason == "damaged"
+    black = [*rows[:98], bytes(200), bytes(200)]
+    assert pixels(png(black))[97:].max(axis=1).tolist() == [RAMP[97].max(), 0, 0]
+
+
+def test_interlaced_pixels_that_end_early_are_damage():
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    film = RAMP.copy()
+    film[98:] = 0
+    rows = [row.tobytes() for left, top, across, down in passes for row in film[top::down, left::across]]
+    assert np.array_equal(pixels(png(rows, is_interlaced=True)), film)
+    with pytest.raises(ImageError, match="end before its last row"):
+        pixels(png(rows[:-50], is_interlaced=True))
+
+
+@pytest.mark.parametrize("palette", [b"", b"\0\0\0\xff\xff\xff"])
+def test_colours_that_the_palette_lacks_are_damage(palette):
+    with pytest.raises(ImageError, match="with a palette of") as caught:
+        pixels(png([row.tobytes() for row in RAMP], colors=3, chunks=png_chunk(b"PLTE", palette) if palette else b""))
+    assert caught.value.reason == "damaged"
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"pHYs", b"cHRM", b"gAMA"])
+def test_an_addition_that_pillow_cannot_read_is_left_out(kind):
+    assert np.array_equal(pixels(with_chunk(png_chunk(kind, b"abc\0\1no deflate"))), RAMP)
+
+
+def test_a_text_larger_than_pillow_allows_is_left_out():
+    text = b"Comment\0\0" + zlib.compress(b" " * (1 << 24))
+    assert np.array_equal(pixels(with_chunk(png_chunk(b"zTXt", text))), RAMP)

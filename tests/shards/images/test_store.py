@@ -280,3 +280,18 @@ def test_what_is_no_image(data, reason):
 def test_settings_out_of_range(field, value):
     with pytest.raises(InputError, match=f"--{field} {value}"):
         ImageSpec(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\n<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "a pointer of Git LFS"),
+        (b"%PDF-1.4\n", "a PDF"),
+        (b"\x1f\x8b\x08\0", "a gzip"),
+    ],
+)
+def test_what_lies_in_place_of_a_picture_is_named(data, what):
+    with pytest.raises(ImageError, match=what) as caught:
+        store_image(data, ImageSpec())
+    assert caught.value.reason == "not-an-image"

@@ -107,3 +107,23 @@ def test_opencv_tells_nothing_on_the_terminal(capfd):
         pixels(tiff((RAMP / 255.0).astype("<f2")))
     assert capfd.readouterr() == ("", "")
     assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_samples_that_lie_without_gaps(bits, photometric):
+    deep = np.rint(RAMP / 255.0 * (2**bits - 1)).astype(int)
+    packed = np.packbits((deep[:, :, None] >> np.arange(bits - 1, -1, -1) & 1).reshape(100, -1).astype(np.uint8))
+    whole = tiff(RAMP.astype("<u2"), photometric=photometric)  # whose samples are exchanged for the packed ones
+    entry = struct.pack("<HHII", 258, 4, 1, 16)
+    data = whole.replace(entry, struct.pack("<HHII", 258, 4, 1, bits))
+    data = data[:8] + packed.tobytes() + data[8 + packed.nbytes :]
+    data = data.replace(struct.pack("<HHII", 279, 4, 1, 40000), struct.pack("<HHII", 279, 4, 1, packed.nbytes))
+    want = RAMP if photometric else 255 - RAMP
+    assert np.abs(pixels(data) - want).max() <= 1
+
+
+def test_a_tiff_without_its_table_is_cut():
+    with pytest.raises(ImageError, match="tells no size") as caught:
+        pixels(tiff(RAMP.astype("<u2"))[:20000])
+    assert caught.value.reason == "damaged"
