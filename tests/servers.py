@@ -3,10 +3,19 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
+
+Answers = Callable[[bytes, tuple[int, int] | None], tuple[int, dict[str, str], bytes]]
+"""Of a file's bytes and the range that is asked for, (start, end) or None: status, headers and body of an answer."""
+
+
+def ranged(data: bytes, part: tuple[int, int]) -> tuple[int, dict[str, str], bytes]:
+    """The answer that a good server gives to a range."""
+    start, end = part[0], min(part[1], len(data))
+    return 206, {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, data[start:end]
 
 
 class FileServer:
@@ -18,6 +27,8 @@ class FileServer:
         """File names, and how often each is still served with a byte changed."""
         self.status: dict[str, int] = {}
         """File names that are answered with a status instead."""
+        self.answers: dict[str, Answers] = {}
+        """File names, and what makes the answer of the file's bytes and the range asked for, (start, end) or None."""
         self._connections: list[socket.socket] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(root, knows_ranges))
         self._server.daemon_threads = True
@@ -60,22 +71,30 @@ class FileServer:
                 file = root / path.lstrip("/")
                 status = server.status.get(file.name, 200 if file.is_file() else 404)
                 if status != 200:
-                    self.send_response(status)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
+                    self.answer(status, {}, b"")
                     return
                 data = file.read_bytes()
+                found = self.headers.get("Range")
+                start, _, last = (found or "bytes=0-").removeprefix("bytes=").partition("-")
+                part = (int(start), int(last) + 1) if found else None
+                if file.name in server.answers:
+                    status, headers, body = server.answers[file.name](data, part)
+                    self.answer(status, headers, body)
+                    return
                 if server.damaged.get(file.name, 0) > 0:
                     server.damaged[file.name] -= 1
                     data = data[:-1] + bytes([data[-1] ^ 1])
-                found = self.headers.get("Range")
-                if found and knows_ranges:
-                    start, _, end = found.removeprefix("bytes=").partition("-")
-                    data = data[int(start) : int(end) + 1]
-                self.send_response(206 if found and knows_ranges else 200)
-                self.send_header("Content-Length", str(len(data)))
+                if part is not None and knows_ranges:
+                    self.answer(*ranged(data, part))
+                else:
+                    self.answer(200, {}, data)
+
+            def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -1,8 +1,9 @@
 """Reading files elsewhere through fsspec, by ranges: a cut connection goes on at the range that it had reached.
 
-What passes (resets, timeouts, HTTP 408, 425, 429 and 5xx) is tried again after a growing pause; what does not (no such
-file, no access) is an ``InputError`` at once. Credentials and endpoints are given the way fsspec and its file systems
-read them: ``AWS_*`` variables, ``FSSPEC_S3_ENDPOINT_URL`` and the like, files in ``~/.config/fsspec``.
+What passes (resets, timeouts, HTTP 408, 425, 429 and 5xx, a page instead of the file) is tried again after a growing
+pause; what does not (no such file, no access) is an ``InputError`` at once. Credentials and endpoints are given the way
+fsspec and its file systems read them: ``AWS_*`` variables, ``FSSPEC_S3_ENDPOINT_URL`` and the like, files in
+``~/.config/fsspec``.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import fsspec
 
 from shards.base.errors import InputError
 from shards.remote.address import Address, without_secrets
+from shards.remote.answer import Answer, OtherSize, WrongAnswer, ask_web
 
 FIRST_RANGE_BYTES = 1 << 20
 LONGEST_RANGE_BYTES = 4 << 20
@@ -29,6 +31,8 @@ _POLL_SECONDS = 0.05
 _CALM_RANGES = 8  # that must arrive after a cut before they grow again
 _PASSING_STATUS = (408, 425, 429)
 _PASSING_KINDS = frozenset({"ClientPayloadError", "ServerDisconnectedError", "HTTPClientError", "ResponseParserError"})
+_WEB = ("http", "https")
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +77,7 @@ class Source:
             InputError: it cannot be had; :class:`Unreachable` if the server does not answer.
             Stopped: ``stop`` was set.
         """
-        return self._patiently(name, stop, lambda: self._request(name, None, None, stop))
+        return self._patiently(name, stop, lambda: self._request(name, None, None, stop).whole(name))
 
     def ranges(self, name: str, start: int, size: int, stop: threading.Event) -> Iterator[tuple[int, bytes]]:
         """A file of ``size`` bytes from ``start`` on, as (offset, bytes) in order.
@@ -82,27 +86,29 @@ class Source:
         halved where the connection is cut and grow again where it holds.
 
         Raises:
-            InputError: it cannot be had, or has another size; :class:`Unreachable` if the server does not answer.
+            InputError: it cannot be had, or has another size; :class:`Unreachable` if the server does not answer, or
+                answers something else, such as a page with status 200.
             Stopped: ``stop`` was set.
         """
         position, length, num_calm = start, FIRST_RANGE_BYTES, 0
 
         def request() -> bytes:
             nonlocal length, num_calm
+            end = min(size, position + length)
             try:
-                return self._request(name, position, min(size, position + length), stop)
+                return self._request(name, position, end, stop).part(position, end, size)
+            except OtherSize:
+                raise InputError(
+                    f"{self.address}/{name}: has another size than its dataset.json says; "
+                    "copy the whole dataset folder there again"
+                ) from None
             except Exception:
                 length, num_calm = max(SHORTEST_RANGE_BYTES, length // 2), -_CALM_RANGES
                 raise
 
         while position < size:
             data = self._patiently(name, stop, request)
-            if len(data) > min(length, size - position):
-                if len(data) != size:
-                    raise InputError(
-                        f"{self.address}/{name}: has another size than its dataset.json says; "
-                        "copy the whole dataset folder there again"
-                    )
+            if len(data) == size:
                 yield 0, data
                 return
             yield position, data
@@ -118,15 +124,16 @@ class Source:
                 if not data:
                     raise EOFError("no bytes came")
                 return data
-            except Stopped:
+            except (Stopped, InputError):
                 raise
             except Exception as error:  # fsspec's file systems raise what their libraries do
                 where, why = f"{self.address}/{name}", _reason(error)
+                remedy = "see what answers there" if isinstance(error, WrongAnswer) else "check the connection"
                 if not _passes(error):
                     _refuse(error, where, why)
             if failures == self.patience.tries:
                 raise Unreachable(
-                    f"{where}: could not be fetched in {failures} tries ({why}); check the connection and repeat"
+                    f"{where}: could not be fetched in {failures} tries ({why}); {remedy} and repeat"
                 ) from None
             pause = self.patience.pause(failures)
             if failures > 1:  # a single cut mends itself unseen
@@ -135,14 +142,16 @@ class Source:
                 raise Stopped
         raise AssertionError("at least one try")
 
-    def _request(self, name: str, start: int | None, end: int | None, stop: threading.Event) -> bytes:
+    def _request(self, name: str, start: int | None, end: int | None, stop: threading.Event) -> Answer:
         if stop.is_set():
             raise Stopped
         system = self._filesystem()
         path = system._strip_protocol(self.address.file(name))
+        if system.protocol == _WEB:
+            return _awaited(ask_web(system, path, start, end), system.loop, stop)
         if system.async_impl and not system.asynchronous:
-            return _awaited(system._cat_file(path, start=start, end=end), system.loop, stop)
-        return bytes(system.cat_file(path, start=start, end=end))
+            return Answer(data=_awaited(system._cat_file(path, start=start, end=end), system.loop, stop))
+        return Answer(data=bytes(system.cat_file(path, start=start, end=end)))
 
     def _filesystem(self) -> Any:
         with self._lock:
@@ -164,7 +173,7 @@ class Source:
 def _options(scheme: str) -> dict[str, Any]:
     """What fsspec's own configuration leaves open: timeouts, and no retries below ours, which cannot be stopped."""
     own = fsspec.config.conf.get(scheme, {})
-    if scheme in ("http", "https"):
+    if scheme in _WEB:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=STALL_SECONDS, sock_read=STALL_SECONDS)
@@ -179,14 +188,14 @@ def _options(scheme: str) -> dict[str, Any]:
     return {}
 
 
-def _awaited(coroutine: Coroutine[Any, Any, bytes], loop: asyncio.AbstractEventLoop, stop: threading.Event) -> bytes:
+def _awaited(coroutine: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, stop: threading.Event) -> _T:
     """Its result, computed on fsspec's own thread; given up at once where ``stop`` is set."""
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         while not concurrent.futures.wait([future], timeout=_POLL_SECONDS).done:
             if stop.is_set():
                 raise Stopped
-        return bytes(future.result())
+        return future.result()
     finally:
         future.cancel()
 
@@ -212,7 +221,7 @@ def _passes(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "ClientConnectorCertificateError" in names:
         return False
-    return isinstance(error, OSError | EOFError | HTTPException) or bool(names & _PASSING_KINDS)
+    return isinstance(error, WrongAnswer | OSError | EOFError | HTTPException) or bool(names & _PASSING_KINDS)
 
 
 def _reason(error: Exception) -> str:
@@ -220,7 +229,9 @@ def _reason(error: Exception) -> str:
     status = _status(error)
     if status is not None and status >= 400:
         return f"HTTP {status}"
-    text = " ".join(without_secrets(str(error)).split())[:200]
+    text = " ".join(without_secrets(str(error)).split())[:300]
+    if isinstance(error, WrongAnswer):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -232,6 +243,8 @@ def _refuse(error: Exception, where: str, why: str) -> NoReturn:
             f"no access ({why}); check the address, and give credentials as fsspec reads them: AWS_* or FSSPEC_* "
             "variables, or a file in ~/.config/fsspec"
         )
+    elif _status(error) == 416:
+        message = "is shorter there (HTTP 416) than its dataset.json says; copy the whole dataset folder there again"
     elif isinstance(error, ImportError):
         message = f"cannot be read: {why}; for s3:// install moco-cxr[s3], for others what fsspec names here"
     else:
