@@ -22,7 +22,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             folder.mkdir(parents=True)
             for image in range(3):
                 level = 40 * number + 9 * image + (split == "test")
-                    pixels = np.tile(np.arange(level, level + 32, dtype=np.uint8), (32, 1))
+                pixels = np.tile(np.arange(level, level + 32, dtype=np.uint8), (32, 1))
                 Image.fromarray(pixels).save(folder / f"{split}{image}.png")
         packed.append(root / f"{name}-packed")
         build_dataset(BuildConfig(source="folder", input=root / name, output=packed[-1], size=32, workers=1))
