@@ -23,6 +23,7 @@ from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
 from shards.datasets import member_folder, read_index
+from shards.format.blank import UNKNOWN
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, read_manifest
 from shards.format.schema import BASE_COLUMNS, REJECTED_SCHEMA
 from shards.format.tar import dali_index
@@ -160,8 +161,8 @@ def _check_index(index: pa.Table, about: Mapping[str, Any] | None) -> list[Damag
     for label in about["labels"] if about else ():
         if columns.get(label) != pa.int8():
             messages.append(f"label {label}, which {MANIFEST} lists, has no column of int8")
-        elif not pc.all(pc.is_in(index[label], pa.array([-1, 0, 1, None], pa.int8()))).as_py():
-            messages.append(f"label {label} has values other than -1, 0, 1 and blank")
+        elif not pc.all(pc.is_in(index[label], pa.array([UNKNOWN, -1, 0, 1, None], pa.int8()))).as_py():
+            messages.append(f"label {label} has values other than {UNKNOWN}, -1, 0, 1 and blank")
     return [Damage(file="index.parquet", message=message) for message in messages]
 
 

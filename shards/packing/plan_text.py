@@ -117,7 +117,9 @@ def _found(plan: Plan) -> Iterator[str]:
         meaning = f"; a blank label is {' or '.join(sorted(blank))}" if blank else ""
         yield f"labels, present of known: {', '.join(told[:_LISTED])}{more}{meaning}"
     views = Counter(record.view for record in plan.records)
-    if set(views) != {None}:
+    if set(views) == {None}:
+        yield "views: none is known, so lateral ones cannot be left out"
+    else:
         strange = Counter(record.projection for record in plan.records if record.projection and not record.view)
         silent = views.pop(None, 0) - strange.total()
         told = [f"{view} {count:,}" for view, count in sorted(views.items(), key=str)]
@@ -141,7 +143,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
     if num_unknown:
         yield (
             f"{num_unknown:,} images name no patient, and each counts as a patient of its own: one person's images can "
-            "be on both sides of a split, and intervals take them as independent"
+            "be on both sides of a split, and intervals take them as independent (table: name --patient-column)"
         )
     shared = shared_patients(plan.records)
     if shared:

@@ -41,6 +41,8 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     pictureless: dict[str, str] = {}
     for name in files.names():
         path = PurePosixPath(name)
+        if options.csv is not None and name == options.csv.as_posix():
+            continue
         if path.name.upper() == "DICOMDIR":
             others.append(name)
             continue

@@ -28,6 +28,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DELIMITERS = ",;\t|"
+_GZIP = b"\x1f\x8b"
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's, new and old
 _SAYS_DELIMITER = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line of some of Excel's exports
 
 
@@ -110,7 +112,7 @@ def _opened(files: SourceFiles, name: str) -> Iterator[tuple[IO[bytes], str]]:
     label = f"{files.label}/{name}"
     try:
         with files.open(name) as raw:
-            yield _unzipped(raw, name), label
+            yield _unzipped(raw, name, label), label
     except UnicodeDecodeError as error:
         raise InputError(_undecodable(files, name, label, error.encoding)) from None
     except OSError as error:
@@ -119,8 +121,14 @@ def _opened(files: SourceFiles, name: str) -> Iterator[tuple[IO[bytes], str]]:
         raise InputError(f"{label}: cannot be read as a table: {error}") from error
 
 
-def _unzipped(raw: IO[bytes], name: str) -> Any:
-    return gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") else raw
+def _unzipped(raw: IO[bytes], name: str, label: str) -> Any:
+    start = raw.read(8)
+    raw.seek(0)
+    if start.startswith(_WORKBOOKS):
+        raise InputError(
+            f"{label}: cannot be read as a table: it is a workbook or a zip; save its table as CSV in UTF-8"
+        )
+    return gzip.GzipFile(fileobj=raw) if name.lower().endswith(".gz") or start.startswith(_GZIP) else raw
 
 
 def _begin(
@@ -182,7 +190,7 @@ def _require_equal(fields: list[str], twice: dict[str, list[int]], where: str) -
 def _undecodable(files: SourceFiles, name: str, label: str, encoding: str) -> str:
     """Which line of a list is not text of ``encoding``, and what to do."""
     with files.open(name) as raw:
-        data = _unzipped(raw, name).read()
+        data = _unzipped(raw, name, label).read()
     before, shown = data, b""
     try:
         data.decode(encoding)

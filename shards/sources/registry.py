@@ -51,10 +51,9 @@ def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Rel
     options.refuse_unused(source, SOURCES[source].options)
     release = _check(SOURCES[source].read(files, options))
     if not release.records:
-        first = f"; {release.rejected[0].source_path}: {release.rejected[0].message}" if release.rejected else ""
-        raise InputError(
-            f"--input {files.label}: no images of a {source} release found there; check --source and --input{first}"
-        )
+        told = [f"{one.source_path}: {one.message}" for one in release.rejected[:1]] + release.notes
+        found = f"no images of a {source} release found there; check --source and --input"
+        raise InputError("; ".join([f"--input {files.label}: {found}", *told]))
     blank = options.blank or SOURCES[source].blank
     return replace(release, blanks=dict.fromkeys(release.labels, blank))
 

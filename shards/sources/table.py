@@ -64,7 +64,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     unlisted = sorted(set(images) - {record.name for record in listed})
     if unlisted:
         notes.append(f"{len(unlisted):,} images are not in {name} and were left out, such as {unlisted[0]}")
-    return Release(labels=labels, records=records, rejected=rejected, notes=notes)
+    return Release(labels=labels, records=records, rejected=rejected, notes=[*reader.notes(), *notes])
 
 
 def _record(row: Row, list_name: str, options: SourceOptions, reader: RowReader) -> Record | Rejected:

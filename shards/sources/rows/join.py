@@ -89,7 +89,7 @@ class JoinedList:
         left = [key for key in self._rows if key not in matched]
         if not matched:
             raise InputError(self._nothing(found))
-        return records, rejected, self._notes(found, unmatched, left)
+        return records, rejected, [*self._reader.notes(), *self._notes(found, unmatched, left)]
 
     def _joined(self, record: Record, rows: Sequence[Row]) -> Record | Rejected:
         problem = next(filter(None, map(self._reader.problem, rows)), None)

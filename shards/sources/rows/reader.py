@@ -2,6 +2,7 @@
 view, sex, age, texts.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import PurePosixPath
@@ -50,6 +51,9 @@ class RowReader:
         check_encoding(options.encoding)
         if not options.label_separator:
             raise InputError("--label-separator: must not be empty")
+        twice = [label for label, count in Counter(options.label_columns).items() if count > 1]
+        if twice:
+            raise InputError(f"--label-columns {twice[0]}: is given twice; give it once")
         both = {word.lower() for word in options.positive_words} & {word.lower() for word in options.negative_words}
         if both:
             raise InputError(f"--positive-words {min(both)}: is a negative word too; give it once")
@@ -57,6 +61,7 @@ class RowReader:
         self._values = value_words(options.positive_words, options.negative_words)
         self._negative = frozenset(word.lower() for word in options.negative_words)
         self._listed: tuple[str, ...] = ()
+        self._strange: Counter[str] = Counter()
 
     @property
     def columns(self) -> list[str]:
@@ -94,15 +99,19 @@ class RowReader:
             return row.problem
         column = self._options.split_column
         if column and not parse_split(row.get(column)):
-            return f"line {row.line}: split {row.get(column)!r} is none of train, valid (val, dev), test"
+            return f"line {row.line}: split {row.get(column).lower()!r} is none of train, valid (val, dev), test"
         for label in self._options.label_columns:
             value = row.get(label)
             if value.lower() not in self._values and not is_blank(value):
-                return (
-                    f"line {row.line}: {label} is {value!r}; expected 1, 0, -1 or nothing, or a word of "
-                    "--positive-words or --negative-words"
-                )
+                self._strange[value] += 1
+                return f"line {row.line}: {label} is {value!r}; expected 1, 0, -1 or nothing"
         return None
+
+    def notes(self) -> list[str]:
+        """What the user can do about words that :meth:`problem` has met."""
+        words = ", ".join(f"{word!r} {count:,}" for word, count in self._strange.most_common(4))
+        remedy = "--positive-words and --negative-words say what they mean"
+        return [f"words that are not understood as labels: {words}; {remedy}"] if words else []
 
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""

@@ -5,7 +5,8 @@ import re
 _AGE = re.compile(r"0*(\d+(?:\.\d+)?)\s*([ymwd]?)[a-z]*\.?", re.IGNORECASE)
 _YEARS = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _OLDEST_YEARS = 120  # ChestX-ray14 lists ages up to 414
-_SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
+_SEXES = {"m": "M", "male": "M", "man": "M", "m\u00e4nnlich": "M"}
+_SEXES |= {"f": "F", "female": "F", "woman": "F", "w": "F", "weiblich": "F"}
 
 
 def parse_sex(text: str) -> str | None:

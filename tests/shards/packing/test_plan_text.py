@@ -61,13 +61,17 @@ def test_labels_views_and_what_is_assumed_are_told(tmp_path):
     text = told(view_column="view")
     assert "labels, present of known: Mass 2 of 2, Edema 1 of 2; a blank label is unknown" in text
     assert "views: frontal 1, lateral 1, not said 1, neither frontal nor lateral 1 (COSTAL 1)" in text
+    assert any(
+        line.startswith("note: words that are not understood as labels: 'often' 1; --positive-") for line in text
+    )
     refused = "refused by the source's own lists: 1 (bad-row 1); first: 4.png: line 6: Edema is 'often'; expected 1, 0"
     assert any(line.startswith(refused) for line in text)
     assert any(line.startswith("warning: 4 images name no patient, and each counts as a patient") for line in text)
     assert "warning: no test split: eval will need one; --split 70/10/20 draws one" in text
     text = told(blank="absent", patient_column="file")
     assert text[1] == "labels, present of known: Mass 2 of 2, Edema 1 of 2; a blank label is absent"
-    assert not any(line.startswith(("views", "warning: 4 images")) for line in text)
+    assert text[2] == "views: none is known, so lateral ones cannot be left out"
+    assert not any(line.startswith("warning: 4 images") for line in text)
 
 
 def test_dry_run_and_build_on_the_command_line(source, tmp_path):

@@ -145,6 +145,8 @@ def test_rows_that_cannot_be_read_are_rejected(root):
         ({"path_template": "images/x.png"}, r"--path-template images/x.png: must hold \{\} once"),
         ({"label_columns": ("Effusion", "Mass")}, "'Mass' is missing"),
         ({"label_separator": ""}, "--label-separator"),
+        ({"label_columns": ("Edema", "Edema")}, "--label-columns Edema: is given twice"),
+        ({"encoding": "cp99"}, "--encoding cp99: unknown"),
     ],
 )
 def test_wrong_options_are_named(root, options, message):

@@ -2,16 +2,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from shards.base.errors import InputError
+from shards.checks.verify import verify_dataset
 from shards.format.blank import UNKNOWN
+from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
 from tests.shards.dicom_files import dicom_bytes
 
-PIXELS = np.zeros((16, 16), np.uint8)
+PIXELS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
 @pytest.fixture
@@ -133,3 +137,18 @@ def test_a_column_of_another_name(root):
     assert edema(found)["P0/S0/I1.dcm"] == 1
     with pytest.raises(InputError, match="--join: --source folder does not read it"):
         read_release("folder", open_files(root), replace(SourceOptions(), join="sop"))
+
+
+def test_a_build_of_it_is_whole_and_holds_nothing_that_was_joined_by(root, tmp_path_factory):
+    (root / "labels.csv").write_text("accession,Edema\n0012,1\n0013,0\n")
+    output = tmp_path_factory.mktemp("built") / "out"
+    options = SourceOptions(csv=Path("labels.csv"), join="accession", label_columns=("Edema",), blank="absent")
+    config = BuildConfig(source="dicom", input=root, output=output, workers=1, source_options=options)
+    totals = build_dataset(config)
+    assert not any("no DICOM" in note for note in totals.notes), "the list is no stranger"
+    assert not verify_dataset(output, workers=1).damages
+    index = ShardIndex.open(output)
+    by_path = dict(zip(index.column("source_path"), index.labels("Edema"), strict=True))
+    assert np.isnan(by_path.pop("P1/S0/I2.dcm"))
+    assert by_path == {"P0/S0/I0.dcm": 1, "P0/S0/I1.dcm": 1, "P0/S1/I0.dcm": 0}
+    assert "0013" not in str(pq.read_table(output / "index.parquet").to_pydict())

@@ -24,6 +24,9 @@ def test_ages(text, years):
     assert parse_age(text) == (None if years is None else pytest.approx(years))
 
 
-@pytest.mark.parametrize(("text", "sex"), [("Male", "M"), ("f", "F"), ("O", None), ("Unknown", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "sex"),
+    [("Male", "M"), ("f", "F"), ("w", "F"), ("weiblich", "F"), ("O", None), ("Unknown", None), ("", None)],
+)
 def test_sexes(text, sex):
     assert parse_sex(text) == sex
