@@ -162,7 +162,7 @@ def test_a_rank_that_dies_ends_the_others_and_is_told():
 
 @pytest.mark.slow
 def test_ranks_are_compared_timed_and_predicted():
-    config = ScalingConfig(quick=True, threads=1)
+    config = ScalingConfig(quick=True, threads=1).resolved()
     (comparison,) = scaling.run(replace(config, size=32, batch=8))
     assert list(comparison.timings) == ["1 rank", "2 ranks"]
     assert comparison.timings["2 ranks"].median > 0
