@@ -79,7 +79,7 @@ def _decode_deep(data: bytes, about: Codestream) -> np.ndarray:
     else:
         jpeg.check_whole(as_8_bits, width=about.width, height=about.height)
     fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(data)
+    fragment.SetByteStringValue(data if jpeg.END in data[about.precision_at :] else data + jpeg.END)
     fragments.AddFragment(fragment)
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
     element.SetValue(fragments.__ref__())

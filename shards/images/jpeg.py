@@ -19,7 +19,7 @@ from shards.images.refusal import ImageError
 _SOS, _SOF0, _APP0 = 0xDA, 0xC0, 0xE0
 _PLAIN_SEGMENTS = {0xDB, 0xC4, 0xDD}  # quantisation, Huffman tables, restart interval
 _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_END, _NO_END = b"\xff\xd9", "Premature end of JPEG file"
+END, _NO_END = b"\xff\xd9", "Premature end of JPEG file"
 _SPARE = 1.5  # pixels decoded for each one wanted, along a side, so that the antialiasing filter has its room
 
 
@@ -63,8 +63,8 @@ def _decode(data: bytes, colorspace: str, size: dict[str, int]) -> np.ndarray:
     try:
         return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, **size)
     except ValueError as error:
-        if _NO_END in str(error) and not data.endswith(_END):  # all pixels may be there; if not, that is found then
-            return _decode(data + _END, colorspace, size)
+        if _NO_END in str(error) and not data.endswith(END):  # all pixels may be there; if not, that is found then
+            return _decode(data + END, colorspace, size)
         if not _is_padding(data, str(error)):
             raise ImageError("damaged", f"JPEG: {error}") from error
     try:

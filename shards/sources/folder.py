@@ -93,10 +93,17 @@ def _classes(images: dict[str, Parts], depth: int | None) -> dict[str, str | Non
     if depth is None:
         around = _num_around(set(images.values()))
         return {name: _first_class(folders[around:]) for name, folders in images.items()}
-    below = {name: _first_class(folders[depth + 1 :]) for name, folders in images.items()}
+    below = {name: _first_class(_below(folders, depth)) for name, folders in images.items()}
     above = {name: _first_class(folders[depth - 1 : depth]) if depth else None for name, folders in images.items()}
     is_above = not any(below.values()) and len(set(above.values())) > 1
     return above if is_above else below
+
+
+def _below(folders: Parts, depth: int) -> Parts:
+    """The folders below the split, which some archives hold twice (``train/train/NORMAL``)."""
+    while len(folders) > depth + 1 and parse_split(folders[depth]) == parse_split(folders[depth + 1]):
+        depth += 1
+    return folders[depth + 1 :]
 
 
 def _one_spelling(classes: dict[str, str | None]) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from shards.images.dicom.header import MODALITIES, SNIFFED, is_dicom, open_heade
 from shards.sources.files import SourceFiles
 from shards.sources.record import Rejected
 from shards.sources.release import DICOM_SUFFIXES, IMAGE_SUFFIXES
-from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.view import parse_view
 
 _CLASS = "SOPClassUID"
@@ -47,7 +47,8 @@ def read_fields(files: SourceFiles, name: str, also: Sequence[str] = ()) -> Head
         except Exception as error:  # a damaged header shows as any exception of pydicom
             message = f"DICOM header: {type(error).__name__}"
             return Rejected(source_path=name, reason="damaged", message=message)
-        return {tag: "\\".join(texts(header, tag)) for tag in tags}
+        found = {tag: "\\".join(texts(header, tag)) for tag in tags}
+        return found | {"PatientID": parse_patient(found["PatientID"])}
 
 
 def pictureless_kind(header: Header) -> str:

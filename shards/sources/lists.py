@@ -83,7 +83,8 @@ def read_list(
                         _require_equal(fields, twice, f"{label}, line {reader.line_num}")
                     yield Row(reader.line_num, dict(zip(header, map(str.strip, fields), strict=False)), problem)
         except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(f"{label}, line {reader.line_num}: cannot be read as a table: {error}") from error
+            hint = "; a quotation mark above is not closed" if "end of data" in str(error) else ""
+            raise InputError(f"{label}, line {reader.line_num}: cannot be read as a table: {error}{hint}") from error
 
 
 def columns_of(files: SourceFiles, name: str, *, encoding: str | None = None) -> list[str]:
@@ -115,6 +116,8 @@ def _opened(files: SourceFiles, name: str) -> Iterator[tuple[IO[bytes], str]]:
             yield _unzipped(raw, name, label), label
     except UnicodeDecodeError as error:
         raise InputError(_undecodable(files, name, label, error.encoding)) from None
+    except UnicodeError as error:  # no byte order mark where the encoding that was named needs one
+        raise InputError(f"{label}: {error}; check --encoding, or leave it out") from error
     except OSError as error:
         raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
     except (csv.Error, EOFError, zlib.error) as error:

@@ -13,7 +13,7 @@ from shards.sources.files import FolderFiles, SourceFiles
 from shards.sources.lists import Row, check_encoding, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.words.label import is_blank, listed_findings, value_words
-from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.split import parse_split
 from shards.sources.words.view import parse_view
 
@@ -117,10 +117,11 @@ class RowReader:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""
         options = self._options
         found: dict[str, Any] = {"labels": self._labels(row)}
-        if options.patient_column and row.get(options.patient_column):
-            found |= {"patient_id": row.get(options.patient_column), "is_patient_known": True}
-        if options.study_column and row.get(options.study_column):
-            found["study_id"] = row.get(options.study_column)
+        patient, study = (parse_patient(row.get(column)) for column in (options.patient_column, options.study_column))
+        if patient:
+            found |= {"patient_id": patient, "is_patient_known": True}
+        if study:
+            found["study_id"] = study
         if options.split_column:
             found["split"] = parse_split(row.get(options.split_column))
         if options.view_column:

@@ -6,6 +6,8 @@ lists ``AP Supine``, ``L``; hospitals ``Chest PA``, ``LLAT``, ``Thorax seitlich`
 
 import re
 
+from shards.sources.words.label import is_blank
+
 _FRONTAL = re.compile(r"AP|PA|FRONT(AL)?|FACE")
 _LATERAL = re.compile(r"[LR]L|[LR]LD|[LR]?LAT|LAT[LR]|(LEFT|RIGHT)?LATERAL|LATERALE|PROFILE?|PERFIL|SEITLICH")
 # A patient who lies on the side is still seen from the front.
@@ -20,7 +22,7 @@ def parse_view(text: str) -> tuple[str | None, str | None]:
     The projection is the release's own word, or AP or PA alone where that stands inside other words (``Chest PA``).
     """
     word = " ".join(text.strip().upper().split())
-    if not word:
+    if is_blank(word):
         return None, None
     plain = word
     for pattern, known in (*_JOINED, *_SPELT):

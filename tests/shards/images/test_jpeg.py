@@ -135,3 +135,8 @@ def test_a_missing_end_marker_is_no_damage_but_missing_pixels_are(options):
     assert np.array_equal(pixels(clean[:-1]), pixels(clean))
     for cut in (20, len(clean) // 3):
         assert refusal(clean[:-cut]) == "damaged"
+
+
+def test_a_missing_end_marker_of_deep_jpeg_is_no_damage():
+    for data in (jpeg_12_bit(BLOCKS), lossless_jpeg(BLOCKS, bits=12), lossless_jpeg(BLOCKS << 4, bits=16)):
+        assert np.array_equal(pixels(data[: data.rindex(b"\xff\xd9")]), pixels(data))

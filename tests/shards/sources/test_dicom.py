@@ -138,3 +138,11 @@ def test_nothing_else_of_a_header_reaches_a_dataset(tree, tmp_path):
     for planted in [*PLANTED.values(), "Planted private value", "PLANTED CREATOR"]:
         assert planted not in said
     assert "planted" not in said.lower()
+
+
+def test_anonymous_is_nobody(tmp_path):
+    for number in range(2):
+        (tmp_path / f"{number}.dcm").write_bytes(dicom_bytes(PIXELS, bits=12, PatientID="ANONYMOUS"))
+    found = read_release("dicom", open_files(tmp_path), SourceOptions()).records
+    assert [record.is_patient_known for record in found] == [False, False]
+    assert len({record.patient_id for record in found}) == 2

@@ -57,6 +57,11 @@ def test_split_and_class_folders(tmp_path):
         (["xray/N/a.png", "xray/S/deep/b.png"], {"xray/N/a.png": ("train", "N"), "xray/S/deep/b.png": ("train", "S")}),
         (["A/train/N/a.png", "B/test/S/b.png"], {"A/train/N/a.png": ("train", "N"), "B/test/S/b.png": ("test", "S")}),
         (["train/Normal/a.png", "test/NORMAL/b.png"], {"train/Normal/a.png": ("train", "NORMAL")}),
+        (
+            ["train/train/N/a.png", "test/Test/S/b.png"],
+            {"train/train/N/a.png": ("train", "N"), "test/Test/S/b.png": ("test", "S")},
+        ),
+        (["train/train/a.png", "test/test/b.png"], {"train/train/a.png": ("train", None)}),
         (["N/a.png", "S/deep/dev/b.png"], {"N/a.png": ("train", "N"), "S/deep/dev/b.png": ("train", "S")}),
         (["train\\N\\a.png", "test\\S\\b.png"], {"train\\N\\a.png": ("train", "N"), "test\\S\\b.png": ("test", "S")}),
     ],

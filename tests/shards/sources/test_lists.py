@@ -86,6 +86,13 @@ def test_mixed_encodings_are_refused_with_the_first_line(tmp_path):
         list(read_list(files, name, encoding="ascii"))
 
 
+def test_an_encoding_that_is_not_the_lists_is_told(tmp_path):
+    files, name = write(tmp_path, b"a,b\n1,2\n")
+    for wrong in ("utf-16", "utf-32"):
+        with pytest.raises(InputError, match=r"list\.csv.*(BOM|UTF-32)"):
+            list(read_list(files, name, encoding=wrong))
+
+
 def test_unknown_encodings_are_named():
     check_encoding(None)
     check_encoding("cp1252")
@@ -121,7 +128,7 @@ def test_rows_with_more_or_fewer_fields_have_a_problem(tmp_path):
         ("list.csv", b"PK\x03\x04xl/workbook.xml", "it is a workbook or a zip; save its table as CSV"),
         ("list.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "it is a workbook"),
         ("list.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9999)[:-20], "cannot be read"),
-        ("list.csv", b'a,b\n1,2\n3,"4\n5,6\n7,8\n', "unexpected end of data"),
+        ("list.csv", b'a,b\n1,2\n3,"4\n5,6\n7,8\n', "unexpected end of data; a quotation mark"),
         ("list.csv", b'a,b\n1,2\n3,"4\n5,6\n7,"8"\n', "expected after"),
         ("list.csv", b'a,b\n"' + b"x" * 200_000, "line 2: cannot be read as a table"),
     ],

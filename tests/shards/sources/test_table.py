@@ -261,3 +261,18 @@ def test_what_the_list_has_no_column_for_is_read_from_dicom_headers(root):
     named = replace(options, patient_column="file", view_column="sex", age_column="sex")
     (first, *_) = read_release("table", open_files(root), named).records
     assert (first.patient_id, first.view, first.age, first.study_id) == ("a.dcm", None, None, "1.2.826.0.1.77")
+
+
+@pytest.mark.parametrize("nobody", ["nan", "None", "N/A", "unknown", "-"])
+def test_words_for_no_patient_do_not_make_one_of_many(root, nobody):
+    (root / "list.csv").write_text(f"image,p,e\nimages/a.png,{nobody},{nobody}\nimages/b.png,{nobody},{nobody}\n")
+    columns = {"path_column": "image", "patient_column": "p", "study_column": "e"}
+    found = read_release("table", open_files(root), SourceOptions(csv=Path("list.csv"), **columns)).records
+    assert [record.is_patient_known for record in found] == [False, False]
+    assert len({record.patient_id for record in found}) == len({record.study_id for record in found}) == 2
+
+
+def test_a_number_is_one_patient_however_a_spreadsheet_writes_it(root):
+    (root / "list.csv").write_text("image,p\nimages/a.png,123.0\nimages/b.png,123\n")
+    options = SourceOptions(csv=Path("list.csv"), path_column="image", patient_column="p")
+    assert {record.patient_id for record in read_release("table", open_files(root), options).records} == {"123"}

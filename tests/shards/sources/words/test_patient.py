@@ -1,6 +1,6 @@
 import pytest
 
-from shards.sources.words.patient import parse_age, parse_sex
+from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from shards.sources.words.patient import parse_age, parse_sex
         ("0", 0),
         ("33.5", 33.5),
         (" 45 years ", 45),
+        ("45,5", 45.5),
         ("414", None),
         ("", None),
         ("Y", None),
@@ -30,3 +31,15 @@ def test_ages(text, years):
 )
 def test_sexes(text, sex):
     assert parse_sex(text) == sex
+
+
+@pytest.mark.parametrize("text", ["", "nan", "None", "N/A", "-", "???", "Unknown", "ANONYMOUS", "anonymized"])
+def test_nobody_is_no_patient(text):
+    assert parse_patient(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "patient"), [("007", "007"), (" 12 ", "12"), ("123.0", "123"), ("1.5", "1.5"), ("0", "0"), ("-1", "-1")]
+)
+def test_patients(text, patient):
+    assert parse_patient(text) == patient

@@ -16,6 +16,7 @@ from shards.sources.words.view import parse_view
         ("LEFT LATERAL", "lateral", "LEFT LATERAL"),
         ("LAO", None, "LAO"),
         ("", None, None),
+        ("nan", None, None),
         ("L", "lateral", "L"),
         ("AP_horizontal", "frontal", "AP_HORIZONTAL"),
         ("POSTEROANTERIOR", "frontal", "PA"),
