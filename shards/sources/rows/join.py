@@ -76,6 +76,7 @@ class JoinedList:
         rejected: list[Rejected] = []
         unmatched: list[tuple[Record, str]] = []
         matched: set[str] = set()
+        shared = {} if self.by == "path" else _of_several(found)
         for record, value in found:
             key = by_path.get(record.name, "") if by_path is not None else value
             rows = self._rows.get(key, []) if key else []
@@ -84,6 +85,12 @@ class JoinedList:
                 records.append(replace(record, labels=dict.fromkeys(self.labels, UNKNOWN)))
                 continue
             matched.add(key)
+            if key in shared:
+                message = (
+                    f"{self.tag} {key!r} is of {shared[key]} patients, so whose row of {self._name} it is, is unknown"
+                )
+                rejected.append(Rejected(source_path=record.source_path, reason="bad-row", message=message))
+                continue
             item = self._joined(record, rows)
             (records if isinstance(item, Record) else rejected).append(item)  # type: ignore[arg-type]
         left = [key for key in self._rows if key not in matched]
@@ -145,6 +152,16 @@ class JoinedList:
             line = self._rows[left[0]][0].line
             notes.append(f"{num_left:,} rows match no image, such as line {line} ({left[0]!r})")
         return notes
+
+
+def _of_several(found: Found) -> dict[str, int]:
+    """The values that images of several patients have, such as an accession number that was anonymised, and how many
+    patients those are."""
+    patients: dict[str, set[str]] = {}
+    for record, value in found:
+        if record.is_patient_known:
+            patients.setdefault(value, set()).add(record.patient_id)
+    return {value: len(known) for value, known in patients.items() if len(known) > 1}
 
 
 def _by_path(rows: dict[str, list[Row]], found: Found) -> dict[str, str]:

@@ -152,3 +152,13 @@ def test_a_build_of_it_is_whole_and_holds_nothing_that_was_joined_by(root, tmp_p
     assert np.isnan(by_path.pop("P1/S0/I2.dcm"))
     assert by_path == {"P0/S0/I0.dcm": 1, "P0/S0/I1.dcm": 1, "P0/S1/I0.dcm": 0}
     assert "0013" not in str(pq.read_table(output / "index.parquet").to_pydict())
+
+
+def test_a_number_of_several_patients_joins_nobody(root):
+    for name, patient in (("A/a.dcm", "P7"), ("B/b.dcm", "P8")):
+        (root / name).parent.mkdir()
+        (root / name).write_bytes(dicom_bytes(PIXELS, PatientID=patient, AccessionNumber="0"))
+    found = read(root, "accession,Edema\n0,1\n0012,1\n", join="accession")
+    assert edema(found)["P0/S0/I0.dcm"] == edema(found)["P0/S0/I1.dcm"] == 1
+    assert {row.source_path for row in found.rejected} == {"A/a.dcm", "B/b.dcm"}
+    assert "AccessionNumber '0' is of 2 patients" in found.rejected[0].message
