@@ -32,11 +32,13 @@ _GDCM_SYNTAX = {"dct": "1.2.840.10008.1.2.4.51", "lossless": "1.2.840.10008.1.2.
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """``values`` (H, W) or (H, W, 3) whole numbers of ``bits``; ``colors`` is what three samples are, or were before
-    they were decoded to luminance (None: not said, or one sample). ``is_lossy`` is of JPEG's lossy kinds."""
+    they were decoded to luminance (None: not said, or one sample). ``is_lossy`` is of JPEG's lossy kinds; ``is_signed``
+    can be of JPEG 2000 only, as the others code no signs."""
 
     values: np.ndarray
     bits: int
     is_lossy: bool = False
+    is_signed: bool = False
     colors: Literal["RGB", "YBR"] | None = None
 
 
@@ -138,7 +140,7 @@ def _decode_jpeg_2000(data: bytes, about: Codestream) -> Samples:
         raise ImageError("damaged", "JPEG 2000 whose pixels are not as many as its header says")
     if values.ndim == 3 and values.shape[2] < 3:
         values = values[:, :, 0]  # the second sample is transparency
-    return Samples(values=values, bits=about.bits, colors="RGB" if about.is_mixed else None)
+    return Samples(values=values, bits=about.bits, is_signed=about.is_signed, colors="RGB" if about.is_mixed else None)
 
 
 def _shaped(values: np.ndarray, about: Codestream) -> np.ndarray:

@@ -33,7 +33,7 @@ def decode_compressed(data: bytes, about: ImagePixel) -> Raw:
         said, has = f"Bits Stored {about.stored}", str(found.bits)
     else:
         kind = kind_of(about, found.values, found.colors)
-        return Raw(values=found.values, kind=kind, container=found.bits, is_compressed=True)
+        return Raw(values=found.values, kind=kind, container=found.bits, is_compressed=True, is_signed=found.is_signed)
     raise ImageError("inconsistent", f"DICOM header with {said}, but its compressed image has {has}")
 
 

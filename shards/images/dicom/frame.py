@@ -1,6 +1,6 @@
 """The pixels of a DICOM image as numbers of their stored bits, checked against the header."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -76,8 +76,21 @@ def read_frame(header: Dataset) -> Frame:
         raw = decode_compressed(data, about)
     else:
         raw = read_native(data, about, is_words=header[keyword].VR == "OW")
+    about = replace(about, is_signed=_is_signed(raw, about))
     values, bits = stored_values(raw, about)
     return Frame(values=values, kind=raw.kind, bits=bits, photometric=about.photometric, is_signed=about.is_signed)
+
+
+def _is_signed(raw: Raw, about: ImagePixel) -> bool:
+    """Whether stored values are signed. Where the header and the compressed image disagree, either may be wrong, and a
+    film in the wrong reading is torn wherever it crosses the middle: the smoother one is taken, else the
+    header's."""
+    if raw.is_signed in (None, about.is_signed) or raw.values.ndim != 2:
+        return about.is_signed
+    sign = 1 << min(about.stored or raw.container, raw.container) - 1
+    unsigned = raw.values.astype(np.int64) & (2 * sign - 1)
+    plain, signed = (int(np.abs(np.diff(values)).sum()) for values in (unsigned, unsigned ^ sign))
+    return about.is_signed if max(plain, signed) < 1.1 * min(plain, signed) else signed < plain
 
 
 def _check_syntax(syntax: str) -> None:

@@ -41,13 +41,15 @@ class ImagePixel:
 class Raw:
     """Whole numbers (H, W), or (H, W, 3) of colours, each in ``container`` bits, as they lie in the file.
 
-    Luminance is a gray image made of colours, which no window is meant for.
+    Luminance is a gray image made of colours, which no window is meant for. ``is_signed`` is what the compressed image
+    itself tells, None where it has no way to.
     """
 
     values: np.ndarray
     kind: Kind
     container: int
     is_compressed: bool = False
+    is_signed: bool | None = None
 
 
 def read_image_pixel(header: Dataset) -> ImagePixel:

@@ -1,6 +1,7 @@
 """Compressed pixels, and headers that contradict them."""
 
 import numpy as np
+import openjpeg
 import pydicom
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from shards.images.dicom.decode import decode_dicom
 from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import dicom_bytes, dicom_dataset, encapsulated, lossless_jpeg
-from tests.shards.images.dicom.pixels import NOISY, WINDOW, far, refused, saved
+from tests.shards.images.dicom.pixels import DEEP, NOISY, WINDOW, far, refused, saved
 from tests.shards.images.pictures import NOISE, RAMP, encoded, flipped
 
 
@@ -43,6 +44,23 @@ def test_a_header_that_contradicts_its_jpeg():
     assert far(compressed(jpeg(RAMP), photometric="RGB", SamplesPerPixel=3)) <= 3
     assert far(compressed(jpeg(RAMP), photometric="YBR_FULL_422", SamplesPerPixel=3)) <= 3
     assert far(compressed(jpeg(RAMP), Rows=None, Columns=None)) <= 3
+
+
+@pytest.mark.parametrize("is_coded_signed", [False, True])
+def test_where_header_and_stream_disagree_on_signs_the_film_is_not_torn(is_coded_signed):
+    values = DEEP.astype(np.int16) - 2048
+    stored = values if is_coded_signed else DEEP
+    frame = openjpeg.encode(stored, bits_stored=12, photometric_interpretation=2)
+    for said in (0, 1):
+        header = dicom_dataset(dicom_bytes(DEEP, bits=12))
+        encapsulated(header, JPEG2000Lossless, frame)
+        header.PixelRepresentation = said
+        assert np.corrcoef(decode_dicom(saved(header)).ravel(), RAMP.ravel())[0, 1] > 0.99
+    # coded as unsigned, the bits of signed numbers are smooth in the header's reading, which stays
+    frame = openjpeg.encode((values & 4095).astype(np.uint16), bits_stored=12, photometric_interpretation=2)
+    header = dicom_dataset(dicom_bytes(values, bits=12, WindowCenter=0, WindowWidth=4096))
+    encapsulated(header, JPEG2000Lossless, frame)
+    assert far(saved(header)) <= 1
 
 
 def test_what_a_jpeg_without_markers_codes_is_in_the_header():
