@@ -17,7 +17,7 @@ from shards.sources.words.split import parse_split
 
 Parts = tuple[str, ...]
 _CONTAINERS = frozenset({"image", "images", "img", "imgs", "png", "jpg", "jpeg", "dicom", "dcm", "files", "pictures"})
-_MASKS = frozenset({"mask", "masks", "lung masks", "infection masks", "segmentation", "segmentations"})
+_MASKS = frozenset({"mask", "masks", "lung masks", "infection masks", "segmentation", "segmentations", "labels"})
 
 
 def read(files: SourceFiles, options: SourceOptions) -> Release:

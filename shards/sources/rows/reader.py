@@ -130,8 +130,8 @@ class RowReader:
             found["sex"] = parse_sex(row.get(options.sex_column))
         if options.age_column:
             found["age"] = parse_age(row.get(options.age_column))
-        found["indication"] = row.get(options.indication_column) or None
-        found["findings"] = row.get(options.findings_column) or None
+        found["indication"] = _said(row, options.indication_column)
+        found["findings"] = _said(row, options.findings_column)
         return found
 
     def _labels(self, row: Row) -> dict[str, int]:
@@ -143,6 +143,11 @@ class RowReader:
         options = self._options
         cell = row.get(options.label_list_column)
         return listed_findings(cell, separator=options.label_separator, negative=self._negative)
+
+
+def _said(row: Row, column: str | None) -> str | None:
+    cell = row.get(column)
+    return None if is_blank(cell) else cell
 
 
 @cache  # few sets of labels occur, so the records share them

@@ -27,19 +27,21 @@ def value_words(positive: Collection[str], negative: Collection[str]) -> dict[st
 def listed_findings(cell: str, *, separator: str, negative: Collection[str] = ()) -> list[str] | None:
     """The findings that a cell lists, in its order; None where it is blank.
 
-    A Python or JSON list is read as one, whatever the separator; ``[]`` lists nothing, and says so. A word of
-    ``negative`` (in lower case), such as ``no finding``, is no finding.
+    A Python or JSON list is read as one, whatever the separator; ``[]`` lists nothing, and says so, which ``['']`` and
+    ``[nan]`` do not. A word of ``negative`` (in lower case), such as ``no finding``, is no finding.
     """
     cell = cell.strip()
     if is_blank(cell):
         return None
     if cell[0] + cell[-1] in _BRACKETS:
-        inner = cell[1:-1]
-        if inner.strip() and all(map(is_blank, inner.split(","))):  # [nan]
-            return None
+        inner = cell[1:-1].strip()
+        if not inner:
+            return []
         quoted = [one or other for one, other in _QUOTED.findall(inner)]
         words = quoted or inner.split(separator if separator in inner else ",")
     else:
         words = cell.split(separator)
-    bare = (word.strip().strip("'\"").strip() for word in words)
-    return [word for word in bare if word.lower() not in NOTHING and word.lower() not in negative]
+    bare = [word.strip().strip("'\"").strip() for word in words]
+    if all(map(is_blank, bare)):
+        return None
+    return [word for word in bare if not is_blank(word) and word.lower() not in negative]
