@@ -39,6 +39,8 @@ OPTIONS = frozenset(
     }
 )
 
+_SEPARATORS = ";|,/"
+
 
 class RowReader:
     """Reads the rows of a list by the columns that ``options`` name.
@@ -108,10 +110,11 @@ class RowReader:
         return None
 
     def notes(self) -> list[str]:
-        """What the user can do about words that :meth:`problem` has met."""
+        """What the user can do about words that :meth:`problem` has met, and about findings that look like several."""
         words = ", ".join(f"{word!r} {count:,}" for word, count in self._strange.most_common(4))
         remedy = "--positive-words and --negative-words say what they mean"
-        return [f"words that are not understood as labels: {words}; {remedy}"] if words else []
+        strange = [f"words that are not understood as labels: {words}; {remedy}"] if words else []
+        return [*strange, *self._joined_findings()]
 
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""
@@ -138,6 +141,17 @@ class RowReader:
         values = tuple((label, self._values.get(row.get(label).lower())) for label in self._options.label_columns)
         found = self._findings(row)
         return _labels(values, self._listed, None if found is None else frozenset(found))
+
+    def _joined_findings(self) -> list[str]:
+        """A note of findings that are several others, joined by another sign."""
+        for finding in self._listed:
+            for sign in _SEPARATORS:
+                parts = [part.strip() for part in finding.split(sign)]
+                if len(parts) > 1 and set(parts) & set(self._listed):
+                    return [
+                        f"finding {finding!r} looks like {len(parts)} findings: is --label-separator {sign!r} meant?"
+                    ]
+        return []
 
     def _findings(self, row: Row) -> list[str] | None:
         options = self._options

@@ -276,3 +276,12 @@ def test_a_number_is_one_patient_however_a_spreadsheet_writes_it(root):
     (root / "list.csv").write_text("image,p\nimages/a.png,123.0\nimages/b.png,123\n")
     options = SourceOptions(csv=Path("list.csv"), path_column="image", patient_column="p")
     assert {record.patient_id for record in read_release("table", open_files(root), options).records} == {"123"}
+
+
+def test_findings_that_are_joined_by_another_sign_are_told(root):
+    (root / "list.csv").write_text("image,f\nimages/a.png,Mass;Edema\nimages/b.png,Mass\nimages/c.png,Mass/nodule\n")
+    columns = {"csv": Path("list.csv"), "path_column": "image", "label_list_column": "f"}
+    notes = read_release("table", open_files(root), SourceOptions(**columns)).notes
+    assert any("'Mass/nodule' looks like 2" in note or "'Mass;Edema' looks like 2" in note for note in notes)
+    notes = read_release("table", open_files(root), SourceOptions(**columns, label_separator=";")).notes
+    assert not any("Mass;Edema" in note for note in notes)
