@@ -29,7 +29,7 @@ def decode_compressed(data: bytes, about: ImagePixel) -> Raw:
     height, width = found.values.shape[:2]
     if (about.rows, about.columns) not in ((height, width), (0, 0)):
         said, has = f"Rows {about.rows} and Columns {about.columns}", f"{height} and {width}"
-    elif found.is_lossy and found.bits <= 8 < about.stored:
+    elif found.is_lossy and found.bits < about.stored:
         said, has = f"Bits Stored {about.stored}", str(found.bits)
     else:
         kind = kind_of(about, found.values, found.colors)

@@ -9,12 +9,16 @@ comparison: the project shows it black. The last lines list the files that diffe
 """
 
 import argparse
+import importlib.util
 import io
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +33,12 @@ from shards.images.dicom.header import is_dicom, read_header
 from shards.images.refusal import ImageError
 
 DCMTK = next((tool for tool in ("dcm2img", "dcmj2pnm") if shutil.which(tool)), None)
+EXPLAINED = {
+    "SC_[ry]*": "Luminance and chroma: the luminance is taken as it is coded, not by way of red, green and blue.",
+    "171[69]6": "The window shows white alone but for a few pixels, so it is passed over.",
+    "*verlay*": "DCMTK draws the overlay.",
+    "liver*_1frame.dcm": "One bit a pixel: DCMTK shows a set one at half of white.",
+}
 _WHOLE = 1 << 20  # more than any side, so nothing is decoded at a reduced size
 
 
@@ -112,6 +122,10 @@ def by_pillow(data: bytes) -> np.ndarray | None:
         return None
 
 
+DICOM_WAYS = {"DCMTK": by_dcmtk, "pydicom": by_pydicom}
+PICTURE_WAYS = {"Pillow": by_pillow}
+
+
 def padding(header: pydicom.Dataset, pixels: np.ndarray) -> np.ndarray:
     first = header.get("PixelPaddingValue")
     last = header.get("PixelPaddingRangeLimit")
@@ -136,17 +150,56 @@ def compare(data: bytes, other: Callable[[bytes], np.ndarray | None], got: np.nd
     return "" if far.max() <= 1 else f"{far.mean():.1f} levels on average, {far.max()} at most"
 
 
-def files_of(folders: list[Path]) -> Iterator[Path]:
-    for folder in folders:
-        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+@dataclass
+class Survey:
+    """Files by what became of them: ``refused`` by reason, ``compared`` by way and outcome, ``differ`` by name."""
+
+    num_read: int = 0
+    num_others: int = 0
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    compared: Counter[tuple[str, str]] = field(default_factory=Counter)
+    differ: dict[str, list[str]] = field(default_factory=dict)
+
+
+def survey(paths: Iterable[Path]) -> Survey:
+    """Decodes each file by the project and by the other ways."""
+    found = Survey()
+    for path in paths:
+        data = path.read_bytes()
+        try:
+            got = ours(data)
+        except ImageError as error:
+            if error.reason in ("not-an-image", "empty"):
+                found.num_others += 1
+            else:
+                found.refused.setdefault(error.reason, []).append(f"{path.name}: {error}")
+            continue
+        found.num_read += 1
+        for name, other in (
+            {"DCMTK": by_dcmtk, "pydicom": by_pydicom} if is_dicom(data) else {"Pillow": by_pillow}
+        ).items():
+            difference = compare(data, other, got)
+            outcome = {None: "nothing to compare", "": "within a level"}.get(difference, "further")
+            found.compared[name, outcome] += 1
+            if difference:
+                found.differ.setdefault(path.name, []).append(f"{name}: {difference}")
+    return found
+
+
+def explanation(name: str) -> str:
+    """Why a file of pydicom's differs; empty if nobody knows."""
+    return next((why for pattern, why in EXPLAINED.items() if fnmatch(name, pattern)), "")
+
+
+def files_of(folders: Iterable[Path]) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def pydicom_folders() -> list[Path]:
-    import data_store  # of the package pydicom-data
-    import pydicom.data
-
-    own = Path(pydicom.data.__file__).parent
-    return [own / "test_files", own / "charset_files", Path(data_store.__file__).parent]
+    """pydicom's own test files, and those of the package pydicom-data, if it is installed."""
+    names = ("pydicom.data.test_files", "pydicom.data.charset_files", "data_store")
+    found = [importlib.util.find_spec(name) for name in names]
+    return [Path(place) for spec in found if spec for place in spec.submodule_search_locations or ()]
 
 
 def main() -> None:
@@ -154,33 +207,17 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--pydicom", action="store_true", help="pydicom's own test files and pydicom-data")
     options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    agreed: Counter[str] = Counter()
-    lines: list[str] = []
-    refused: dict[str, list[str]] = {}
-    for path in files_of([*options.folders, *(pydicom_folders() if options.pydicom else [])]):
-        data = path.read_bytes()
-        try:
-            got = ours(data)
-        except ImageError as error:
-            counts["refused" if is_dicom(data) or error.reason != "not-an-image" else "no picture"] += 1
-            if error.reason != "not-an-image":
-                refused.setdefault(error.reason, []).append(f"{path.name}: {error}")
-            continue
-        counts["read"] += 1
-        others = {"DCMTK": by_dcmtk, "pydicom": by_pydicom} if is_dicom(data) else {"Pillow": by_pillow}
-        for name, other in others.items():
-            difference = compare(data, other, got)
-            agreed[
-                f"{name}: {'agrees' if difference == '' else 'reads none' if difference is None else 'differs'}"
-            ] += 1
-            if difference:
-                lines.append(f"{path.name} | {name} | {difference}")
-    print(f"files {sum(counts.values())}, " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
-    print(*(f"{name} {count}" for name, count in sorted(agreed.items())), sep="\n")
-    for reason, messages in sorted(refused.items()):
+    warnings.simplefilter("ignore")
+    paths = files_of([*options.folders, *(pydicom_folders() if options.pydicom else [])])
+    found = survey(paths)
+    num_refused = sum(map(len, found.refused.values()))
+    print(f"{len(paths)} files: {found.num_read} read, {num_refused} refused, {found.num_others} no pictures")
+    print(*(f"{name}, {outcome}: {count}" for (name, outcome), count in sorted(found.compared.items())), sep="\n")
+    for reason, messages in sorted(found.refused.items()):
         print(f"\nrefused as {reason}: {len(messages)}", *messages, sep="\n  ")
-    print("\ndiffer by more than a level:", *lines, sep="\n  ")
+    print("\ndiffer by more than a level:")
+    for name, lines in sorted(found.differ.items()):
+        print(f"  {name}: {'; '.join(lines)}. {explanation(name)}")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def test_a_header_that_contradicts_its_jpeg():
     assert far(compressed(jpeg(RAMP), photometric="RGB", SamplesPerPixel=3)) <= 3
     assert far(compressed(jpeg(RAMP), photometric="YBR_FULL_422", SamplesPerPixel=3)) <= 3
     assert far(compressed(jpeg(RAMP), Rows=None, Columns=None)) <= 3
+    assert far(compressed(jpeg(RAMP), PixelRepresentation=1)) <= 3, "lossy JPEG has no sign"
 
 
 @pytest.mark.parametrize("is_coded_signed", [False, True])
