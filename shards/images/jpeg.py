@@ -83,23 +83,26 @@ def _is_padding(data: bytes, complaint: str) -> bool:
 
 
 def plain_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height, if these are the bytes of a gray baseline JPEG, and no others: no comment, EXIF, XMP, IPTC,
-    thumbnail or bytes behind the end, which may name the patient."""
+    """Width and height, if these are the bytes of a gray baseline JPEG whose header holds nothing else: no comment,
+    EXIF, XMP, IPTC or thumbnail, which may name the patient. What follows the end is not looked at."""
     if not data.startswith(JPEG):
         return None
     size, position = None, 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4])
-        if marker == _SOF0:
-            bits, height, width, samples = struct.unpack_from(">BHHB", data.ljust(position + 10), position + 4)
+        if marker == _SOS:
+            return size
+        if marker == _SOF0 and position + 10 <= len(data):
+            bits, height, width, samples = struct.unpack_from(">BHHB", data, position + 4)
             size = (width, height) if (bits, samples) == (8, 1) else None
-        elif marker == _APP0:
-            if length != 16 or data[position + 4 : position + 9] != b"JFIF\0":
-                return None
-        elif marker == _SOS:
-            # An end marker cannot occur among the coded pixels, so the first one is the image's.
-            return size if data.find(b"\xff\xd9", position) == len(data) - 2 else None
+        elif marker == _APP0 and length == 16 and data[position + 4 : position + 9] == b"JFIF\0":
+            pass
         elif marker not in _PLAIN_SEGMENTS:
             return None
         position += 2 + length
     return None
+
+
+def ends_alone(data: bytes) -> bool:
+    """Whether nothing follows the image of a plain JPEG, as its end marker cannot occur among coded pixels."""
+    return data.find(_END) == len(data) - len(_END)
