@@ -105,4 +105,4 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
 
 def ends_alone(data: bytes) -> bool:
     """Whether nothing follows the image of a plain JPEG, as its end marker cannot occur among coded pixels."""
-    return data.find(_END) == len(data) - len(_END)
+    return data.find(END) == len(data) - len(END)
