@@ -71,8 +71,8 @@ def read_header(data: bytes) -> Dataset:
 def _check_end(data: bytes, header: Dataset) -> None:
     """Refuses a deflated file that holds other than elements behind its pixels: as nothing in it is a checksum, damage
     shows there. Raises ImageError: ``damaged``."""
-    size, pixels = whole(header.file_meta, "FileMetaInformationGroupLength"), header.get_item("PixelData")
-    position = getattr(pixels, "file_tell", None)
+    size = whole(header.file_meta, "FileMetaInformationGroupLength")
+    position = header["PixelData"].file_tell if "PixelData" in header else None
     if size is None or position is None:
         return
     start = (_PREAMBLE if data[128:132] == _PREFIX else 0) + _SIZE_ELEMENT + size

@@ -1,8 +1,11 @@
 """Pixels and headers that disagree, or of which one does not tell all."""
 
+import zlib
+
 import numpy as np
 import pytest
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -58,6 +61,23 @@ def test_no_preamble_or_no_meta_information():
         bare = saved(header, little_endian=True, enforce_file_format=False, **options)
         assert bare[:2] == b"\x08\0"
         assert far(bare) <= 1
+
+
+def test_deflated_data_that_do_not_end_with_the_pixels_are_damage():
+    header = dicom_dataset(dicom_bytes(DEEP, bits=12, **WINDOW))
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole = saved(header)
+    assert far(whole) <= 1
+    start = 132 + 12 + int(dicom_dataset(whole).file_meta.FileMetaInformationGroupLength)
+    plain = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
+    padding = b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0\0\0"
+    for extra, is_damage in ((b"", False), (padding, False), (b"\0", True), (b"\1\2\3\4", True)):
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data = whole[:start] + deflate.compress(plain + extra) + deflate.flush()
+        if is_damage:
+            assert refused(data)[0] == "damaged"
+        else:
+            assert far(data) <= 1
 
 
 def test_implicit_and_big_endian():
