@@ -87,7 +87,7 @@ class JoinedList:
             matched.add(key)
             if key in shared:
                 message = (
-                    f"{self.tag} {key!r} is of {shared[key]} patients, so whose row of {self._name} it is, is unknown"
+                    f"its {self.tag} is that of {shared[key]} patients, so whose row of {self._name} it is, is unknown"
                 )
                 rejected.append(Rejected(source_path=record.source_path, reason="bad-row", message=message))
                 continue

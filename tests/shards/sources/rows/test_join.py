@@ -161,4 +161,4 @@ def test_a_number_of_several_patients_joins_nobody(root):
     found = read(root, "accession,Edema\n0,1\n0012,1\n", join="accession")
     assert edema(found)["P0/S0/I0.dcm"] == edema(found)["P0/S0/I1.dcm"] == 1
     assert {row.source_path for row in found.rejected} == {"A/a.dcm", "B/b.dcm"}
-    assert "AccessionNumber '0' is of 2 patients" in found.rejected[0].message
+    assert "its AccessionNumber is that of 2 patients" in found.rejected[0].message
