@@ -99,7 +99,7 @@ def _decode_deep(data: bytes, about: Codestream) -> np.ndarray:
             buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM gives bytes as text
         values = _shaped(np.frombuffer(buffer, dtype="<u2"), about)
     except (AttributeError, ValueError) as error:
-        raise ImageError("damaged", "JPEG that cannot be decoded") from error
+        raise ImageError("damaged", "JPEG that is damaged inside: no pixels could be decoded") from error
     if values.max() >> about.bits:  # each pixel builds on the one before: from the damage on, all are shifted
         raise ImageError(
             "damaged", f"JPEG of {about.bits} bits, decoded to values that need more: it is damaged inside"

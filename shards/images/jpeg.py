@@ -66,11 +66,15 @@ def _decode(data: bytes, colorspace: str, size: dict[str, int]) -> np.ndarray:
         if _NO_END in str(error) and not data.endswith(END):  # all pixels may be there; if not, that is found then
             return _decode(data + END, colorspace, size)
         if not _is_padding(data, str(error)):
-            raise ImageError("damaged", f"JPEG: {error}") from error
+            raise _damaged(error) from error
     try:
         return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=False, **size)
     except ValueError as error:
-        raise ImageError("damaged", f"JPEG: {error}") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: ValueError) -> ImageError:
+    return ImageError("damaged", f"JPEG that is damaged inside: {str(error).removeprefix('Corrupt JPEG data: ')}")
 
 
 def _is_padding(data: bytes, complaint: str) -> bool:

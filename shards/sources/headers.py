@@ -45,7 +45,7 @@ def read_fields(files: SourceFiles, name: str, also: Sequence[str] = ()) -> Head
         except OSError:
             raise
         except Exception as error:  # a damaged header shows as any exception of pydicom
-            message = f"DICOM header: {type(error).__name__}"
+            message = f"DICOM whose header cannot be read ({type(error).__name__})"
             return Rejected(source_path=name, reason="damaged", message=message)
         found = {tag: "\\".join(texts(header, tag)) for tag in tags}
         return found | {"PatientID": parse_patient(found["PatientID"])}

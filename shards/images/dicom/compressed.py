@@ -42,7 +42,7 @@ def _fragments(data: bytes) -> list[bytes]:
     try:
         parts = list(generate_fragments(data))
     except ValueError as error:
-        raise ImageError("damaged", "DICOM: the fragments of the compressed image are damaged or cut") from error
+        raise ImageError("damaged", "DICOM whose compressed image is cut, or damaged between its fragments") from error
     if len(parts) < 2:
-        raise ImageError("damaged", "DICOM: no fragment of a compressed image")
+        raise ImageError("damaged", "DICOM without any fragment of its compressed image")
     return parts

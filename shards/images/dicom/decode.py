@@ -33,13 +33,14 @@ def decode_dicom(data: bytes) -> np.ndarray:
     try:
         header = read_header(data)
         if "PixelData" not in header and _PIXEL_DATA_TAG in data and ("Rows" in header or not header):
-            raise ImageError("damaged", "DICOM: truncated pixel data")
+            raise ImageError("damaged", "DICOM that is cut in its pixel data")
         check_modality(header)
         return show_header(header)
     except ImageError:
         raise
     except Exception as error:  # a damaged header or stream shows as any exception of pydicom or of its decoders
-        raise ImageError("damaged", f"DICOM: {type(error).__name__}") from error  # its text may quote the header
+        # its text may quote the header
+        raise ImageError("damaged", f"DICOM that cannot be read ({type(error).__name__})") from error
 
 
 def show_header(header: Dataset) -> np.ndarray:

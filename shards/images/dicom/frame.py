@@ -132,6 +132,8 @@ def stored_values(raw: Raw, about: ImagePixel) -> tuple[np.ndarray, int]:
         values &= (1 << bits) - 1
     elif about.has_overlay and bits < container:
         values &= (1 << bits) - 1
+    if bits == container:
+        return values - ((values >> bits - 1) << bits) if about.is_signed else values, bits
     above = values >> bits  # nothing, or the sign carried on, where the stored bits are all there is
     if about.is_signed:
         is_beyond = (above != 0) & (above != (1 << container - bits) - 1)
@@ -141,7 +143,7 @@ def stored_values(raw: Raw, about: ImagePixel) -> tuple[np.ndarray, int]:
     else:
         is_beyond, low, high = above != 0, 0, (1 << bits) - 1
     if np.count_nonzero(is_beyond) > CUT * values.size:
-        if raw.is_compressed:
+        if raw.is_compressed and (about.padding is None or (values[is_beyond] != about.padding).any()):
             message = f"DICOM of Bits Stored {bits}, whose compressed image needs more: one of them is damaged"
             raise ImageError("inconsistent", message)
         return values, container

@@ -78,7 +78,7 @@ def _check_end(data: bytes, header: Dataset) -> None:
     start = (_PREAMBLE if data[128:132] == _PREFIX else 0) + _SIZE_ELEMENT + size
     rest = zlib.decompress(data[start:], -zlib.MAX_WBITS)[position + len(header.PixelData) :]
     if rest and rest[:2] not in _LAST_GROUPS:
-        raise ImageError("damaged", "DICOM: the deflated data do not end where the pixels do")
+        raise ImageError("damaged", "DICOM whose deflated data do not end where the pixels do: damaged inside")
 
 
 def open_header(file: IO[bytes], keywords: tuple[str, ...]) -> Dataset:

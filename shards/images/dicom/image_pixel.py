@@ -27,6 +27,7 @@ class ImagePixel:
     is_planar: bool
     is_big_endian: bool
     has_overlay: bool
+    padding: int | None
     photometric: str
 
     @property
@@ -76,6 +77,7 @@ def read_image_pixel(header: Dataset) -> ImagePixel:
         is_planar=whole(header, "PlanarConfiguration") == 1,
         is_big_endian=transfer_syntax(header) == ExplicitVRBigEndian,
         has_overlay=any(_is_in_pixels(header, group) for group in range(0x6000, 0x6020, 2)),
+        padding=whole(header, "PixelPaddingValue"),
         photometric=photometric,
     )
 

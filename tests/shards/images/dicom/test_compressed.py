@@ -18,7 +18,7 @@ from shards.images.dicom.decode import decode_dicom
 from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import dicom_bytes, dicom_dataset, encapsulated, lossless_jpeg
-from tests.shards.images.dicom.pixels import DEEP, NOISY, WINDOW, far, refused, saved
+from tests.shards.images.dicom.pixels import DEEP, NOISY, WINDOW, changed, far, refused, saved
 from tests.shards.images.pictures import NOISE, RAMP, encoded, flipped
 
 
@@ -145,3 +145,14 @@ def test_colours_in_every_lossless_syntax(syntax, bits):
     samples = samples << (bits - 8)
     plain = dicom_bytes(samples, bits=bits, photometric="RGB")
     assert far(dicom_bytes(samples, bits=bits, photometric="RGB", syntax=syntax), decode_dicom(plain).astype(int)) == 0
+
+
+def test_more_bits_than_stored_are_damage_in_compressed_pixels_but_for_padding():
+    values = np.where(np.arange(200) < 40, 65535, DEEP).astype(np.uint16)
+    data = changed(dicom_bytes(values, bits=16, syntax=JPEGLSLossless, **WINDOW), BitsStored=12, HighBit=11)
+    reason, message = refused(data)
+    assert reason == "inconsistent"
+    assert "Bits Stored 12" in message
+    got = decode_dicom(changed(data, PixelPaddingValue=65535)).astype(int)
+    assert got[:, :40].max() == 0
+    assert np.abs(got[:, 40:] - RAMP[:, 40:]).max() <= 1
