@@ -149,10 +149,13 @@ def test_colours_in_every_lossless_syntax(syntax, bits):
 
 def test_more_bits_than_stored_are_damage_in_compressed_pixels_but_for_padding():
     values = np.where(np.arange(200) < 40, 65535, DEEP).astype(np.uint16)
-    data = changed(dicom_bytes(values, bits=16, syntax=JPEGLSLossless, **WINDOW), BitsStored=12, HighBit=11)
-    reason, message = refused(data)
+    plain, padded = (
+        changed(dicom_bytes(values, bits=16, syntax=JPEGLSLossless, **WINDOW, **tags), BitsStored=12, HighBit=11)
+        for tags in ({}, {"PixelPaddingValue": 65535})
+    )
+    reason, message = refused(plain)
     assert reason == "inconsistent"
     assert "Bits Stored 12" in message
-    got = decode_dicom(changed(data, PixelPaddingValue=65535)).astype(int)
+    got = decode_dicom(padded).astype(int)
     assert got[:, :40].max() == 0
     assert np.abs(got[:, 40:] - RAMP[:, 40:]).max() <= 1
