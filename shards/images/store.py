@@ -68,7 +68,7 @@ def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
             gray level.
     """
     size = jpeg.plain_size(data) if spec.format == "jpeg" else png.plain_size(data)
-    is_stored_form = size is not None and size == spec.stored_size(*size)
+    is_stored_form = size is not None and 0 not in size and size == spec.stored_size(*size)
     if size is None or not is_stored_form or (spec.format == "jpeg" and not jpeg.ends_alone(data)):
         return _store(decode_image(data, shorter=spec.size), spec)
     _check_plain(data, size, spec)
