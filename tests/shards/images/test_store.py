@@ -238,18 +238,6 @@ def test_decompression_bombs_are_refused_before_decoding(format, side):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG"])
-def test_no_size_at_all_is_refused(format):
-    data = bytearray(encoded(Image.fromarray(RAMP), format))
-    start = 16 if format == "PNG" else data.index(b"\xff\xc0") + 5
-    data[start : start + 4] = b"\0" * 4
-    if format == "PNG":
-        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
-    for spec in (ImageSpec(), ImageSpec(format="png")):
-        with pytest.raises(ImageError):
-            store_image(bytes(data), spec)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (7, 7)])
 def test_what_shows_nothing_is_refused(size):
     assert reason(encoded(Image.new("L", size))) == "too-small"
