@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pipeline.loader import build_loader
 from pipeline.options import DamagePolicy, EngineName
 from pipeline.views import ViewSpec
+from shards.base.bar import Bar
 from shards.index import ShardIndex
 
 
@@ -69,7 +69,7 @@ def outputs_in_order(
     has_come = torch.zeros(len(index), dtype=torch.bool)
     module.eval()
     try:
-        with loader, tqdm(total=len(index), desc=description, unit="img", disable=description is None) as progress:
+        with loader, Bar(total=len(index), desc=description, unit="img", disable=description is None) as progress:
             for batch in loader:
                 output = module(batch.views[0]).float().cpu()  # (B, ...)
                 if values is None:

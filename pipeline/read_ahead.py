@@ -12,8 +12,8 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.datasets import Datasets
@@ -49,7 +49,7 @@ class ReadAhead:
         self._held: dict[int, OpenShard | None] = {}
         self._stop = threading.Event()
         self._changed = threading.Condition()
-        self._bar: tqdm[None] | None = self._start_bar()
+        self._bar: Bar | None = self._start_bar()
         self._count_begun()
         for number in range(min(shards_ahead, len(self._plan.numbers))):
             thread = threading.Thread(target=self._fetch, name=f"read-ahead-{number}", daemon=True)
@@ -141,7 +141,7 @@ class ReadAhead:
         assert self._plan is not None
         return self._plan
 
-    def _start_bar(self) -> "tqdm[None] | None":
+    def _start_bar(self) -> Bar | None:
         """A bar for the shards that the first rows wait for."""
         plan = self._plan_of_remote
         first = plan.numbers[: 1 + self._depth]

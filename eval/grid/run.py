@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from eval.grid.config import GridConfig
 from eval.grid.plan import CellTask, Plan, make_plan
@@ -31,6 +30,7 @@ from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE
 from shards.assumed import blanks_in_words, patients_in_words
 from shards.base.atomic import atomic_write
+from shards.base.bar import Bar
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import Lock, pause
@@ -76,7 +76,7 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
     turn = {name: (number - first) % len(encoders) for number, name in enumerate(encoders)}
     missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.key.start]) if first else plan.tasks)
     locks = {task.key: Lock(_lock_path(plan, task)) for task in missing}
-    with tqdm(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
+    with Bar(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
         while missing:
             left = []
             for task in missing:

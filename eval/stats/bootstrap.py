@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from eval.stats.interval import Interval, percentile_interval, percentile_p_value, pivotal_interval
 from eval.stats.metrics import NUM_BINS, SPECIFICITY, Metric
 from eval.stats.weighted import Counts, Ordered, ordered, weighted_metrics
+from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.base.facts import num_cores
 from shards.base.randomness import generator
@@ -216,7 +216,7 @@ def bootstrap_table(
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(num_threads or num_cores()) as pool,
         # The bar is for grids of many models: one comparison is done before it appears.
-        tqdm(desc="bootstrap", unit="resample", total=num_replicates, delay=5) as progress,
+        Bar(desc="bootstrap", unit="resample", total=num_replicates, delay=5) as progress,
     ):
         for _ in pool.map(fill, range(0, num_blocks, blocks_each)):
             progress.update(min(blocks_each * _BLOCK, num_replicates - progress.n))

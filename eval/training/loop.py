@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from eval.training.config import TrainingConfig, num_steps, validation_steps
 from eval.training.engine import build_engine
@@ -27,6 +26,7 @@ from eval.training.feed import Examples, Feed
 from eval.training.scores import DIVERGED, Scorer, validate
 from eval.training.snapshots import Kept, Snapshots, average_statistics
 from eval.training.task import Config, Trained, Work
+from shards.base.bar import Bar
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from train.engine.precision import Precision
@@ -84,9 +84,7 @@ def train(training: Training, work: Work[Config], folder: Path, *, world: World,
         stop = Stop(world) if threading.current_thread() is threading.main_thread() else None  # else no signal comes
         if stop is not None and world.size == 1:
             stack.callback(stop.close)  # among several, an error ends the process
-        progress = stack.enter_context(
-            tqdm(total=steps, initial=step, desc=title, unit="step", disable=not world.leads)
-        )
+        progress = stack.enter_context(Bar(total=steps, initial=step, desc=title, unit="step", disable=not world.leads))
 
         stack.enter_context(torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []))
 

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
+from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
@@ -209,7 +209,7 @@ def _check_shards(
             yield joblib.delayed(check_shard)(folder / name, chosen, checksum, reads_idx=reads_idx)
 
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    with tqdm(total=len(present), unit="shard", desc=f"verifying {folder.name}", leave=False) as progress:
+    with Bar(total=len(present), unit="shard", desc=f"verifying {folder.name}", leave=False) as progress:
         for found in parallel(tasks()):
             damages += found
             progress.update()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tqdm import tqdm
+from shards.base.bar import Bar
 
 SUFFIX = ".progress"
 _WRITE_SECONDS = 0.5
@@ -57,7 +57,7 @@ def progress_bar(folder: Path, *, total: int, done: int, title: str) -> Iterator
                 sizes.append(path.stat().st_size)
         return done + sum(sizes)
 
-    with tqdm(total=total, initial=done, unit="img", desc=title, smoothing=0.05) as bar:
+    with Bar(total=total, initial=done, unit="img", desc=title, smoothing=0.05) as bar:
 
         def show() -> None:
             bar.update(count() - bar.n)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from tqdm import tqdm
 
 from shards.base.atomic import atomic_folder
+from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.phantom import chexpert_release, mimic_release, shenzhen_release
 from shards.phantom.config import PhantomConfig, check_phantom
@@ -111,4 +111,4 @@ def _write_shenzhen(config: PhantomConfig, root: Path) -> dict[str, int]:
 
 def _run(tasks: list[Callable[..., Any]], *, workers: int, title: str, unit: str) -> Iterable[Any]:
     results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
-    return list(tqdm(results, total=len(tasks), desc=title, unit=unit))
+    return list(Bar(results, total=len(tasks), desc=title, unit=unit))

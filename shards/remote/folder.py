@@ -16,9 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from tqdm import tqdm
-
 from shards.base.atomic import atomic_write
+from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.base.words import reason_of
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, read_manifest
@@ -191,9 +190,9 @@ def _bar(remote: RemoteFolder, name: str, size: int, on_bytes: OnBytes | None) -
         yield bar.update
 
 
-def fetching_bar(num_bytes: int, title: str) -> "tqdm[None]":
+def fetching_bar(num_bytes: int, title: str) -> Bar:
     """A bar of bytes and their rate on stderr, on the first rank of a machine; it appears after a second."""
-    return tqdm(
+    return Bar(
         total=num_bytes,
         unit="B",
         unit_scale=True,

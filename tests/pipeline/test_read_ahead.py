@@ -196,7 +196,8 @@ def test_a_local_dataset_needs_none(packed):
         assert not threads()
 
 
-def test_progress_of_the_first_shards_is_shown(server, tmp_path, capfd):
+def test_progress_of_the_first_shards_is_shown(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("shards.base.bar.LINE_SECONDS", 0.5)
     with Proxy(server.port) as proxy:
         index = ShardIndex.open(f"{proxy.address}/many", cache=Cache(folder=tmp_path / "cache", patience=QUICK))
         proxy.bytes_per_second = 15_000.0

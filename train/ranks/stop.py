@@ -96,7 +96,8 @@ class Stop:
 
     def _ask(self, message: str) -> None:
         if not self._asked and self.world.leads:
-            print(f"\n{message}", file=sys.stderr, flush=True)
+            begin = "\n" if sys.stderr.isatty() else ""  # below the bar
+            print(f"{begin}{message}", file=sys.stderr, flush=True)
         self._asked = True
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from pipeline.loader import Loader
+from shards.base.bar import Bar
 from train.methods.contract import Objective
 from train.ranks.world import World
 from train.run.health import find_warnings
@@ -29,7 +29,6 @@ from train.run.representation import measure
 from train.trainer import Progress
 
 _WINDOW = 1024  # rows of features that the effective rank is taken over
-_LOG_SECONDS = 30.0  # between lines of progress where standard error is a file
 
 
 class Monitor:
@@ -67,13 +66,12 @@ class Monitor:
             self._lines = drop_lines_after(self._path, start.step)
             self._newest = last_values(self._lines)
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start.step + 1)
-            self._bar = tqdm(
+            self._bar = Bar(
                 total=num_steps,
                 initial=start.step,
                 unit="step",
                 dynamic_ncols=True,
                 desc="pretrain",
-                mininterval=0.1 if sys.stderr.isatty() else _LOG_SECONDS,
             )
 
     def observe(self, objective: Objective) -> None:
@@ -168,7 +166,7 @@ class Monitor:
                 line["warnings"] = warnings
             for kind, message in warnings.items():
                 self._board.add_text(kind, message, line["step"])
-                tqdm.write(f"warning: {message}", file=sys.stderr)
+                Bar.write(f"warning: {message}", file=sys.stderr)
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         for name, value in line.items():

@@ -1,0 +1,48 @@
+"""Progress on standard error: a bar on a terminal; elsewhere, as in a file or under ``pdsh``, whole lines."""
+
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+LINE_SECONDS = 30.0
+_LINE = "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+class Bar(tqdm):
+    """A ``tqdm``. Where its stream is no terminal it writes a line every 30 seconds and one at the end, no carriage
+    returns and codes for a cursor: what passes whole lines on would show nothing else until the run is over.
+
+    One with ``leave=False``, for what is a matter of seconds, writes its last line only where it has written others.
+    """
+
+    leave: bool
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._begin = time.monotonic()
+        self._last_line: float | None = None
+        super().__init__(*args, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        if self.fp.isatty():
+            return bool(super().display(msg, pos))
+        if time.monotonic() - (self._last_line or self._begin) >= LINE_SECONDS:
+            self._write_line()
+        return False
+
+    def clear(self, nolock: bool = False) -> None:
+        if self.fp.isatty():
+            super().clear(nolock)
+
+    def close(self) -> None:
+        if not self.disable and not self.fp.isatty():
+            if self._last_line is not None or (self.leave and time.monotonic() - self._begin >= self.delay):
+                with self.get_lock():
+                    self._write_line()
+            self.leave = False  # for tqdm, which would end its line
+        super().close()
+
+    def _write_line(self) -> None:
+        self._last_line = time.monotonic()
+        self.fp.write(f"{self.format_meter(**self.format_dict | {'bar_format': _LINE, 'ncols': None})}\n")
+        self.fp.flush()
