@@ -80,16 +80,15 @@ def _show_gray(frame: Frame, header: Dataset) -> np.ndarray:
 
 def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
     """Which stored values fill the surroundings of the image. Their numbers may be written as signed where the pixels
-    are not, or the other way round."""
+    are not, or the other way round: of the readings that lie among the values, the narrowest is taken."""
     first = number(header, "PixelPaddingValue")
     if first is None:
         return np.zeros(len(stored), dtype=bool)
     last = number(header, "PixelPaddingRangeLimit")
-    low, high = sorted((first, first if last is None else last))
-    if high < stored[0]:
-        low, high = low + 65536, high + 65536
-    elif low > stored[-1]:
-        low, high = low - 65536, high - 65536
+    ends = np.array([first, first if last is None else last])
+    readings = (sorted(said.tolist()) for said in (ends, ends % 65536, (ends + 32768) % 65536 - 32768))
+    among = [(low, high) for low, high in readings if high >= stored[0] and low <= stored[-1]]
+    low, high = min(among, key=lambda ends: ends[1] - ends[0], default=(np.inf, np.inf))
     return (stored >= low) & (stored <= high)
 
 
