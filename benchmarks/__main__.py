@@ -18,6 +18,7 @@ Results go to benchmarks/results, where those of a quiet machine are kept; those
 Each has a --quick form of under a minute on two cores.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from benchmarks.settings import (
     check_trace_path,
 )
 from benchmarks.suite import AllConfig, run_all
+from shards.base.arguments import each_once
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError, run_command
 
@@ -64,7 +66,9 @@ def main() -> int | None:
         "report": report,
         "guard": guard,
     }
-    status: int | None = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m benchmarks")
+    status: int | None = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m benchmarks", args=each_once(sys.argv[1:])
+    )
     return status
 
 

@@ -8,6 +8,7 @@ python -m eval table runs/first/eval/*/results.json
 python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
+from shards.base.arguments import each_once
 from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[
@@ -62,7 +64,9 @@ def main() -> None:
         "report": report,
         "draws": draws,
     }
-    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m eval", config=(tyro.conf.FlagCreatePairsOff,))
+    tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m eval", args=each_once(sys.argv[1:]), config=(tyro.conf.FlagCreatePairsOff,)
+    )
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from pipeline.views import PRESETS, ViewSpec
+from shards.base.arguments import each_once
 from shards.base.errors import InputError, run_command
 
 DESCRIPTION = """The input pipeline, looked at.
@@ -63,7 +64,9 @@ def main() -> int:
         """
         _preview(config)
 
-    tyro.extras.subcommand_cli_from_dict({"preview": preview}, prog="python -m pipeline", description=DESCRIPTION)
+    tyro.extras.subcommand_cli_from_dict(
+        {"preview": preview}, prog="python -m pipeline", description=DESCRIPTION, args=each_once(sys.argv[1:])
+    )
     return 0
 
 

@@ -9,6 +9,7 @@ python -m shards subset data/chexpert --output data/chexpert-1 --fraction 0.01 -
 python -m shards merge data/chexpert data/shenzhen --output data/both
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes
 
+from shards.base.arguments import each_once
 from shards.base.errors import InputError, run_command
 from shards.packing.config import BuildConfig, check_build
 from shards.phantom.config import PhantomConfig, check_phantom
@@ -52,7 +54,9 @@ def main() -> int:
         "merge": merge,
         "phantom": phantom,
     }
-    status = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m shards", description=DESCRIPTION)
+    status = tyro.extras.subcommand_cli_from_dict(
+        commands, prog="python -m shards", description=DESCRIPTION, args=each_once(sys.argv[1:])
+    )
     return status or 0
 
 

@@ -3,6 +3,7 @@
 All is read and checked before anything is computed, so that mistakes show at once. Free of torch.
 """
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.study.config import CohortConfig
-from eval.study.draws import LabelledDraw, few_shot_draw, import_draws, label_matrix, labelled_draws
+from eval.study.draws import (
+    DrawRows,
+    LabelledDraw,
+    check_draws,
+    few_shot_draw,
+    import_draws,
+    label_matrix,
+    labelled_draws,
+)
 from eval.study.partition import SHENZHEN_DRAWS, Partition, labelled_images, partition
 from eval.study.protocol import Protocol, choose_protocol
-from eval.study.studies import ScoredStudies, scored_studies
+from eval.study.studies import ScoredStudies, scored_studies, study_set
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 FRACTIONS = (0.01, 0.1, 1.0)
@@ -57,8 +67,40 @@ def open_cohort(
             soon as it is looked at, in test.
     """
     index = ShardIndex.open(*config.data)
-    labels = tuple(index.label_names) if config.label == ("all",) else config.label
+    asks_all = config.label == ("all",)
+    labels = tuple(index.label_names) if asks_all else config.label
     label_matrix(index, labels, config.uncertain)  # refuses an unknown label before anything else
+    wanted = _num_draws(config, fraction)
+    refused: dict[str, str] = {}
+    while True:
+        protocol, parts = _divide(index, labels, config)
+        imported = None if config.draw_file is None else import_draws(config.draw_file, parts.train)
+        found = _refused_labels(parts, labels, wanted, shots, protocol, imported) if asks_all else {}
+        refused |= found
+        labels = tuple(name for name in labels if name not in found)
+        if not labels:
+            raise InputError("--label all: no label can be learnt and tested:\n" + "\n".join(refused.values()))
+        if not found:
+            break
+    if refused:
+        lines = [f"warning: --label all: {len(refused)} labels are left out:", *refused.values()]
+        print("\n  ".join(lines), file=sys.stderr)
+    return Cohort(
+        index=index,
+        protocol=protocol,
+        parts=parts,
+        draws=labelled_draws(parts.train, labels, wanted, protocol=protocol, imported=imported) if wanted else [],
+        few_shot=[
+            few_shot_draw(parts.train, labels, num_shots, draw=draw, protocol=protocol)
+            for num_shots in sorted(set(shots))
+            for draw in range(config.draws or DRAWS)
+        ],
+        labels=labels,
+    )
+
+
+def _divide(index: ShardIndex, labels: tuple[str, ...], config: CohortConfig) -> tuple[Protocol, Partition]:
+    """The images of which any of the labels is known, in three sets; which these are depends on the labels."""
     labelled = labelled_images(index, labels)
     protocol = choose_protocol(
         labelled,
@@ -72,21 +114,31 @@ def open_cohort(
         left_out=config.left_out,
         seed=config.seed,
     )
-    parts = partition(labelled, protocol)
-    imported = None if config.draw_file is None else import_draws(config.draw_file, parts.train)
-    wanted = _num_draws(config, fraction)
-    return Cohort(
-        index=index,
-        protocol=protocol,
-        parts=parts,
-        draws=labelled_draws(parts.train, labels, wanted, protocol=protocol, imported=imported) if wanted else [],
-        few_shot=[
-            few_shot_draw(parts.train, labels, num_shots, draw=draw, protocol=protocol)
-            for num_shots in sorted(set(shots))
-            for draw in range(config.draws or DRAWS)
-        ],
-        labels=labels,
-    )
+    return protocol, partition(labelled, protocol)
+
+
+def _refused_labels(
+    parts: Partition,
+    labels: tuple[str, ...],
+    wanted: dict[float, int],
+    shots: tuple[int, ...],
+    protocol: Protocol,
+    imported: DrawRows | None,
+) -> dict[str, str]:
+    """The labels that would be refused if they were asked for alone, each with its reason."""
+    reasons = {}
+    for name in labels:
+        try:
+            if imported is None:
+                check_draws(parts.train, (name,), wanted, protocol=protocol)
+            else:
+                labelled_draws(parts.train, (name,), wanted, protocol=protocol, imported=imported)
+            for num_shots in shots:
+                few_shot_draw(parts.train, (name,), num_shots, draw=0, protocol=protocol)
+            study_set(parts.test, name, policy=protocol.uncertain)
+        except InputError as error:
+            reasons[name] = str(error)
+    return reasons
 
 
 def _num_draws(config: CohortConfig, fraction: tuple[float, ...] | None) -> dict[float, int]:

@@ -18,7 +18,7 @@ class CohortConfig:
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
     """Dataset folders, as `python -m shards build` wrote them; several count as one."""
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
-    """One or more labels, all learnt at once; all: every label of the dataset."""
+    """One or more labels, all learnt at once; all: every label of the dataset that can be learnt and tested."""
     draws: PositiveInt | None = None
     """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
     draw_file: Path | None = None

@@ -101,14 +101,11 @@ def labelled_draws(
         InputError: fraction not in (0, 1], unknown label, or one with one class only; draws or positives that are too
             few; an imported draw that is missing or has one class only.
     """
+    check_draws(train, labels, draws if imported is None else {}, protocol=protocol)
     values = label_matrix(train, labels, protocol.uncertain)
     patients = train.patients()
-    _require_classes(values, labels)
-    wanted = [(fraction, draw) for fraction in sorted(draws) for draw in _numbers(fraction, draws[fraction])]
-    if imported is None:
-        _require_enough(values, patients, labels, wanted, by=protocol.by)
     drawn = []
-    for fraction, draw in wanted:
+    for fraction, draw in _wanted(draws):
         if imported is None:
             rows, is_extended = _draw_rows(train, values, fraction, draw=draw, protocol=protocol)
         else:
@@ -126,6 +123,19 @@ def labelled_draws(
             _require_classes(chosen.labels, labels, what=f"draw {draw} of fraction {fraction:g}")
         drawn.append(chosen)
     return drawn
+
+
+def check_draws(
+    train: ShardIndex, labels: Sequence[str], draws: Mapping[float, int | Sequence[int]], *, protocol: Protocol
+) -> None:
+    """Refuses labels from which the draws of :func:`labelled_draws` cannot be taken.
+
+    Raises:
+        InputError: as there, of the training set.
+    """
+    values = label_matrix(train, labels, protocol.uncertain)
+    _require_classes(values, labels)
+    _require_enough(values, train.patients(), labels, _wanted(draws), by=protocol.by)
 
 
 def import_draws(path: Path, train: ShardIndex) -> DrawRows:
@@ -192,6 +202,11 @@ def _imported_rows(imported: DrawRows, fraction: float, draw: int) -> Rows:
             return rows
     held = ", ".join(f"{share:g} draw {number}" for share, number in sorted(imported)[:5])
     raise InputError(f"draws: the file has no draw {draw} of fraction {fraction:g}; it has {held}, ...")
+
+
+def _wanted(draws: Mapping[float, int | Sequence[int]]) -> list[tuple[float, int]]:
+    """Each fraction and draw, ascending."""
+    return [(fraction, draw) for fraction in sorted(draws) for draw in _numbers(fraction, draws[fraction])]
 
 
 def _numbers(fraction: float, draws: int | Sequence[int]) -> Sequence[int]:

@@ -27,13 +27,13 @@ IndexRow = dict[str, Any]
 def make_index(tmp_path: Path) -> Callable[[Sequence[IndexRow]], ShardIndex]:
     """Makes an index of rows that name what matters: patient_id, split, Finding, and the like."""
 
-    def make(rows: Sequence[IndexRow]) -> ShardIndex:
+    def make(rows: Sequence[IndexRow], labels: Sequence[str] = ("Finding",)) -> ShardIndex:
         common = {"dataset": "made", "split": "train", "study_id": "s1", "width": 8, "height": 8, "shard": "a.tar"}
         full = [common | {"key": f"k{i}", "crc32": i, "offset": 0, "length": 1} | row for i, row in enumerate(rows)]
-        pq.write_table(table_from_rows(full, index_schema(["Finding"], texts=())), tmp_path / "index.parquet")
+        pq.write_table(table_from_rows(full, index_schema(labels, texts=())), tmp_path / "index.parquet")
         about = {
             "format_version": FORMAT_VERSION,
-            "labels": ["Finding"],
+            "labels": list(labels),
             "fingerprint": "made",
             "image": {"format": "jpeg"},
         }

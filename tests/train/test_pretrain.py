@@ -213,3 +213,10 @@ def test_stages_and_precisions_resume_to_the_bit(
     for process in start_run_on_ranks(tiny_dataset, tmp_path / "killed", *settings):
         finish(process)
     assert_equal_ends(tmp_path / "whole", tmp_path / "killed", step=4)
+
+
+@pytest.mark.slow
+def test_batches_that_make_no_whole_step_are_told(tiny_dataset: Path, tmp_path: Path) -> None:
+    out, _ = finish(start(tiny_dataset, tmp_path, *SETTINGS, "--run.gradient-accumulation", "3"))
+    assert "note: the last 2 batches make no whole step of 3, and are left out" in out
+    assert torch.load(tmp_path / "checkpoints" / "step-00000002" / "state.pt")

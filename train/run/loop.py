@@ -70,7 +70,10 @@ def pretrain(config: PretrainConfig) -> None:
     )
     checkpoints.restore(trainer, loader)
     start = trainer.progress
-    num_steps = start.step + (run.epochs * len(loader) - start.batch) // run.gradient_accumulation
+    more_steps, num_left = divmod(run.epochs * len(loader) - start.batch, run.gradient_accumulation)
+    num_steps = start.step + more_steps
+    if world.leads and num_left:
+        print(f"note: the last {num_left} batches make no whole step of {run.gradient_accumulation}, and are left out")
     monitor = Monitor(
         config.output,
         start=start,

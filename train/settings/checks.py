@@ -10,6 +10,16 @@ from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES
 from train.settings.schedule import images_per_step, top_rate
 
+_READERS = {
+    ("optimizer", "betas"): ("adam", "adamw"),
+    ("optimizer", "sgd_momentum"): ("sgd", "lars"),
+    ("optimizer", "trust"): ("lars",),
+    ("schedule", "milestones"): ("step",),
+    ("schedule", "gamma"): ("step",),
+    ("schedule", "final_lr"): ("step", "cosine"),
+}
+"""Which optimisers and schedules read a field that not all of them read."""
+
 
 def check_config(config: PretrainConfig, *, world_size: int) -> None:
     """Refuses settings that cannot work, or that would silently do something else than what they say.
@@ -26,6 +36,7 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     _check_schedule(config, world_size=world_size)
     check_view_size(config.encoder.name, config.views.size)
     _check_method(config)
+    _check_unread(config)
     _check_norm(config, world_size=world_size)
     keys = run.batch_size * world_size * (2 if method.name == "moco_v2plus" else 1)
     if has_queue(method) and method.queue_size < keys:
@@ -49,6 +60,21 @@ def _check_method(config: PretrainConfig) -> None:
                 f"method.{name} {getattr(method, name)}: would do nothing, for {method.name} has no such thing; leave "
                 f"it out, or give --method.name {' or '.join(readers)}"
             )
+
+
+def _check_unread(config: PretrainConfig) -> None:
+    for (section, name), readers in _READERS.items():
+        settings = getattr(config, section)
+        if settings.name not in readers and _is_chosen(config, section, name):
+            raise InputError(
+                f"{section}.{name} {getattr(settings, name)}: would do nothing, for {settings.name} does not read it; "
+                f"leave it out, or give --{section}.name {' or '.join(readers)}"
+            )
+    if config.optimizer.scaling == "none" and _is_chosen(config, "optimizer", "base_batch"):
+        raise InputError(
+            f"optimizer.base_batch {config.optimizer.base_batch}: would do nothing, for optimizer.scaling is none; "
+            "leave it out, or give --optimizer.scaling linear or sqrt"
+        )
 
 
 def _check_norm(config: PretrainConfig, *, world_size: int) -> None:
@@ -100,6 +126,12 @@ def _check_schedule(config: PretrainConfig, *, world_size: int) -> None:
             "schedule.milestones: none, so the learning rate would never fall; give epochs, or use schedule.name "
             "constant"
         )
+    if schedule.name == "step" and min(schedule.milestones) >= epochs:
+        given = " ".join(f"{epoch:g}" for epoch in schedule.milestones)
+        raise InputError(
+            f"schedule.milestones {given}: the run has {epochs} epochs, so the learning rate would never fall; give "
+            "earlier ones, or raise run.epochs, or use schedule.name cosine"
+        )
     top = top_rate(config.optimizer, batch=images_per_step(config.run, world_size=world_size))
     if schedule.final_lr > top:
         raise InputError(
@@ -121,6 +153,12 @@ def check_rows(config: PretrainConfig, *, num_rows: int, world_size: int, larges
         raise InputError(
             f"run.batch_size {config.run.batch_size}: {batch} images a step over {world_size} process(es), but only "
             f"{num_rows} images are selected; lower it, or give more data"
+        )
+    num_batches, accumulated = config.run.epochs * (num_rows // batch), config.run.gradient_accumulation
+    if accumulated > num_batches:
+        raise InputError(
+            f"run.gradient_accumulation {accumulated}: more than the {num_batches} batches of the run, so it would "
+            f"make no step; use at most {num_batches}, or raise run.epochs, or lower run.batch_size"
         )
     if has_queue(config.method) and config.method.queue_size > num_rows:
         raise InputError(

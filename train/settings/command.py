@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from shards.base.arguments import each_once
 from shards.base.errors import InputError
 from train.settings.config import PretrainConfig
 from train.settings.recipes import RECIPES, recipe
@@ -32,7 +33,7 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
         return tyro.cli(
             PretrainConfig,
             default=default,
-            args=own[1:],
+            args=each_once(own[1:]),
             prog=f"train/pretrain.py {own[0]}",
             description=inspect.getdoc(RECIPES[own[0]]),
             config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),

@@ -84,6 +84,14 @@ def test_yaml_refuses(text: str, message: str) -> None:
         (change("run", zero_stage=4), 1, "run.zero_stage 4"),
         (change("run", epochs=0), 1, "run.epochs 0"),
         (change("selection", fraction=0.0), 1, "selection.fraction 0.0"),
+        (change("schedule", name="step", milestones=(2, 1)), 1, "schedule.milestones 2 1: the run has 1 epochs"),
+        (change("schedule", name="constant", milestones=(0.5,)), 1, "schedule.milestones .*--schedule.name step"),
+        (change("schedule", gamma=0.5), 1, "schedule.gamma 0.5: would do nothing, for cosine does not read it"),
+        (change("schedule", name="constant", final_lr=1e-6), 1, "schedule.final_lr .*--schedule.name step or cosine"),
+        (change("optimizer", name="sgd", betas=(0.8, 0.9)), 1, r"optimizer.betas .*--optimizer.name adam or adamw"),
+        (change("optimizer", sgd_momentum=0.8), 1, "optimizer.sgd_momentum 0.8: would do nothing, for adam"),
+        (change("optimizer", name="sgd", trust=0.01), 1, "optimizer.trust 0.01: .*--optimizer.name lars"),
+        (change("optimizer", base_batch=128), 1, "optimizer.base_batch 128: .*--optimizer.scaling linear or sqrt"),
     ],
 )
 def test_refuses_settings(config: PretrainConfig, world_size: int, message: str) -> None:
@@ -97,6 +105,15 @@ def test_refuses_what_does_not_fit_the_data() -> None:
     with pytest.raises(InputError, match="run.batch_size 16: 32 images a step over 2"):
         check_rows(BASE, num_rows=31, world_size=2)
     check_rows(BASE, num_rows=32, world_size=1)
+
+
+def test_refuses_a_run_of_no_steps() -> None:
+    config = change("run", epochs=2, gradient_accumulation=5)  # 16 images a batch
+    with pytest.raises(InputError, match="run.gradient_accumulation 5: more than the 4 batches .* use at most 4"):
+        check_rows(config, num_rows=47, world_size=1)
+    check_rows(config, num_rows=48, world_size=1)
+    with pytest.raises(InputError, match="more than the 2 batches"):
+        check_rows(config, num_rows=48, world_size=2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""``--label all`` takes every label that could be asked for alone, and tells of the others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.study.cohort import open_cohort
+from eval.study.config import CohortConfig
+from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
+
+LABELS = ("Finding", "Never", "Untested", "Unknown", "Seldom")
+
+
+@pytest.fixture
+def dataset(make_index, tmp_path: Path) -> Path:
+    """40 training and 20 test patients. One label is never there, one never in test, one never said, one twice in
+    training."""
+    rows = [
+        {
+            "patient_id": f"{split}{number}",
+            "split": split,
+            "Finding": number % 2,
+            "Never": 0,
+            "Untested": int(split == "train" and number % 2),
+            "Unknown": UNKNOWN,
+            "Seldom": int(number < 2),
+        }
+        for split, num_patients in (("train", 40), ("test", 20))
+        for number in range(num_patients)
+    ]
+    make_index(rows, LABELS)
+    return tmp_path
+
+
+def config(dataset: Path, *labels: str, **settings) -> CohortConfig:
+    return CohortConfig(data=(dataset,), label=labels, **settings)
+
+
+def test_all_leaves_out_what_no_readout_can_learn_or_test(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort = open_cohort(config(dataset, "all", draws=2), fraction=(0.5, 1.0))
+    assert cohort.labels == ("Finding", "Seldom")
+    assert np.isfinite(cohort.scored.labels).all()
+    told = capsys.readouterr().err
+    assert "warning: --label all: 3 labels are left out:\n" in told
+    for name, why in (("Never", "0 positive and"), ("Untested", "the test set has 0"), ("Unknown", "0 negative")):
+        assert any(repr(name) in line and why in line for line in told.splitlines())
+
+
+def test_all_is_the_same_as_naming_what_is_left(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of_all = open_cohort(config(dataset, "all", draws=2), fraction=(0.5,))
+    named = open_cohort(config(dataset, *of_all.labels, draws=2), fraction=(0.5,))
+    assert [each.hash for each in of_all.draws] == [each.hash for each in named.draws]
+    assert of_all.parts.valid.rows.tolist() == named.parts.valid.rows.tolist()
+    capsys.readouterr()
+
+
+def test_all_leaves_out_labels_with_fewer_positives_than_draws_or_shots(dataset: Path, capsys) -> None:
+    assert open_cohort(config(dataset, "all", draws=5), fraction=(0.5,)).labels == ("Finding",)
+    assert open_cohort(config(dataset, "all", draws=1), fraction=(), shots=(4,)).labels == ("Finding",)
+    assert "'Seldom'" in capsys.readouterr().err
+
+
+def test_a_label_named_is_refused_and_not_left_out(dataset: Path) -> None:
+    with pytest.raises(InputError, match="--label 'Never': the training set has 0 positive"):
+        open_cohort(config(dataset, "Finding", "Never"))
+
+
+def test_all_is_refused_where_nothing_is_left(make_index, tmp_path: Path) -> None:
+    make_index([{"patient_id": f"{s}{i}", "split": s, "Finding": 0} for i in range(9) for s in ("train", "test")])
+    with pytest.raises(InputError, match="--label all: no label can be learnt"):
+        open_cohort(config(tmp_path, "all"))
