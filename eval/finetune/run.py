@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eval.finetune.config import FinetuneConfig
 from eval.finetune.model import FinetuneModel, parameter_groups, save_finetuned
-from eval.training.engine import resolve_norm, scaleless_precision, train_mode
+from eval.training.engine import resolve_norm, scaleless_precision, synced, train_mode
 from eval.training.images import open_images
 from eval.training.launch import run_process, run_work
 from eval.training.loop import Training, train
@@ -52,7 +52,8 @@ def _finetune(work: Work[FinetuneConfig], folder: Path, *, world: World, title: 
     assert start is not None, "images are fine-tuned from some encoder"
     norm = resolve_norm(start.encoder, config.norm)
     precision = scaleless_precision(config.precision, world.device)
-    model = FinetuneModel(deepcopy(start.encoder), len(work.task.labels), seed=config.seed).to(world.device)
+    encoder = synced(deepcopy(start.encoder), norm, world)
+    model = FinetuneModel(encoder, len(work.task.labels), seed=config.seed).to(world.device)
     with ExitStack() as stack:
         feed, valid, test = open_images(work, precision=precision, world=world, stack=stack)
         training = Training(

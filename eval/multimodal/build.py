@@ -14,7 +14,7 @@ from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.feed import Texts, TokenFeed, TokenScorer
 from eval.multimodal.model import MultimodalModel, parameter_groups
 from eval.multimodal.tokens import ImageTokens, TokenEncoder, stored_tokens
-from eval.training.engine import resolve_norm, train_mode
+from eval.training.engine import resolve_norm, synced, train_mode
 from eval.training.feed import Feed
 from eval.training.images import open_images
 from eval.training.loop import Training
@@ -43,8 +43,10 @@ def build_training(
         stack: closes what has been opened.
     """
     config, start, image, encoder = work.config, work.start, None, None
+    norm: Literal["frozen", "trained"] = "trained"
     if start is not None and config.image_encoder == "trained":
-        encoder = TokenEncoder(deepcopy(start.encoder), config.grid)
+        norm = resolve_norm(start.encoder, config.norm)
+        encoder = TokenEncoder(synced(deepcopy(start.encoder), norm, world), config.grid)
     elif start is not None:
         image = _image_tokens(work, start, features, world.device)
     model = MultimodalModel(
@@ -55,12 +57,10 @@ def build_training(
         encoder=encoder,
         seed=config.seed,
     )
-    norm: Literal["frozen", "trained"] = "trained"
     feed: Feed
     valid: Scorer
     test: Scorer
     if start is not None and encoder is not None:
-        norm = resolve_norm(start.encoder, config.norm)
         feed, valid, test = open_images(work, precision=precision, world=world, stack=stack, beside=texts)
     else:
         if image is not None:

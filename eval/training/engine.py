@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from train.encoders.norms import sync_batchnorm
 from train.engine.deepspeed import deepspeed_config, start_engine
 from train.engine.precision import Precision, resolve_precision
 from train.engine.torch_engine import TorchEngine
@@ -48,6 +49,12 @@ def resolve_norm(encoder: nn.Module, norm: Literal["auto", "frozen", "trained"])
     norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
     is_new = bool(norms) and all(not module.running_mean.any() for module in norms if module.running_mean is not None)
     return "trained" if is_new else "frozen"
+
+
+def synced(model: nn.Module, norm: Literal["frozen", "trained"], world: World) -> nn.Module:
+    """``model``, whose batch norm, where it is trained, takes its statistics over the images of all processes: what
+    comes out does not depend on how many share a batch. To be called before its weights are given to an optimiser."""
+    return sync_batchnorm(model) if norm == "trained" and world.size > 1 else model
 
 
 def train_mode(model: nn.Module, norm: Literal["frozen", "trained"]) -> None:

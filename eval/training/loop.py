@@ -24,7 +24,7 @@ from eval.training.config import TrainingConfig, num_steps, validation_steps
 from eval.training.engine import build_engine
 from eval.training.feed import Examples, Feed
 from eval.training.scores import DIVERGED, Scorer, validate
-from eval.training.snapshots import Kept, Snapshots, average_statistics
+from eval.training.snapshots import Kept, Snapshots
 from eval.training.task import Config, Trained, Work
 from shards.base.bar import Bar
 from shards.base.dataclass_io import to_mapping
@@ -108,7 +108,6 @@ def train(training: Training, work: Work[Config], folder: Path, *, world: World,
             progress.update()
             if step in due:
                 train_loss = _mean_loss(totals, world, step=step, section=config.section)
-                average_statistics(model, world)
                 if len(task.valid_rows):
                     validation = validate(step, task.valid_labels, valid_scores := training.valid(model, num_labels))
                     if kept.note(validation, model):

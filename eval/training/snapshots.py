@@ -111,7 +111,6 @@ class Snapshots:
         """Writes a checkpoint, then drops the one before. Where it cannot, as on a full disk, a warning says so."""
         state = {
             "model": model.state_dict(),
-            "buffers": {name: self.world.gather(buffer[None]) for name, buffer in model.named_buffers()},
             "optimizer": optimizer_state(engine, model, self.world),
             "kept": kept.state_dict(),
         }
@@ -135,8 +134,6 @@ class Snapshots:
             if mark["fingerprint"] != self.mark:
                 continue
             model.load_state_dict(state["model"])
-            for name, buffer in model.named_buffers():
-                buffer.copy_(_own(state["buffers"][name], self.world))
             load_optimizer_state(engine, model, state["optimizer"])
             feed.load_state_dict(mark["feed"])
             kept.load_state_dict(state["kept"])
@@ -162,19 +159,3 @@ class Snapshots:
     def _folders(self) -> list[Path]:
         """Newest first."""
         return sorted((path for path in self.folder.glob("step-*") if not path.suffix), reverse=True)
-
-
-@torch.no_grad()
-def average_statistics(model: nn.Module, world: World) -> None:
-    """Gives all ranks the mean of their running statistics."""
-    if world.size > 1:
-        for buffer in model.buffers():
-            if buffer.is_floating_point():
-                world.mean(buffer)
-
-
-def _own(everyones: Tensor, world: World) -> Tensor:
-    """This rank's share of a buffer (R, ...), or the mean, were they another number of ranks."""
-    if len(everyones) == world.size:
-        return everyones[world.rank]
-    return everyones.mean(dim=0) if everyones.is_floating_point() else everyones[0]

@@ -97,6 +97,9 @@ def fingerprint(task: TrainingTask, start: LoadedEncoder | None, config: Trainin
     digest = hashlib.sha256(" ".join([encoder_hash(start.encoder) if start else "", *more]).strip().encode())
     views = dataclasses.asdict(start.views.evaluation()) if start else {}
     digest.update(json.dumps([config.decisive(), views, task.labels, task.fraction], sort_keys=True).encode())
+    batch = min(config.batch_size, len(task.train_rows))
+    if batch % config.num_processes:  # a small draw, filled up to a batch that the processes can share
+        digest.update(f"shared by {config.num_processes}".encode())
     for rows in (task.train_rows, task.valid_rows, task.test_rows):
         digest.update(images_fingerprint(task.select(rows)).encode())
     for labels in (task.train_labels, task.valid_labels):

@@ -271,15 +271,21 @@ def test_a_task_comes_back_from_its_folder(resnet: LoadedEncoder, task: Training
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
-    """Labels are missing unevenly, so the ranks' shares of the loss differ."""
+@pytest.mark.parametrize(("is_random", "norm"), [(False, "auto"), (False, "trained"), (True, "auto")])
+def test_two_processes_give_what_one_gives(
+    resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path, is_random: bool, norm: Any
+) -> None:
+    """Labels are missing unevenly, so the ranks' shares of the loss differ; norm is trained at a random start."""
+    start = dataclasses.replace(resnet, encoder=build_encoder("resnet18", seed=0)) if is_random else resnet
+    config = dataclasses.replace(SHORT, norm=norm)
     labels = task.train_labels.copy()
     labels[::3, 0] = np.nan
     task = dataclasses.replace(task, train_labels=labels)
-    alone = run_finetune(resnet, task, SHORT, tmp_path / "alone", device="cpu")
-    two = dataclasses.replace(SHORT, num_processes=2)
-    together = run_finetune(resnet, task, two, tmp_path / "together", device="cpu")
+    alone = run_finetune(start, task, config, tmp_path / "alone", device="cpu")
+    two = dataclasses.replace(config, num_processes=2)
+    together = run_finetune(start, task, two, tmp_path / "together", device="cpu")
     assert np.allclose(alone.test_scores, together.test_scores, atol=2e-3)
     assert np.allclose(alone.valid_scores, together.valid_scores, atol=2e-3)
     assert together.details["best_step"] == alone.details["best_step"]
+    assert together.details["norm"] == ("frozen" if not is_random and norm == "auto" else "trained")
     assert not (tmp_path / "together").exists()

@@ -140,10 +140,12 @@ def test_images_without_any_text(run: Run, task: TrainingTask, dataset: Path, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_encoder", ["frozen", "trained"])
-def test_two_processes_give_what_one_gives(run: Run, resnet: LoadedEncoder, tmp_path: Path, image_encoder: Any) -> None:
+@pytest.mark.parametrize(("image_encoder", "norm"), [("frozen", "auto"), ("trained", "frozen"), ("trained", "trained")])
+def test_two_processes_give_what_one_gives(
+    run: Run, resnet: LoadedEncoder, tmp_path: Path, image_encoder: Any, norm: Any
+) -> None:
     config = dataclasses.replace(
-        SHORT, image_encoder=image_encoder, image_tokens=1, dropout=0.0, modality_dropout=0.4, lr=1e-3, norm="frozen"
+        SHORT, image_encoder=image_encoder, image_tokens=1, dropout=0.0, modality_dropout=0.4, lr=1e-3, norm=norm
     )
     alone = run(config, start=resnet, name="alone")
     together = run(dataclasses.replace(config, num_processes=2), start=resnet, name="together")
