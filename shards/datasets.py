@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
+from shards.claims import DEEPEST, MOST_MEMBERS, check_index_file, check_rows, shard_bytes
 from shards.format.blank import Blank, blank_rules
 from shards.format.manifest import MANIFEST, read_manifest
 from shards.format.schema import BASE_COLUMNS
@@ -39,6 +40,7 @@ class Packed:
     """One dataset folder that holds shards; ``folder`` is where a ``remote`` one is cached.
 
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
+    ``shard_bytes`` is what ``dataset.json`` says of its shards, by name, empty in one of an early version.
     ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
     """
 
@@ -50,6 +52,7 @@ class Packed:
     num_without_patient: int
     extension: str
     fingerprint: str
+    shard_bytes: Mapping[str, int]
     remote: RemoteFolder | None = None
 
 
@@ -122,6 +125,7 @@ def read_index(folder: Path, *columns: str) -> pa.Table:
     """
     path = folder / _INDEX
     try:
+        check_index_file(path)
         table = pq.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: missing; copy the whole dataset folder, or pack it again") from None
@@ -167,20 +171,33 @@ def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
                 num_without_patient=about.get("totals", {}).get("images_without_patient", 0),
                 extension="jpg" if about["image"]["format"] == "jpeg" else "png",
                 fingerprint=about["fingerprint"],
+                shard_bytes=shard_bytes(about),
                 remote=home.remote,
             )
-        return [packed], table, np.zeros(len(table), dtype=np.int64)
+        number = np.zeros(len(table), dtype=np.int64)
+        check_rows(where, table, number, [packed.shard_bytes])
+        return [packed], table, number
     name = str(where.resolve()) if isinstance(where, Path) else str(where)
     if name in above:
         raise InputError(f"dataset {where}: is a member of itself; merge its members anew")
+    if len(above) >= DEEPEST:
+        raise InputError(f"dataset {where}: is derived {DEEPEST} times over; merge its members anew")
     with _reading(where):
         members = [{field: str(member[field]) for field in ("path", "fingerprint")} for member in about["members"]]
-    loaded = [_load_member(where, member, cache, above=(*above, name)) for member in members]
+    loaded: list[_Loaded] = []
+    for member in members:
+        loaded.append(_load_member(where, member, cache, above=(*above, name)))
+        if sum(len(packed) for packed, _, _ in loaded) > MOST_MEMBERS:  # a server could go on for ever
+            raise InputError(f"dataset {where}: is derived from more than {MOST_MEMBERS:,} datasets; merge fewer")
+    if not loaded:
+        raise InputError(f"dataset {where}: is derived from none; write it again")
     if not (home.folder / _INDEX).is_file() if home.remote is None else _INDEX not in home.remote:
         return _join(loaded)
     table = _read_index(home, MEMBER)
     packed_members = [packed for members, _, _ in loaded for packed in members]
-    return packed_members, table.drop_columns([MEMBER]), table[MEMBER].to_numpy().astype(np.int64)
+    numbers = table[MEMBER].fill_null(-1).to_numpy().astype(np.int64)
+    check_rows(where, table, numbers, [packed.shard_bytes for packed in packed_members])
+    return packed_members, table.drop_columns([MEMBER]), numbers
 
 
 @contextlib.contextmanager

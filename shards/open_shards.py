@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import resource
+import stat
 import sys
 import threading
 from collections.abc import Sequence
@@ -143,7 +144,11 @@ class OpenShards:
         for has_room in (False, True):
             try:
                 if remote is None:
-                    return OpenShard(os.open(path, os.O_RDONLY))
+                    shard = OpenShard(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe would be waited for
+                    kind = stat.S_IFMT(os.fstat(shard.descriptor).st_mode)
+                    if kind not in (stat.S_IFREG, stat.S_IFDIR):  # reading a folder says that it is one
+                        raise InputError(f"shard {path}: is no file; copy the whole dataset folder, or pack it again")
+                    return shard
                 with remote.open_file(path.name, held=stop is not None, stop=stop, on_bytes=on_bytes) as file:
                     return OpenShard(os.dup(file.fileno()))
             except OSError as error:

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-Answers = Callable[[bytes, tuple[int, int] | None], tuple[int, dict[str, str], bytes]]
-"""Of a file's bytes and the range that is asked for, (start, end) or None: status, headers and body of an answer."""
+Answers = Callable[[bytes, tuple[int, int] | None], tuple[int, dict[str, str], bytes | Iterator[bytes]]]
+"""Of a file's bytes and the range that is asked for, (start, end) or None: status, headers and body of an answer.
+A body in pieces has no length, and ends with the connection. Status 0: the body is all that is sent."""
 
 
 def ranged(data: bytes, part: tuple[int, int]) -> tuple[int, dict[str, str], bytes]:
@@ -89,12 +90,18 @@ class FileServer:
                 else:
                     self.answer(200, {}, data)
 
-            def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+            def answer(self, status: int, headers: dict[str, str], body: bytes | Iterator[bytes]) -> None:
+                is_whole = isinstance(body, bytes)
+                length = {"Content-Length": str(len(body))} if is_whole else {"Connection": "close"}
+                with contextlib.suppress(OSError):  # who asks has gone
+                    if status:
+                        self.send_response(status)
+                        for name, value in (length | headers).items():
+                            self.send_header(name, value)
+                        self.end_headers()
+                    for piece in [body] if is_whole else body:
+                        self.wfile.write(piece)
+                self.close_connection |= not is_whole or not status
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

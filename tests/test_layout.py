@@ -25,6 +25,7 @@ TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 WHOLE = {
     "test_commands.py",
     "test_layout.py",
+    "test_no_code.py",
     "test_readme.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",

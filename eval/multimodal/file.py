@@ -71,7 +71,9 @@ def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], Mul
     tensors, header = read_tensors(folder / MODEL_FILE)
     labels = tuple(json.loads(header["labels"]))
     config = from_mapping(MultimodalConfig, json.loads(header["config"]), "multimodal")
-    text_model: Any = AutoModel.from_config(AutoConfig.from_pretrained(folder / _TEXT))
+    text_model: Any = AutoModel.from_config(
+        AutoConfig.from_pretrained(folder / _TEXT, trust_remote_code=False), trust_remote_code=False
+    )
     if getattr(text_model, "pooler", None) is not None:
         text_model.pooler = None
     model = MultimodalModel(

@@ -151,7 +151,9 @@ def _pretrained(config: MultimodalConfig, tokenizer: TextTokenizer) -> nn.Module
     logging.disable_progress_bar()
     name = config.text_model
     try:
-        model: Any = AutoModel.from_pretrained(name, dtype=torch.float32)
+        model: Any = AutoModel.from_pretrained(
+            name, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+        )  # no code of its own, no pickle
     except (OSError, ValueError, ImportError) as error:
         raise not_there(name, error) from None
     takes = inspect.signature(model.forward).parameters

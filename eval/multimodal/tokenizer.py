@@ -23,10 +23,13 @@ from eval.multimodal.config import SMALL
 from shards.base.errors import InputError
 from shards.base.words import reason_of
 
-REMEDY = "give a BERT-like model, as a local folder or a name that can be fetched from Hugging Face, or small"
+REMEDY = (
+    "give a BERT-like model with safetensors weights, as a local folder or a name that can be fetched from Hugging "
+    "Face, or small"
+)
 _BLANK = "___"
 _BLANKS = re.compile(r"_{2,}")
-_MODEL_FILES = (".json", ".txt", ".safetensors", ".bin")
+_MODEL_FILES = (".json", ".txt", ".safetensors")
 Pair = tuple[str, str]
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", _BLANK)
 
@@ -97,7 +100,7 @@ def _pretrained(name: str) -> TextTokenizer:
 
     logging.set_verbosity_error()  # it tells of each attempt to reach a name, and the error below says it once
     try:
-        backend = AutoTokenizer.from_pretrained(name)
+        backend = AutoTokenizer.from_pretrained(name, trust_remote_code=False)  # by default it asks on the terminal
     except (OSError, ValueError, ImportError) as error:
         raise not_there(name, error) from None
     first = backend.bos_token_id if backend.cls_token_id is None else backend.cls_token_id
@@ -140,7 +143,8 @@ def not_there(name: str, error: Exception) -> InputError:
     """The error of a checkpoint that cannot be loaded, in one line."""
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         return InputError(f"multimodal.text_model {name}: no such folder; {REMEDY}")
-    return InputError(f"multimodal.text_model {name}: cannot be loaded ({reason_of(error)}); {REMEDY}")
+    why = "it needs code of its own, which is never run" if "trust_remote_code" in str(error) else reason_of(error)
+    return InputError(f"multimodal.text_model {name}: cannot be loaded ({why}); {REMEDY}")
 
 
 def _key(content: str) -> str:

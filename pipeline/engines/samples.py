@@ -43,7 +43,8 @@ class Samples:
         """Encoded bytes of a row.
 
         Raises:
-            DamagedSample: they have another checksum than when they were packed, or their shard ends before them.
+            DamagedSample: they have another checksum than when they were packed, or their shard ends before them; by
+                their header they are of another size than the index says.
             InputError: the shard is missing or cannot be read.
         """
         try:
@@ -52,6 +53,13 @@ class Samples:
             raise self.damaged(row, f"is cut off, as its shard has {error.num_bytes:,} bytes only") from None
         if self.checksums and zlib.crc32(data) != self.index.crc32(row):
             raise self.damaged(row, "has another checksum than when it was packed")
+        try:  # 1 us: a decoder would take the memory that a header claims
+            found = size_of(data)
+        except ValueError as error:
+            raise self.damaged(row, f"cannot be decoded ({error})") from None
+        width, height = self.index.datasets.sizes[row].tolist()
+        if found != (width, height):
+            raise self.damaged(row, f"cannot be decoded (it is {found[0]}x{found[1]} px instead of {width}x{height})")
         return data
 
     def decode(self, row: int, out: Pixels | None = None) -> Pixels:
@@ -94,6 +102,20 @@ class Samples:
         with self._lock:
             self.skipped |= {int(rows[position]): str(error) for position, error in damage.items()}
         return whole[np.searchsorted(whole, taken) % len(whole)]
+
+
+def size_of(data: memoryview) -> tuple[int, int]:
+    """Width and height that the header of a JPEG or PNG claims.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if data[:2] == b"\xff\xd8":
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        return width, height
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
+        raise ValueError("neither JPEG nor PNG")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def decode_gray(data: memoryview, out: Pixels | None = None) -> Pixels:

@@ -35,9 +35,13 @@ def from_yaml(kind: type[Config], text: str) -> Config:
     """The inverse of :func:`to_yaml`.
 
     Raises:
-        InputError: as :func:`from_mapping`.
+        InputError: as :func:`from_mapping`; it is no YAML, or asks for more than plain values.
     """
-    return from_mapping(kind, yaml.safe_load(text))
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"no YAML of plain values: {' '.join(str(error).split())}") from None
+    return from_mapping(kind, mapping)
 
 
 def from_mapping(kind: type[Config], mapping: Any, where: str = "") -> Config:

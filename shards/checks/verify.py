@@ -22,9 +22,10 @@ from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
+from shards.claims import DEEPEST, check_rows
 from shards.datasets import member_folder, read_index
 from shards.format.blank import UNKNOWN
-from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, read_manifest
+from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, is_plain, read_manifest
 from shards.format.schema import BASE_COLUMNS, REJECTED_SCHEMA
 from shards.format.tar import dali_index
 from shards.index import ShardIndex
@@ -52,6 +53,10 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
     if workers == 0 or workers < -1:
         raise InputError(f"--workers {workers}: must be -1 (all cores) or at least 1")
     require_here(folder, "verify")
+    return _verify(folder, workers=workers, above=())
+
+
+def _verify(folder: Path, *, workers: int, above: tuple[Path, ...]) -> Verification:
     about, damages = _read_trusted(folder)
     names = sorted({path.name for kind in ("tar", "idx", "parquet") for path in folder.glob(f"*.{kind}")})
     checksums: Mapping[str, Checksum] | None = None
@@ -62,7 +67,8 @@ def verify_dataset(folder: Path, *, workers: int = -1) -> Verification:
     damages += _check_files(folder, others, checksums)
     num_bytes = sum(path.stat().st_size for name in (MANIFEST, *names) if (path := folder / name).is_file())
     if about is not None and "members" in about:
-        return _verify_derived(folder, about, damages, num_files=1 + len(names), num_bytes=num_bytes, workers=workers)
+        looked_at = Verification(num_files=1 + len(names), num_bytes=num_bytes, num_images=0, damages=tuple(damages))
+        return _verify_derived(folder, about, looked_at, workers=workers, above=(*above, folder.resolve()))
     tables = _read_tables(folder, damages)
     index, rejected = tables["index.parquet"], tables["rejected.parquet"]
     if index is not None:
@@ -107,7 +113,7 @@ def _read_trusted(folder: Path) -> tuple[dict[str, Any] | None, list[Damage]]:
         return read_manifest(folder), []
     try:
         has_digest = "digest" in json.loads((folder / MANIFEST).read_bytes())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         has_digest = True
     why = "its bytes have changed (digest)" if has_digest else "has no checksums: it was packed by an older version"
     return None, [Damage(file=MANIFEST, message=why)]
@@ -163,6 +169,11 @@ def _check_index(index: pa.Table, about: Mapping[str, Any] | None) -> list[Damag
             messages.append(f"label {label}, which {MANIFEST} lists, has no column of int8")
         elif not pc.all(pc.is_in(index[label], pa.array([UNKNOWN, -1, 0, 1, None], pa.int8()))).as_py():
             messages.append(f"label {label} has values other than {UNKNOWN}, -1, 0, 1 and blank")
+    if not messages:
+        try:
+            check_rows("itself", index, np.zeros(len(index), dtype=np.int64), [{}])
+        except InputError as error:
+            messages.append(str(error).partition("index.parquet ")[2])
     return [Damage(file="index.parquet", message=message) for message in messages]
 
 
@@ -217,13 +228,21 @@ def _check_shards(
 
 
 def _verify_derived(
-    folder: Path, about: Mapping[str, Any], damages: list[Damage], *, num_files: int, num_bytes: int, workers: int
+    folder: Path, about: Mapping[str, Any], own: Verification, *, workers: int, above: tuple[Path, ...]
 ) -> Verification:
-    """A derived dataset's members, each whole and as it was; and of a subset, each row against its member's row."""
+    """A derived dataset's members, each whole and as it was; and of a subset, each row against its member's row.
+
+    Args:
+        own: of the files in the folder itself.
+        above: this folder and those that it is a member of.
+    """
+    damages, num_files, num_bytes = list(own.damages), own.num_files, own.num_bytes
     for path in sorted({member_folder(folder, member) for member in about["members"]}):
         name = next(member["path"] for member in about["members"] if member_folder(folder, member) == path)
         try:
-            found = verify_dataset(path, workers=workers)
+            if path.resolve() in above or len(above) > DEEPEST:
+                raise InputError("is derived from itself; write it again")
+            found = _verify(path, workers=workers, above=above)
         except InputError as error:
             damages.append(Damage(file=name, message=str(error)))
             continue
@@ -255,7 +274,8 @@ def _check_subset(folder: Path, about: Mapping[str, Any], subset: ShardIndex) ->
             message = f"has {places.null_count} rows that {packed.folder} does not hold"
             damages.append(Damage(file="index.parquet", message=message))
     written = [dali_index(entries).encode() for entries in subset.dali_entries().values()]
-    if [(folder / idx).read_bytes() for _, idx in about["dali"]] != written:
+    listed = [idx for _, idx in about["dali"]]
+    if not all(map(is_plain, listed)) or [(folder / idx).read_bytes() for idx in listed] != written:
         damages.append(Damage(file=MANIFEST, message="its DALI indexes do not list the images of index.parquet"))
     return damages
 

@@ -6,6 +6,7 @@ the digest itself emptied, so that no byte of the folder can change unseen.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,19 @@ from shards.base.errors import InputError
 from shards.format.schema import FORMAT_VERSION
 
 MANIFEST = "dataset.json"
+MOST_MANIFEST_BYTES = 64_000_000  # lists some 400,000 files
 Checksum = dict[str, int | str]
+
+
+def is_plain(name: object) -> bool:
+    """Whether a name that a dataset gives is that of a file in its own folder, and leads nowhere else."""
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and 0 < len(name.encode()) <= 255
+        and not name.startswith(".")
+        and not set(name) & set("/\\?#")
+    )
 
 
 def file_checksum(path: Path) -> Checksum:
@@ -40,7 +53,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The contents of the folder's ``dataset.json``.
 
     Raises:
-        InputError: there is none, it cannot be read, is not JSON, or is of another format version.
+        InputError: there is none, it cannot be read, is not JSON, or is of another format version; it lists a file
+            outside of the folder, or one without a size and SHA-256.
     """
     path = folder / MANIFEST
     try:
@@ -53,7 +67,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"dataset {folder}: format version {found}, but this version of moco-cxr reads "
             f"{FORMAT_VERSION}; pack it again with: python -m shards build"
         )
+    _check_files(path, about.get("files", {}))
     return dict(about)
+
+
+def _check_files(path: Path, files: object) -> None:
+    entries = files.items() if isinstance(files, dict) else [(files, None)]
+    for name, checksum in entries:
+        found = checksum if isinstance(checksum, dict) else {}
+        size, digest = found.get("bytes"), found.get("sha256")
+        if not is_plain(name):
+            what = f"lists {str(name)[:80]!r}, which is no name of a file in its folder"
+        elif type(size) is not int or size < 0 or not isinstance(digest, str):
+            what = f"has no size and SHA-256 of {name}"
+        else:
+            continue
+        raise InputError(f"{path}: {what}; copy the dataset again from where you trust it, or pack it again")
 
 
 def _read(folder: Path) -> Any:
@@ -69,18 +98,29 @@ def _read(folder: Path) -> Any:
         )
         raise InputError(f"dataset {folder}: no {MANIFEST} there; {remedy}")
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(_content(path))
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; copy it again, or pack the dataset again") from None
     except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
         raise InputError(f"{path}: not JSON ({error}); copy it again, or pack the dataset again") from None
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MOST_MANIFEST_BYTES:
+            raise InputError(f"{path}: has more than {MOST_MANIFEST_BYTES:,} bytes, as no dataset has; copy it again")
+        return file.read()
 
 
 def digest_holds(folder: Path) -> bool:
     """Whether the folder's ``dataset.json`` is, byte for byte, what was written."""
     try:
-        text = (folder / MANIFEST).read_bytes().decode()
+        text = _content(folder / MANIFEST).decode()
         digest = json.loads(text)["digest"]
         emptied = _with_digest(text, digest, "")
-    except (ValueError, KeyError, TypeError):
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
     return hashlib.sha256(emptied.encode()).hexdigest() == digest
 

@@ -22,6 +22,7 @@ from typing import Self
 
 from shards.base.errors import InputError
 from shards.base.words import as_size
+from shards.format.manifest import MANIFEST
 from shards.remote.transfer import Patience, Stopped
 
 FOLDER_VARIABLE = "MOCO_CXR_CACHE"
@@ -119,7 +120,10 @@ class Cache:
                     found = path.stat()
                     whole, final = path, found.st_size
                     if path.suffix == PART_SUFFIX:
-                        whole, final = _whole(path), int(path.suffixes[-2][1:])
+                        size = path.suffixes[-2][1:]
+                        if path.name.startswith(MANIFEST) or not size.isdigit():
+                            continue  # a small file on its way under another name
+                        whole, final = _whole(path), int(size)
                     items[whole] = _Item(path=path, bytes=final, kept=found.st_size, used=found.st_mtime)
         return list(items.values())
 

@@ -9,9 +9,11 @@ fsspec and its file systems read them: ``AWS_*`` variables, ``FSSPEC_S3_ENDPOINT
 import asyncio
 import concurrent.futures
 import logging
+import math
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -20,17 +22,20 @@ from typing import Any, NoReturn, TypeVar
 import fsspec
 
 from shards.base.errors import InputError
+from shards.format.manifest import MOST_MANIFEST_BYTES
 from shards.remote.address import Address, without_secrets
-from shards.remote.answer import Answer, OtherSize, WrongAnswer, ask_web
+from shards.remote.answer import LEAST_RATE, STALL_SECONDS, Answer, OtherSize, WrongAnswer, ask_web
 
 FIRST_RANGE_BYTES = 1 << 20
 LONGEST_RANGE_BYTES = 4 << 20
 SHORTEST_RANGE_BYTES = 1 << 16
-STALL_SECONDS = 30.0  # a connection that gives nothing for so long counts as cut
 _POLL_SECONDS = 0.05
 _CALM_RANGES = 8  # that must arrive after a cut before they grow again
 _PASSING_STATUS = (408, 425, 429)
-_PASSING_KINDS = frozenset({"ClientPayloadError", "ServerDisconnectedError", "HTTPClientError", "ResponseParserError"})
+_PASSING_KINDS = frozenset(  # of aiohttp and botocore, whose errors of connections are no OSError
+    {"ClientPayloadError", "ServerDisconnectedError", "HTTPClientError", "ResponseParserError"}
+    | {"EndpointConnectionError", "ProxyConnectionError", "ReadTimeoutError"}
+)
 _WEB = ("http", "https")
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -71,13 +76,24 @@ class Source:
         self._opened: tuple[int, Any] | None = None
 
     def read(self, name: str, stop: threading.Event) -> bytes:
-        """A whole file.
+        """A whole ``dataset.json``.
 
         Raises:
-            InputError: it cannot be had; :class:`Unreachable` if the server does not answer.
+            InputError: it cannot be had, or is larger; :class:`Unreachable` if the server does not answer.
             Stopped: ``stop`` was set.
         """
-        return self._patiently(name, stop, lambda: self._request(name, None, None, stop).whole(name))
+
+        def request() -> bytes:
+            answer = self._request(name, None, None, stop, most=MOST_MANIFEST_BYTES)
+            try:
+                return answer.whole(name)
+            except OtherSize:
+                raise InputError(
+                    f"{self.address}/{name}: has more than {MOST_MANIFEST_BYTES:,} bytes, as no {name} has; check the "
+                    "address"
+                ) from None
+
+        return self._patiently(name, stop, request)
 
     def ranges(self, name: str, start: int, size: int, stop: threading.Event) -> Iterator[tuple[int, bytes]]:
         """A file of ``size`` bytes from ``start`` on, as (offset, bytes) in order.
@@ -96,7 +112,7 @@ class Source:
             nonlocal length, num_calm
             end = min(size, position + length)
             try:
-                return self._request(name, position, end, stop).part(position, end, size)
+                return self._request(name, position, end, stop, most=size).part(position, end, size)
             except OtherSize:
                 raise InputError(
                     f"{self.address}/{name}: has another size than its dataset.json says; "
@@ -142,16 +158,22 @@ class Source:
                 raise Stopped
         raise AssertionError("at least one try")
 
-    def _request(self, name: str, start: int | None, end: int | None, stop: threading.Event) -> Answer:
+    def _request(self, name: str, start: int | None, end: int | None, stop: threading.Event, *, most: int) -> Answer:
         if stop.is_set():
             raise Stopped
         system = self._filesystem()
         path = system._strip_protocol(self.address.file(name))
         if system.protocol == _WEB:
-            return _awaited(ask_web(system, path, start, end), system.loop, stop)
+            return _awaited(ask_web(system, path, start, end, most=most), system.loop, stop, seconds=None)
+        if start is None or end is None:
+            start, end = 0, most + 1
         if system.async_impl and not system.asynchronous:
-            return Answer(data=_awaited(system._cat_file(path, start=start, end=end), system.loop, stop))
-        return Answer(data=bytes(system.cat_file(path, start=start, end=end)))
+            # What comes is not seen before all is there, so the rate is that of the smallest range or the least file.
+            seconds = STALL_SECONDS + min(end - start, FIRST_RANGE_BYTES) / (LEAST_RATE * 16)
+            data = _awaited(system._cat_file(path, start=start, end=end), system.loop, stop, seconds=seconds)
+        else:
+            data = bytes(system.cat_file(path, start=start, end=end))
+        return Answer(data=data, is_cut=len(data) > most)
 
     def _filesystem(self) -> Any:
         with self._lock:
@@ -188,13 +210,22 @@ def _options(scheme: str) -> dict[str, Any]:
     return {}
 
 
-def _awaited(coroutine: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, stop: threading.Event) -> _T:
-    """Its result, computed on fsspec's own thread; given up at once where ``stop`` is set."""
+def _awaited(
+    coroutine: Coroutine[Any, Any, _T],
+    loop: asyncio.AbstractEventLoop,
+    stop: threading.Event,
+    *,
+    seconds: float | None,
+) -> _T:
+    """Its result, computed on fsspec's own thread; given up at once where ``stop`` is set, and after ``seconds``."""
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    end = math.inf if seconds is None else time.monotonic() + seconds
     try:
         while not concurrent.futures.wait([future], timeout=_POLL_SECONDS).done:
             if stop.is_set():
                 raise Stopped
+            if time.monotonic() > end:
+                raise TimeoutError(f"not all came in {seconds:.0f} s")
         return future.result()
     finally:
         future.cancel()

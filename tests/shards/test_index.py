@@ -219,10 +219,10 @@ def test_damaged_tables_and_manifests_are_one_line(tmp_path, tiny_dataset, name,
 def test_a_manifest_that_may_not_be_read(tmp_path, tiny_dataset, monkeypatch):
     shutil.copytree(tiny_dataset, tmp_path / "copy")
 
-    def refuse(path):
+    def refuse(path, mode):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match="dataset.json: cannot be read .Permission denied.; check its rights"):
         ShardIndex.open(tmp_path / "copy")
 

@@ -177,7 +177,9 @@ def _imagenet(name: str) -> dict[str, Tensor]:
         return _timm_imagenet(architecture.model)
     enumeration: Any = torchvision.models.get_model_weights(architecture.model)
     try:
-        state: dict[str, Tensor] = enumeration.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = enumeration.IMAGENET1K_V1.get_state_dict(
+            progress=False, check_hash=True, weights_only=True
+        )
     except (URLError, OSError, RuntimeError) as error:
         raise InputError(
             f"encoder.weights imagenet: the download failed ({error}); fetch {enumeration.IMAGENET1K_V1.url} by hand "

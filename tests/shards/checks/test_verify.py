@@ -171,9 +171,9 @@ def test_a_tar_that_ends_early_but_whose_checksum_holds(copy):
     path = copy / "train-000000.tar"
     with tarfile.open(path) as tar:
         second = tar.getmembers()[1].offset
+    num_lost = len(ShardIndex.open(copy).where(shard=path.name)) - 1
     path.write_bytes(path.read_bytes()[:second] + b"\0" * 1024)
     seal(copy)
-    num_lost = len(ShardIndex.open(copy).where(shard=path.name)) - 1
     assert sum("is not at byte" in damage.message for damage in damages(copy)) == num_lost > 0
 
 

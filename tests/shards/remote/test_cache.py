@@ -146,3 +146,14 @@ def test_a_locked_shard_waits_and_can_be_given_up(tmp_path):
             pass
     with cache_module.locked(path, stop):
         assert os.path.exists(path)
+
+
+def test_small_files_on_their_way_are_no_shards(tiny_dataset, cache):
+    """Another process writes its ``dataset.json`` at any moment."""
+    with FileServer(tiny_dataset.parent) as server:
+        index = ShardIndex.open(f"{server.address}/tiny", cache=cache)
+        before = cache.capacity()
+        for name in ("dataset.json.8cda6a94eeb7.part", "dataset.json.123456789012.part"):
+            (index.packed[0].folder / name).write_bytes(b"{")
+        assert cache.capacity() < before + 10_000_000_000  # and not 123 GB of a file that is named so
+        assert images(index) == images(ShardIndex.open(tiny_dataset))
