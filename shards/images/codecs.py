@@ -67,6 +67,7 @@ def decode_stream(data: bytes, *, colors: Literal["RGB", "YBR"] | None = None) -
         values = jpeg.decode_samples(data) if about.bits <= 8 else _decode_deep(data, about)
         return Samples(values=values, bits=about.bits, colors=said)
     if about.bits > 8:
+        said = said or ("YBR" if about.samples == 3 else None)  # as all decoders take what is not said
         return Samples(values=_decode_deep(data, about), bits=about.bits, is_lossy=True, colors=said)
     mode = "CMYK" if about.samples == 4 else "L"
     gray, _ = jpeg.decode_gray(data, width=about.width, height=about.height, scale=1.0, mode=mode)

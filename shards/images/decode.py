@@ -23,6 +23,7 @@ from shards.images.refusal import ImageError, check_size
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
+_SERIES = ("GIF", "PNG", "WEBP")  # whose pictures are of one rank; those of MPO are one and its copies
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,6 +42,15 @@ _NO_PICTURES = {  # what lies in a picture's place after a failed download, or i
     b"pk\x03\x04": "a zip",
     b"\x1f\x8b": "a gzip, such as a NIfTI volume",
     b"\x93numpy": "a NumPy array",
+    b"%!ps": "a PostScript text",
+}
+_NOT_READ = {  # where the name stands, the name, and what is meant
+    (0, b"\xff\x0a"): "JPEG XL",
+    (4, b"JXL "): "JPEG XL",
+    (0, b"II\xbc\x01"): "JPEG XR",
+    (4, b"ftyphei"): "HEIC, as telephones write it",
+    (4, b"ftyphev"): "HEIC, as telephones write it",
+    (4, b"ftypmif1"): "HEIC, as telephones write it",
 }
 # How Pillow's decoders, and pydicom's, fail on damaged files.
 _DAMAGE = (
@@ -65,7 +75,7 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
 
     Raises:
         ImageError: with reason ``empty``, ``not-an-image``, ``damaged`` (truncated or corrupt), ``unsupported``,
-            ``too-large`` (a decompression bomb), ``too-small``, and for DICOM those of
+            ``multi-frame``, ``too-large`` (a decompression bomb), ``too-small``, and for DICOM those of
             :func:`shards.images.dicom.decode.decode_dicom`.
     """
     if not data:
@@ -82,6 +92,8 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return _decode_opened(image, data, shorter)
+        except ImageError:
+            raise
         except _DAMAGE:
             bare = png.without_additions(data) if data.startswith(png.SIGNATURE) else data
             if bare == data:
@@ -92,7 +104,10 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
         if data.startswith(JPEG):
             return _decode_stream(data)
         if data.startswith(tiff.SIGNATURES):
-            raise ImageError("unsupported", "TIFF of a type of pixels that is not read") from None
+            raise ImageError("unsupported", tiff.unread(data)) from None
+        other = next((name for (place, start), name in _NOT_READ.items() if data.startswith(start, place)), None)
+        if other:
+            raise ImageError("unsupported", f"{other}, which is not read; save it as PNG") from None
         found = next((name for start, name in _NO_PICTURES.items() if data.lstrip().lower().startswith(start)), None)
         raise ImageError("not-an-image", f"{found}, not a picture" if found else "no known image format") from None
     except Image.DecompressionBombError as error:
@@ -104,6 +119,11 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
 
 
 def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
+    if image.format == "EPS":  # another program would have to run it
+        raise UnidentifiedImageError
+    num_pictures = getattr(image, "n_frames", 1) if image.format in _SERIES else 1
+    if num_pictures > 1:
+        raise ImageError("multi-frame", f"{image.format} of {num_pictures} pictures; a radiograph is one")
     width, height = image.size
     check_size(width, height)
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
@@ -123,7 +143,9 @@ def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
 def _decode_stream(data: bytes) -> Decoded:
     found = decode_stream(data)
     levels = to_levels(found.values, bits=found.bits)
-    return _whole(Image.fromarray(luminance(levels) if levels.ndim == 3 else levels))
+    if levels.ndim == 3:
+        levels = levels[:, :, 0] if found.colors == "YBR" else luminance(levels)
+    return _whole(Image.fromarray(levels))
 
 
 def _whole(gray: Image.Image, *, turn: Image.Transpose | None = None) -> Decoded:

@@ -2,12 +2,14 @@
 
 import io
 import zlib
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 from shards.images import jpeg
+from shards.images.codestream import read_codestream
 from shards.images.depth import to_levels
 from shards.images.gray import DEEP_MODES, luminance, to_gray
 from shards.images.opencv import decode_deep
@@ -20,22 +22,27 @@ _UNSIGNED, _SIGNED = 1, 2
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _JPEG, _DEFLATE = 7, (8, 32946)
 _PACKED = (10, 12, 14)  # bits of a sample that lie without gaps
+_BIG_OF_MOTOROLA = b"MM\0+"  # which Pillow does not know
+_KIND, _COPY_OR_MASK = 254, 5
+_FORMS = {2: " with sign", 3: " in floating point", 5: " of complex numbers", 6: " of complex numbers"}
+_OTHERS = dict.fromkeys((33003, 33005, 34712), "JPEG 2000") | dict.fromkeys((22610, 34934), "JPEG XR")
+_OTHERS |= dict.fromkeys((50002, 52546), "JPEG XL") | {34887: "LERC", 34933: "PNG"}
+_REMEDY = "save it as TIFF of 8 or 16 bits without compression, or as PNG"
 
 
 def decode_tiff(data: bytes) -> Image.Image:
-    """The first image of a TIFF as gray (mode ``L``), turned as its orientation says.
+    """The one image of a TIFF, beside which there may be smaller copies, as gray (mode ``L``), turned as its
+    orientation says.
 
     Raises:
-        ImageError: ``damaged``, ``unsupported``, ``too-large``, ``too-small``.
+        ImageError: ``damaged``, ``unsupported``, ``multi-frame``, ``too-large``, ``too-small``.
         Exception: whatever Pillow raises for damaged files.
     """
-    tags = _read_tags(data)
-    if _WIDTH not in tags or _HEIGHT not in tags:
-        raise ImageError("damaged", "TIFF whose directory is damaged: it tells no size")
+    data, tags = _whole_page(data)
     check_size(_number(tags, _WIDTH, 0), _number(tags, _HEIGHT, 0))
     _check_parts(data, tags)
     bits = _number(tags, _BITS, 1)
-    if _is_pillows(tags):
+    if _is_pillows(tags) and not data.startswith(_BIG_OF_MOTOROLA):
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             if image.mode not in DEEP_MODES:
@@ -43,8 +50,11 @@ def decode_tiff(data: bytes) -> Image.Image:
             samples = np.asarray(image)
     else:
         if _number(tags, _PLANES, 1) == 2:
-            raise ImageError("unsupported", "TIFF of deep colours in separate planes, which no decoder here reads well")
-        samples = decode_deep(data, bits=bits)
+            raise ImageError("unsupported", f"{_described(tags)}, with each colour in a plane of its own; {_REMEDY}")
+        try:
+            samples = decode_deep(data, bits=bits)
+        except ImageError as error:
+            raise ImageError("unsupported", unread(data)) from error
         if bits in _PACKED:
             samples >>= 16 - bits  # OpenCV fills up to 16 bits from below
     levels = to_levels(samples, bits=bits if bits < 16 and samples.dtype.kind == "u" else None)
@@ -55,12 +65,41 @@ def decode_tiff(data: bytes) -> Image.Image:
     return Image.fromarray(levels)
 
 
-def _read_tags(data: bytes) -> ImageFileDirectory_v2:
-    tags = ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
-    file = io.BytesIO(data)
-    file.seek(tags.next)
-    tags.load(file)
-    return tags
+def unread(data: bytes) -> str:
+    """What a TIFF holds that no decoder here reads, and the remedy."""
+    return f"{_described(_whole_page(data)[1])}, which is not read; {_REMEDY}"
+
+
+def _described(tags: ImageFileDirectory_v2) -> str:
+    bits, form, samples = (_number(tags, tag, 1) for tag in (_BITS, _FORMAT, _SAMPLES))
+    number = _number(tags, _COMPRESSION, 1)
+    name = "" if number in COMPRESSION_INFO else f", compressed as {_OTHERS.get(number, f'no. {number}')}"
+    values = f"{samples} values a pixel" if samples > 1 else "one value a pixel"
+    return f"TIFF of {values} of {bits} bits{_FORMS.get(form, '')}{name}"
+
+
+def _whole_page(data: bytes) -> tuple[bytes, ImageFileDirectory_v2]:
+    """The file with its one whole page first, as all decoders take the first, and that page's tags."""
+    is_big = data[2:3] == b"+" or data[3:4] == b"+"
+    head = data[:2] + b"+\0" + data[4:16] if is_big else data[:8]
+    width = 8 if is_big else 4
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    start, pages = int.from_bytes(data[width : 2 * width], order), {}
+    while start and start not in pages:
+        tags = ImageFileDirectory_v2(b"II" + head[2:], prefix=data[:2])
+        tags.next = 0
+        file = io.BytesIO(data)
+        file.seek(start)
+        tags.load(file)
+        pages[start], start = tags, tags.next
+    sized = {start: tags for start, tags in pages.items() if _WIDTH in tags and _HEIGHT in tags}
+    if not sized:
+        raise ImageError("damaged", "TIFF whose directory is damaged: it tells no size")
+    whole = {start: tags for start, tags in sized.items() if not _number(tags, _KIND, 0) & _COPY_OR_MASK} or sized
+    if len(whole) > 1:
+        raise ImageError("multi-frame", f"TIFF of {len(whole)} pages; a radiograph is one")
+    start, tags = next(iter(whole.items()))
+    return data[:width] + start.to_bytes(width, order) + data[2 * width :], tags
 
 
 def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
@@ -93,7 +132,11 @@ def _check_parts(data: bytes, tags: ImageFileDirectory_v2) -> None:
     for place, length in zip(places, lengths, strict=True):
         part = data[place : place + length]
         if compression == _JPEG:
-            jpeg.check_whole(part[:2] + tables + part[2:], width=8, height=8)
+            whole = part[:2] + tables + part[2:]
+            found = read_codestream(whole)
+            if (found.kind, found.bits) != ("dct", 8):
+                raise ImageError("unsupported", f"TIFF with JPEG of {found.bits} bits inside; {_REMEDY}")
+            jpeg.check_whole(whole, width=8, height=8)
             continue
         try:
             zlib.decompress(part)

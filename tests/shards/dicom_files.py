@@ -120,22 +120,24 @@ def lossless_jpeg(pixels: np.ndarray, *, bits: int) -> bytes:
 
 
 def jpeg_12_bit(pixels: np.ndarray) -> bytes:
-    """Lossy JPEG of 12 bits (extended sequential) of an image whose blocks of 8 x 8 pixels are even: no block has more
-    than its mean, so nothing is lost."""
-    height, width = pixels.shape
-    digits, before = [], 0
-    for mean in pixels[::8, ::8].astype(int).ravel().tolist():
-        difference, before = mean - 2048 - before, mean - 2048
+    """Lossy JPEG of 12 bits (extended sequential) of an image (H, W), or (H, W, 3) of luminance and chroma, whose
+    blocks of 8 x 8 pixels are even: no block has more than its mean, so nothing is lost."""
+    height, width = pixels.shape[:2]
+    samples = pixels[0, 0].size
+    digits, before = [], [0] * samples
+    for place, mean in enumerate(pixels[::8, ::8].astype(int).ravel().tolist()):
+        difference, before[place % samples] = mean - 2048 - before[place % samples], mean - 2048
         length = abs(difference).bit_length()
         digits.append(f"{length:04b}")
         if length:
             digits.append(f"{difference if difference > 0 else difference + (1 << length) - 1:0{length}b}")
         digits.append("0")  # end of the block
-    frame = bytes([12]) + height.to_bytes(2) + width.to_bytes(2) + bytes([1, 1, 0x11, 0])
+    parts = b"".join(bytes([number, 0x11, 0]) for number in range(1, samples + 1))
+    frame = bytes([12]) + height.to_bytes(2) + width.to_bytes(2) + bytes([samples]) + parts
     steps = bytes([0, 8]) + bytes([1] * 63)
     means = bytes([0]) + bytes([0, 0, 0, 14, *[0] * 12]) + bytes(range(14))
     others = bytes([0x10]) + bytes([1, *[0] * 15]) + bytes([0])
-    scan = bytes([1, 1, 0, 0, 63, 0])
+    scan = bytes([samples]) + b"".join(bytes([number, 0]) for number in range(1, samples + 1)) + bytes([0, 63, 0])
     return _stream([(0xDB, steps), (0xC1, frame), (0xC4, means), (0xC4, others), (0xDA, scan)], "".join(digits))
 
 

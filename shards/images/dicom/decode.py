@@ -18,6 +18,7 @@ from shards.images.dicom.windows import Levels, show
 from shards.images.gray import luminance
 from shards.images.refusal import ImageError
 
+_PADDING = ("PixelPadding", "FloatPixelPadding", "DoubleFloatPixelPadding")
 _COLORS = ("Red", "Green", "Blue")
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
@@ -32,7 +33,9 @@ def decode_dicom(data: bytes) -> np.ndarray:
     """
     try:
         header = read_header(data)
-        if "PixelData" not in header and _PIXEL_DATA_TAG in data and ("Rows" in header or not header):
+        if not header:
+            raise ImageError("damaged", "DICOM that is cut in its header")
+        if "PixelData" not in header and _PIXEL_DATA_TAG in data and "Rows" in header:
             raise ImageError("damaged", "DICOM that is cut in its pixel data")
         check_modality(header)
         return show_header(header)
@@ -81,10 +84,10 @@ def _show_gray(frame: Frame, header: Dataset) -> np.ndarray:
 def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
     """Which stored values fill the surroundings of the image. Their numbers may be written as signed where the pixels
     are not, or the other way round: of the readings that lie among the values, the narrowest is taken."""
-    first = number(header, "PixelPaddingValue")
+    first = next((value for name in _PADDING if (value := number(header, f"{name}Value")) is not None), None)
+    last = next((value for name in _PADDING if (value := number(header, f"{name}RangeLimit")) is not None), None)
     if first is None:
         return np.zeros(len(stored), dtype=bool)
-    last = number(header, "PixelPaddingRangeLimit")
     ends = np.array([first, first if last is None else last])
     readings = (sorted(said.tolist()) for said in (ends, ends % 65536, (ends + 32768) % 65536 - 32768))
     among = [(low, high) for low, high in readings if high >= stored[0] and low <= stored[-1]]

@@ -32,6 +32,7 @@ SNIFFED = 144  # bytes that tell a DICOM file
 _PREFIX = b"DICM"
 _PREAMBLE = 132  # bytes before the first element, with the prefix
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_CUT = "DICOM whose deflated data are cut or damaged"
 _SIZE_ELEMENT = 12  # bytes of the element that tells the size of the meta information
 _FIRST_GROUPS = (2, 8)
 _LAST_GROUPS = (b"\xfa\xff", b"\xfc\xff")  # signatures and padding, the only ones behind pixels
@@ -62,21 +63,37 @@ def read_header(data: bytes) -> Dataset:
         Exception: whatever pydicom raises for what it cannot read.
     """
     data = _without_preamble(data)
-    header = pydicom.dcmread(io.BytesIO(data), force=True)
+    try:
+        header = pydicom.dcmread(io.BytesIO(data), force=True)
+    except zlib.error as error:
+        raise ImageError("damaged", _CUT) from error
     if getattr(header, "file_meta", None) and text(header.file_meta, "TransferSyntaxUID") == _DEFLATED:
         _check_end(data, header)
+    _spread(header)
     return header
 
 
+def _spread(header: Dataset) -> None:
+    """Puts what an enhanced image says in its groups of how to show its one frame where other images say it."""
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in items(header, groups)[:1]:
+            for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                for item in items(group, name)[:1]:
+                    header.update({tag: item.get_item(tag) for tag in item.keys() - header.keys()})
+
+
 def _check_end(data: bytes, header: Dataset) -> None:
-    """Refuses a deflated file that holds other than elements behind its pixels: as nothing in it is a checksum, damage
-    shows there. Raises ImageError: ``damaged``."""
+    """Refuses a deflated file that is cut, or holds other than elements behind its pixels: as nothing in it is a
+    checksum, damage shows there. Raises ImageError: ``damaged``."""
     size = whole(header.file_meta, "FileMetaInformationGroupLength")
-    position = header["PixelData"].file_tell if "PixelData" in header else None
-    if size is None or position is None:
+    if size is None:
         return
     start = (_PREAMBLE if data[128:132] == _PREFIX else 0) + _SIZE_ELEMENT + size
-    rest = zlib.decompress(data[start:], -zlib.MAX_WBITS)[position + len(header.PixelData) :]
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflate.decompress(data[start:])
+    if not inflate.eof:
+        raise ImageError("damaged", _CUT)
+    rest = plain[(header["PixelData"].file_tell or 0) + len(header.PixelData) :] if "PixelData" in header else b""
     if rest and rest[:2] not in _LAST_GROUPS:
         raise ImageError("damaged", "DICOM whose deflated data do not end where the pixels do: damaged inside")
 
@@ -102,7 +119,7 @@ def _without_preamble(data: bytes) -> bytes:
 def check_modality(header: Dataset) -> None:
     """Refuses what is no radiograph by its header. Raises ImageError: ``other-modality``."""
     modality = text(header, "Modality")
-    if modality not in MODALITIES:
+    if modality.upper() not in MODALITIES:
         raise ImageError("other-modality", f"DICOM of modality {modality}, not a radiograph")
 
 

@@ -16,7 +16,9 @@ def read_native(data: bytes, about: ImagePixel, *, is_words: bool) -> Raw:
     num = about.rows * about.columns
     allocated = about.allocated or (16 if len(data) >= 2 * num * samples else 8)
     if samples not in (1, 3) or allocated not in (1, 8, 16, 32):
-        message = f"DICOM with Samples per Pixel {samples} and Bits Allocated {allocated}; 1 or 3 of 8 or 16 are read"
+        message = (
+            f"DICOM with Samples per Pixel {samples} and Bits Allocated {allocated}; 1 or 3 of 1, 8, 16 or 32 are read"
+        )
         raise ImageError("unsupported", message)
     if samples == 1 and about.colors is not None:
         message = f"DICOM with one sample a pixel of Photometric Interpretation {about.photometric}"

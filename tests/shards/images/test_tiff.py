@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from shards.images.store import ImageError, ImageSpec, store_image
+from tests.shards.dicom_files import jpeg_12_bit
 from tests.shards.images.pictures import NOISE, encoded, flipped
 from tests.shards.images.pictures import RAMP as LEVELS
 
@@ -127,3 +128,80 @@ def test_a_tiff_without_its_table_is_cut():
     with pytest.raises(ImageError, match="tells no size") as caught:
         pixels(tiff(RAMP.astype("<u2"))[:20000])
     assert caught.value.reason == "damaged"
+
+
+ENTRY = struct.pack("<HHII", 254, 4, 1, 0)
+
+
+def paged(*kinds):
+    """A TIFF of the ramp and of smaller copies, each page with its kind: 0 is the ramp's, 1 a copy's, 4 a mask's."""
+    images = [Image.fromarray(LEVELS[:: 4 if kind else 1, :: 4 if kind else 1]) for kind in kinds]
+    parts = encoded(images[0], "TIFF", save_all=True, append_images=images[1:], tiffinfo={254: 0}).split(ENTRY)
+    assert len(parts) == len(kinds) + 1
+    return parts[0] + b"".join(
+        ENTRY[:8] + struct.pack("<I", kind) + part for kind, part in zip(kinds, parts[1:], strict=True)
+    )
+
+
+@pytest.mark.parametrize("kinds", [(0, 1), (1, 0), (1, 1, 0), (0, 4)])
+def test_of_a_page_and_its_smaller_copies_the_page_is_read(kinds):
+    assert np.array_equal(pixels(paged(*kinds)), RAMP)
+
+
+def test_several_pages_are_refused():
+    for deep in (LEVELS, LEVELS.astype(np.uint16) * 16):
+        page = Image.fromarray(deep)
+        with pytest.raises(ImageError, match="TIFF of 3 pages") as caught:
+            pixels(encoded(page, "TIFF", save_all=True, append_images=[page, page]))
+        assert caught.value.reason == "multi-frame"
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", SCALES)
+def test_big_tiff_in_both_byte_orders(order, kind):
+    samples = (RAMP * SCALES[kind]).astype(order + kind)
+    tags = {256: 200, 257: 100, 258: 8 * samples.dtype.itemsize, 259: 1, 262: 1, 273: 16, 277: 1, 278: 100}
+    tags |= {279: samples.nbytes, 339: {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]}
+    entries = b"".join(struct.pack(f"{order}HHQQ", tag, 16, 1, value) for tag, value in sorted(tags.items()))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HHHQ", 43, 8, 0, 16 + samples.nbytes)
+    data = head + samples.tobytes() + struct.pack(f"{order}Q", len(tags)) + entries + bytes(8)
+    assert np.abs(pixels(data) - RAMP).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (tiff((RAMP / 255.0).astype("<f2")), "16 bits in floating point"),
+        (tiff((RAMP / 255.0).astype("<f2"), photometric=0), "16 bits in floating point"),
+        (tiff(np.dstack([RAMP] * 2).astype("<u2")), "2 values a pixel of 16 bits"),
+        (tiff(colors("<u2"), photometric=2, planes=2), "each colour in a plane of its own"),
+        (
+            tiff(RAMP.astype("<u2")).replace(
+                struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 34712)
+            ),
+            "JPEG 2000",
+        ),
+        (
+            tiff(RAMP.astype("<u1")).replace(
+                struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 65000)
+            ),
+            "no. 65000",
+        ),
+    ],
+)
+def test_what_is_not_read_is_named_with_the_remedy(data, words):
+    with pytest.raises(ImageError, match=words) as caught:
+        pixels(data)
+    assert caught.value.reason == "unsupported"
+    assert "save it as" in str(caught.value)
+
+
+def test_jpeg_of_12_bits_inside_is_no_damage():
+    stream = jpeg_12_bit(np.zeros((96, 200), np.uint16))
+    whole = tiff(np.zeros((96, 200), np.uint8))
+    data = whole.replace(struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 7))
+    data = data.replace(struct.pack("<HHII", 279, 4, 1, 96 * 200), struct.pack("<HHII", 279, 4, 1, len(stream)))
+    data = data[:8] + stream + data[8 + len(stream) :]
+    with pytest.raises(ImageError, match="JPEG of 12 bits inside") as caught:
+        pixels(data)
+    assert caught.value.reason == "unsupported"

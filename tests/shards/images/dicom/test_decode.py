@@ -183,7 +183,7 @@ def test_what_cannot_be_packed_is_named():
 def test_another_modality_is_refused_wherever_it_comes_from():
     assert reason(dicom_bytes(deep(12), bits=12, Modality="CT")) == "other-modality"
     assert reason(dicom_bytes(deep(12), bits=12, Modality="PR")) == "other-modality"
-    for modality in ("CR", "DR", "RG", "OT", "SC", "", None):
+    for modality in ("CR", "DR", "RG", "OT", "SC", "dx", "", None):
         assert decode_dicom(dicom_bytes(deep(12), bits=12, Modality=modality)).max() == 255
 
 
@@ -200,3 +200,69 @@ def test_store_image_knows_dicom_by_its_bytes():
     assert is_dicom(data)
     stored = store_image(data, ImageSpec(size=32))
     assert (stored.width, stored.height, stored.source_width, stored.source_height) == (48, 32, 96, 64)
+
+
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_how_an_enhanced_image_of_one_frame_is_shown(groups):
+    shown, rescale, group = Dataset(), Dataset(), Dataset()
+    shown.WindowCenter, shown.WindowWidth = 3096, 8191
+    rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1000
+    group.FrameVOILUTSequence, group.PixelValueTransformationSequence = Sequence([shown]), Sequence([rescale])
+    header = dicom_dataset(dicom_bytes(deep(12), bits=12, NumberOfFrames=1, **{groups: Sequence([group])}))
+    assert np.abs(decode_dicom(saved(header)).astype(int) - RAMP).max() <= 1
+    header.WindowCenter, header.WindowWidth = 3096 + 8191, 2 * 8191
+    assert decode_dicom(saved(header)).max() <= 128, "the image's own window comes first"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("Float", "FL"), ("DoubleFloat", "FD")])
+def test_padding_of_floating_point_pixels(name, kind):
+    values = RAMP / 255.0
+    values[:9] = -9.0
+    header = dicom_dataset(dicom_bytes(RAMP))
+    del header.PixelData
+    setattr(header, f"{name}PixelData", values.astype("<f4" if kind == "FL" else "<f8").tobytes())
+    header.add_new(f"{name}PixelPaddingValue", kind, -9.0)
+    got = decode_dicom(saved(header)).astype(int)
+    assert got[:9].max() == 0
+    assert np.abs(got[9:] - RAMP[9:]).max() <= 2
+
+
+def test_files_that_are_cut_in_what_is_deflated_or_in_the_header():
+    header = dicom_dataset(dicom_bytes(NOISY))
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole = saved(header)
+    for length in (250, 700, len(whole) // 2, len(whole) - 20):
+        assert reason(whole[:length]) == "damaged"
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (-1, 4095), (0.5, -100), (-2, 0)])
+@pytest.mark.parametrize("padding", [None, 0, 4095])
+def test_inversion_rescale_and_padding_together(photometric, slope, intercept, padding):
+    pixels = np.clip(deep(12), 1, 4094)
+    is_padding = np.zeros(pixels.shape, bool)
+    tags = {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    tags |= {"WindowCenter": 2048 * slope + intercept, "WindowWidth": 4096 * abs(slope)}
+    if padding is not None:
+        is_padding[:9] = True
+        pixels[:9] = tags["PixelPaddingValue"] = padding
+    values, width = pixels * float(slope) + intercept, tags["WindowWidth"]
+    want = {
+        "": (values - tags["WindowCenter"] + 0.5) / (width - 1) + 0.5,
+        "LINEAR_EXACT": (values - tags["WindowCenter"]) / width + 0.5,
+        "SIGMOID": 1 / (1 + np.exp(-4 * (values - tags["WindowCenter"]) / width)),
+    }
+    for function, shown in want.items():
+        shown = np.clip(shown, 0, 1) if photometric == "MONOCHROME2" else 1 - np.clip(shown, 0, 1)
+        got = decode_dicom(dicom_bytes(pixels, bits=12, photometric=photometric, VOILUTFunction=function, **tags))
+        assert np.abs(got - np.where(is_padding, 0, shown * 255)).max() <= 1, function
+
+
+def test_a_shape_of_the_presentation_changes_nothing():
+    """In radiographs it repeats the photometric interpretation; where it contradicts, devices are known to have it
+    wrong."""
+    for photometric, want in (("MONOCHROME1", 255 - RAMP), ("MONOCHROME2", RAMP)):
+        for shape in ("INVERSE", "IDENTITY", ""):
+            assert np.array_equal(
+                decode_dicom(dicom_bytes(RAMP, photometric=photometric, PresentationLUTShape=shape)), want
+            )
