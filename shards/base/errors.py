@@ -10,7 +10,22 @@ from shards.base.words import reason_of
 
 
 class InputError(ValueError):
-    """A setting or input that the user can mend: its message names the field, the value and the remedy."""
+    """A setting or input that the user can mend: its message names the field, the value and the remedy.
+
+    ``bare`` is the message without anything that was read in the user's files, such as names in a list; None where
+    nobody has said what that would be.
+    """
+
+    def __init__(self, message: str, *, bare: str | None = None) -> None:
+        super().__init__(message)
+        self.bare = bare
+
+
+class OptionError(InputError):
+    """An option that is wrong by itself: the message quotes the command, and nothing that was read in files."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, bare=message)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from shards.images.refusal import ImageError
 
 _SOS, _SOF0, _APP0 = 0xDA, 0xC0, 0xE0
 _PLAIN_SEGMENTS = {0xDB, 0xC4, 0xDD}  # quantisation, Huffman tables, restart interval
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # all but what stands among coded pixels: stuffing and restarts
 _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 END, _NO_END = b"\xff\xd9", "Premature end of JPEG file"
 _SPARE = 1.5  # pixels decoded for each one wanted, along a side, so that the antialiasing filter has its room
@@ -88,7 +89,7 @@ def _is_padding(data: bytes, complaint: str) -> bool:
 
 def plain_size(data: bytes) -> tuple[int, int] | None:
     """Width and height, if these are the bytes of a gray baseline JPEG whose header holds nothing else: no comment,
-    EXIF, XMP, IPTC or thumbnail, which may name the patient. What follows the end is not looked at."""
+    EXIF, XMP, IPTC or thumbnail, which may name the patient. What follows the header is not looked at."""
     if not data.startswith(JPEG):
         return None
     size, position = None, 2
@@ -108,5 +109,7 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
 
 
 def ends_alone(data: bytes) -> bool:
-    """Whether nothing follows the image of a plain JPEG, as its end marker cannot occur among coded pixels."""
-    return data.find(END) == len(data) - len(END)
+    """Whether a plain JPEG's coded pixels are followed by its end, and by nothing else: no comment before it, which
+    decoders pass over, and no bytes behind it."""
+    found = _MARKER.search(data, max(end for _, _, end in segments(data)))
+    return found is not None and found[0] == END and found.end() == len(data)

@@ -66,15 +66,21 @@ def check_filled(image: Image.Image, data: bytes) -> None:
 
 
 def _has_all_rows(data: bytes) -> bool:
-    """Whether the pixels are as many bytes as the header says."""
-    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    bits, needed, inflated, inflate = data[24] * _NUM_SAMPLES[data[25]], 0, 0, zlib.decompressobj()
-    for left, top, across, down in _INTERLACED if data[28] else ((0, 0, 1, 1),):
-        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
-        needed += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    """Whether the pixels are as many bytes as the header says, or more."""
+    needed, inflated, inflate = _num_bytes(data), 0, zlib.decompressobj()
     for kind, start, end in _chunks(data):
         inflated += len(inflate.decompress(data[start:end])) if kind == b"IDAT" else 0
     return inflated >= needed
+
+
+def _num_bytes(data: bytes) -> int:
+    """The bytes of the pixels, by the header."""
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    bits, needed = data[24] * _NUM_SAMPLES[data[25]], 0
+    for left, top, across, down in _INTERLACED if data[28] else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        needed += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    return needed
 
 
 def deep_colors(data: bytes) -> np.ndarray | None:
@@ -91,6 +97,24 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
     chunks = list(_chunks(data))
     is_bare = all(kind in _PLAIN_CHUNKS for kind, _, _ in chunks) and chunks[-1][2] + 4 == len(data)
     return (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) if is_bare else None
+
+
+def ends_alone(data: bytes) -> bool:
+    """Whether the chunks of a plain PNG hold its pixels and nothing else: neither bytes behind what is compressed nor
+    rows below the last one, which decoders pass over."""
+    sizes = {kind: end - start for kind, start, end in _chunks(data)}
+    inflate, left = zlib.decompressobj(), _num_bytes(data)
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            if inflate.eof and end > start:
+                return False
+            try:
+                left -= len(inflate.decompress(data[start:end], left + 1))
+            except zlib.error:
+                return False
+            if left < 0 or inflate.unconsumed_tail or inflate.unused_data:
+                return False
+    return left == 0 and inflate.eof and sizes[b"IHDR"] == 13 and sizes.get(b"IEND") == 0
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

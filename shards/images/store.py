@@ -67,9 +67,10 @@ def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
         ImageError: with the reasons of :func:`shards.images.decode.decode_image`, and ``blank`` for an image of one
             gray level.
     """
-    size = jpeg.plain_size(data) if spec.format == "jpeg" else png.plain_size(data)
+    kind = jpeg if spec.format == "jpeg" else png
+    size = kind.plain_size(data)
     is_stored_form = size is not None and 0 not in size and size == spec.stored_size(*size)
-    if size is None or not is_stored_form or (spec.format == "jpeg" and not jpeg.ends_alone(data)):
+    if size is None or not is_stored_form or not kind.ends_alone(data):
         return _store(decode_image(data, shorter=spec.size), spec)
     _check_plain(data, size, spec)
     return StoredImage(data=data, width=size[0], height=size[1], source_width=size[0], source_height=size[1])

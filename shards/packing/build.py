@@ -211,15 +211,18 @@ def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -
     listed = f"each with its reason: python -m shards stats {config.output} --rejected"
     first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
     if len(rejected) == num_source:
-        raise TooManyRejected(
-            f"--input {config.input}: none of its {num_source:,} images could be packed; {first}; {listed}"
-        )
+        raise TooManyRejected(f"{_input(config)}: none of its {num_source:,} images could be packed; {first}; {listed}")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(rejected).items())
     raise TooManyRejected(
         f"--max-rejected {config.max_rejected:g}: {len(rejected):,} of {num_source:,} images ({share:.2%}) were "
         f"rejected ({reasons}); {first}; {listed}. If these may be left out, repeat the command with a higher "
         "--max-rejected: nothing is packed again. If not, mend the source and build into a new folder"
     )
+
+
+def _input(config: BuildConfig) -> str:
+    """The option, without its value where that may be a patient's name."""
+    return "--input" if config.pseudonymise else f"--input {config.input}"
 
 
 def _reasons(rejected: pa.Table) -> dict[str, int]:

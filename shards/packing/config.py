@@ -48,6 +48,9 @@ class BuildConfig:
     """Key file: patient, study and path identifiers become keyed hashes, the same in every dataset of this key."""
     keep_text: bool = False
     """Keep indication and findings under --pseudonymise; they can hold names."""
+    keep_labels: tuple[str, ...] = ()
+    """The labels to keep under --pseudonymise of those named after folders or words of a list; default: all that at
+    least 5 patients have (where patients are not known: none, if any is of under 5 images)."""
     workers: int = -1
     """Processes on this machine; -1 takes all cores. A cluster named by --address decides for itself."""
     backend: Backend = "loky"

@@ -10,18 +10,19 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.base.randomness import generator
 from shards.format.blank import Blank
 from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
-from shards.packing.pseudonym import Pseudonyms, read_key
+from shards.packing.pseudonym import Pseudonyms, read_key, withholding
 from shards.packing.shard import NOT_STORED, Packing, Shard
 from shards.packing.split import Shares, draw_splits, shared_patients
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
 from shards.sources.registry import read_release
+from shards.sources.release import Release
 
 SPLITS = ("train", "valid", "test")
 _SIZE_THREADS = 16
@@ -71,29 +72,12 @@ def make_plan(config: BuildConfig) -> Plan:
         InputError: an input that is no such release, options that make no sense, a key file that cannot be used.
     """
     spec = ImageSpec(size=config.size, square=config.square, format=config.format, quality=config.quality)
-    files = open_files(config.input.absolute())  # workers may run in another folder
-    release = read_release(config.source, files, config.source_options)
-    taken = set(release.labels) & {*BASE_COLUMNS, *TEXT_COLUMNS}
-    if taken:
-        raise InputError(f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it")
-    records, rejected = release.records, list(release.rejected)
-    if config.split is not None:
-        records = draw_splits(records, Shares.parse(config.split), seed=config.split_seed)
-    elif config.split_seed:
-        raise InputError(f"--split-seed {config.split_seed}: has no meaning without --split; leave it out")
-    _refuse_shared_patients(records, config)
-    pseudonyms: Pseudonyms | None = None
-    if config.pseudonymise is not None:
-        pseudonyms = read_key(config.pseudonymise, apart_from=(config.input, config.output))
-        # in the order of pseudonyms, since the release's order can be told from a known seed
-        records = sorted(
-            (pseudonyms.record(record, keep_text=config.keep_text) for record in records), key=lambda record: record.key
-        )
-        rejected = sorted(map(pseudonyms.rejected, rejected), key=lambda refused: refused.source_path)
-    elif config.keep_text:
-        raise InputError("--keep-text: has no meaning without --pseudonymise; leave it out")
-    records, repeated = _unique_keys(records)
-    rejected += repeated
+    pseudonyms = _pseudonyms(config)
+    with withholding(pseudonyms):
+        files = open_files(config.input.absolute())  # workers may run in another folder
+        release = _read(config, files, pseudonyms)
+    records, repeated = _unique_keys(release.records)
+    rejected = [*release.rejected, *repeated]
     sizes = _file_sizes(records, files)
     name = config.name or config.output.resolve().name
     key_id = pseudonyms.key_id if pseudonyms else None
@@ -108,7 +92,7 @@ def make_plan(config: BuildConfig) -> Plan:
             dataset=name,
             labels=tuple(release.labels),
             output=config.output.absolute(),
-            withhold_messages=pseudonyms is not None,
+            pseudonyms=pseudonyms,
         ),
         records=records,
         sizes=sizes,
@@ -121,17 +105,47 @@ def make_plan(config: BuildConfig) -> Plan:
     )
 
 
+def _pseudonyms(config: BuildConfig) -> Pseudonyms | None:
+    if config.pseudonymise is not None:
+        return read_key(config.pseudonymise, apart_from=(config.input, config.output))
+    for flag, given in (("--keep-text", config.keep_text), ("--keep-labels", config.keep_labels)):
+        if given:
+            raise InputError(f"{flag}: has no meaning without --pseudonymise; leave it out")
+    return None
+
+
+def _read(config: BuildConfig, files: SourceFiles, pseudonyms: Pseudonyms | None) -> Release:
+    """The release with the splits that were asked for, under pseudonyms where there are some."""
+    release = read_release(config.source, files, config.source_options)
+    if config.split is not None:
+        drawn = draw_splits(release.records, Shares.parse(config.split), seed=config.split_seed)
+        release = replace(release, records=drawn)
+    elif config.split_seed:
+        raise OptionError(f"--split-seed {config.split_seed}: has no meaning without --split; leave it out")
+    _refuse_shared_patients(release.records, config)
+    if pseudonyms is not None:
+        release = pseudonyms.release(release, keep_text=config.keep_text, keep_labels=config.keep_labels)
+    taken = set(release.labels) & {*BASE_COLUMNS, *TEXT_COLUMNS}
+    if taken:
+        raise InputError(
+            f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it",
+            bare=f"--input: label {min(taken)!r} has the name of an index column; rename it",
+        )
+    return release
+
+
 def _refuse_shared_patients(records: Sequence[Record], config: BuildConfig) -> None:
     """Refuses a column of splits that learns from a patient and tests on the same one."""
     column = config.source_options.split_column
     shared = shared_patients(records) if column else {}
     if shared:
         patient, splits = next(iter(shared.items()))
-        raise InputError(
-            f"--split-column {column}: {len(shared):,} patients are in several splits, such as {patient} in "
-            f"{' and '.join(splits)}, so what is tested on would be learnt from; mend it, or give --split 70/10/20 in "
-            "its place, which keeps patients together"
+        told = f"--split-column {column}: {len(shared):,} patients are in several splits"
+        remedy = (
+            "so what is tested on would be learnt from; mend it, or give --split 70/10/20 in its place, which keeps "
+            "patients together"
         )
+        raise InputError(f"{told}, such as {patient} in {' and '.join(splits)}, {remedy}", bare=f"{told}, {remedy}")
 
 
 def _unique_keys(records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:

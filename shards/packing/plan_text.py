@@ -77,7 +77,7 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     lines = [
         f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
         *(f"  {line}" for line in _found(plan)),
-        f"  input: {plan.packing.files.label}, {as_size(source_bytes)} of images",
+        f"  input: {_input(plan)}{as_size(source_bytes)} of images",
         f"  output: {plan.packing.output}, about {as_size(output_bytes)} to write in {len(shards):,} shards, "
         f"{spec.size} px {form}; {as_size(free)} free there",
         f"  time: about {as_duration(seconds)} with {workers} workers "
@@ -101,6 +101,11 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     if output_bytes > free:
         lines.append("  warning: that is more than there is room for; the build would stop, and continue with room")
     return "\n".join(lines)
+
+
+def _input(plan: Plan) -> str:
+    """Where the release is, unless its folder or zip may be called after a patient."""
+    return "" if plan.packing.pseudonyms else f"{plan.packing.files.label}, "
 
 
 def _found(plan: Plan) -> Iterator[str]:

@@ -29,11 +29,11 @@ from shards.format.tar import dali_index, write_tar
 from shards.images.store import ImageError, ImageSpec, StoredImage, store_image
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.progress import ShardProgress
+from shards.packing.pseudonym import WITHHELD, Pseudonyms
 from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
 WORK = ".build"
-WITHHELD = "message withheld, because it may name the patient; build without --pseudonymise to read it"
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
 NOT_STORED = ("name", "is_patient_known")  # fields of a record that change nothing in the index
 _RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels"))
@@ -50,7 +50,7 @@ class Packing:
     dataset: str
     labels: tuple[str, ...]
     output: Path
-    withhold_messages: bool = False
+    pseudonyms: Pseudonyms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +116,13 @@ def pack_image(record: Record, size: int | None, packing: Packing) -> StoredImag
     try:
         data = packing.files.read(name)
         if len(data) != size:
-            raise _changed(name)
+            raise _changed(record, packing)
         return store_image(data, packing.spec)
     except ImageError as error:
         reason, message = error.reason, str(error)
     except FileNotFoundError as error:
         if size is not None:
-            raise _changed(name) from error
+            raise _changed(record, packing) from (None if packing.pseudonyms else error)
         reason, message = "missing", "listed by the release, but there is no such file"
     except _Changed:
         raise
@@ -132,7 +132,7 @@ def pack_image(record: Record, size: int | None, packing: Packing) -> StoredImag
         if error.errno in _OWN_TROUBLE:
             raise
         reason, message = "unreadable", reason_of(error)
-    message = WITHHELD if packing.withhold_messages else message
+    message = WITHHELD if packing.pseudonyms else message
     return Rejected(source_path=record.source_path, reason=reason, message=message)
 
 
@@ -191,7 +191,8 @@ class _Changed(InputError):
     pass
 
 
-def _changed(name: str) -> _Changed:
+def _changed(record: Record, packing: Packing) -> _Changed:
+    name = record.source_path if packing.pseudonyms else record.name
     return _Changed(
         f"--input: {name} has changed since this build began; put it back as it was, "
         "or remove the output folder to begin anew"

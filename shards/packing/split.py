@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shards.base.errors import InputError
+from shards.base.errors import OptionError
 from shards.sources.record import Record
 
 _WHAT = "give the shares of train, valid and test in per cent, such as 70/10/20"
@@ -31,10 +31,10 @@ class Shares:
         try:
             train, valid, test = (float(part) for part in text.replace(":", "/").split("/"))
         except ValueError:
-            raise InputError(f"--split {text}: {_WHAT}") from None
+            raise OptionError(f"--split {text}: {_WHAT}") from None
         total = train + valid + test
         if min(train, valid, test) < 0 or not (abs(total - 100) < 1e-6 or abs(total - 1) < 1e-6) or train == 0:
-            raise InputError(f"--split {text}: must add up to 100, with some for train; {_WHAT}")
+            raise OptionError(f"--split {text}: must add up to 100, with some for train; {_WHAT}")
         return cls(train=train / total, valid=valid / total, test=test / total)
 
     def of(self, patient: str, *, seed: int) -> str:
@@ -52,7 +52,7 @@ def draw_splits(records: Sequence[Record], shares: Shares, *, seed: int) -> list
     """
     splits = sorted({record.split for record in records})
     if splits != ["train"]:
-        raise InputError(f"--split: the source has splits of its own ({', '.join(splits)}); leave it out")
+        raise OptionError(f"--split: the source has splits of its own ({', '.join(splits)}); leave it out")
     return [replace(record, split=shares.of(record.patient_id, seed=seed)) for record in records]
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from sys import intern
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.lists import Row, columns_of, read_list
@@ -82,7 +82,7 @@ def _find_lists(files: SourceFiles) -> dict[str, str]:
                 if split not in found and files.has(prefix + name):
                     found[split] = prefix + name
     if not found:
-        raise InputError(
+        raise OptionError(
             f"--input {files.label}: neither train.csv nor valid.csv there or one folder below; is this CheXpert?"
         )
     return found

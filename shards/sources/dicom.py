@@ -17,7 +17,7 @@ from shards.sources.files import SourceFiles
 from shards.sources.headers import Header, described, pictureless_kind, read_fields, refusal
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected
-from shards.sources.release import DICOM_SUFFIXES, Release
+from shards.sources.release import DICOM_SUFFIXES, Note, Release
 from shards.sources.rows.join import OPTIONS, JoinedList
 
 __all__ = ["OPTIONS", "read"]
@@ -39,6 +39,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     rejected: list[Rejected] = []
     others: list[str] = []
     pictureless: dict[str, str] = {}
+    num_written_on = 0
     for name in files.names():
         path = PurePosixPath(name)
         if options.csv is not None and name == options.csv.as_posix():
@@ -61,24 +62,30 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         elif header is not None and (refused := refusal(name, header)):
             rejected.append(refused)
         elif header is not None:
+            num_written_on += header["BurnedInAnnotation"].upper() == "YES"
             found.append((_record(name, header), header[listed.tag] if joined_by and listed else name))
         elif path.suffix.lower() in DICOM_SUFFIXES:
             rejected.append(Rejected(source_path=name, reason="not-dicom", message="named as DICOM, but is none"))
         else:
             others.append(name)
-    notes = [f"{len(others):,} files that are no DICOM images were left out, such as {others[0]}"] if others else []
+    told = f"{len(others):,} files that are no DICOM images were left out"
+    notes = [Note(f"{told}, such as {others[0]}", bare=told)] if others else []
     if pictureless:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(Counter(pictureless.values()).items()))
         example = next(iter(pictureless))
-        notes.append(f"{len(pictureless):,} DICOM files that hold no image ({kinds}) were left out, such as {example}")
+        told = f"{len(pictureless):,} DICOM files that hold no image"
+        notes.append(Note(f"{told} ({kinds}) were left out, such as {example}", bare=f"{told} were left out"))
+    if num_written_on:
+        notes.append(Note(f"{num_written_on:,} images say that text is burned into them, which stays in the pixels"))
     records = [record for record, _ in found]
     labels: tuple[str, ...] = ()
+    found_labels: frozenset[str] = frozenset()
     if listed and found:
-        labels = listed.labels
-        records, refused_rows, told = listed.join(found)
+        labels, found_labels = listed.labels, listed.found_labels
+        records, refused_rows, of_list = listed.join(found)
         rejected += refused_rows
-        notes += told
-    return Release(labels=labels, records=records, rejected=rejected, notes=notes)
+        notes += of_list
+    return Release(labels=labels, records=records, rejected=rejected, notes=notes, found_labels=found_labels)
 
 
 def _record(name: str, header: Header) -> Record:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import IO, Protocol
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 
 MAX_FILE_BYTES = 1 << 30  # a radiograph has some tens of MB; a zip bomb or a sparse file can claim any size
 
@@ -54,7 +54,7 @@ def open_files(path: Path, *, flag: str = "--input") -> SourceFiles:
     if path.is_dir():
         return FolderFiles(path)
     if not path.exists():
-        raise InputError(f"{flag} {path}: no such folder or zip; give the folder that holds the release, or its zip")
+        raise OptionError(f"{flag} {path}: no such folder or zip; give the folder that holds the release, or its zip")
     return ZipFiles(path)
 
 
@@ -261,7 +261,7 @@ class _Archive:
         try:
             return zipfile.ZipFile(self._path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"--input {self._path}: cannot be read as a zip: {error}") from error
+            raise OptionError(f"--input {self._path}: cannot be read as a zip: {error}") from error
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ from shards.base.errors import InputError
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key, printable
-from shards.sources.release import Release, image_names
+from shards.sources.release import Note, Release, image_names
 from shards.sources.words.split import parse_split
 
 Parts = tuple[str, ...]
@@ -57,11 +57,13 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         )
     notes = _notes(records, labels, depth)
     if masks:
-        notes.append(f"{len(masks):,} images below folders of masks were left out, such as {masks[0]}")
+        told = f"{len(masks):,} images below folders of masks were left out"
+        notes.append(Note(f"{told}, such as {masks[0]}", bare=told))
     others = sorted(set(files.names()) - set(folders_of))
     if others:
-        notes.append(f"{len(others):,} files without an image's suffix were left out, such as {others[0]}")
-    return Release(labels=labels, records=records, rejected=rejected, notes=notes)
+        told = f"{len(others):,} files without an image's suffix were left out"
+        notes.append(Note(f"{told}, such as {others[0]}", bare=told))
+    return Release(labels=labels, records=records, rejected=rejected, notes=notes, found_labels=frozenset(labels))
 
 
 def _folders(name: str) -> Parts:
@@ -82,7 +84,8 @@ def _split_depth(files: SourceFiles, trees: set[Parts]) -> int | None:
         if split and depth <= around:
             raise InputError(
                 f"--input {files.label}: folder {beside[0][min(depth, len(beside[0]) - 1)]!r} beside split folders "
-                f"(there is {min(split)[depth]!r}); keep train, valid and test only"
+                f"(there is {min(split)[depth]!r}); keep train, valid and test only",
+                bare="--input: holds other folders beside split folders; keep train, valid and test only",
             )
     return None
 
@@ -126,11 +129,12 @@ def _num_around(trees: set[Parts]) -> int:
     return around
 
 
-def _notes(records: list[Record], labels: tuple[str, ...], depth: int | None) -> list[str]:
+def _notes(records: list[Record], labels: tuple[str, ...], depth: int | None) -> list[Note]:
     splits = sorted({record.split for record in records})
     if depth is None:
         found = f"class folders {', '.join(labels[:5])}" if labels else "no class folders"
-        return [f"no folder is named as a split (train, training, valid, val, dev, test ...), so all is train; {found}"]
+        told = "no folder is named as a split (train, training, valid, val, dev, test ...), so all is train"
+        return [Note(f"{told}; {found}", bare=told)]
     if len(splits) == 1:
-        return [f"the only split folder is of {splits[0]}"]
+        return [Note(f"the only split folder is of {splits[0]}")]
     return []

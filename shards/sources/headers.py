@@ -18,7 +18,10 @@ from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.view import parse_view
 
 _CLASS = "SOPClassUID"
-_TAGS = ("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns")
+_TAGS = (
+    *("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns"),
+    "BurnedInAnnotation",
+)
 Header = dict[str, str]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.sources.files import SourceFiles
 
 _SNIFFED = 1 << 16
@@ -69,7 +69,9 @@ def read_list(
         for column in needed:
             if column not in header:
                 has = f"it has {', '.join(map(repr, header))}" if header else "the file is empty"
-                raise InputError(f"{label}: column {column!r} is missing; {has}")
+                raise InputError(
+                    f"{label}: column {column!r} is missing; {has}", bare=f"the list: column {column!r} is missing"
+                )
         twice = {column: _places(header, column) for column in needed if header.count(column) > 1}
         try:
             for fields in reader:
@@ -84,7 +86,8 @@ def read_list(
                     yield Row(reader.line_num, dict(zip(header, map(str.strip, fields), strict=False)), problem)
         except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
             hint = "; a quotation mark above is not closed" if "end of data" in str(error) else ""
-            raise InputError(f"{label}, line {reader.line_num}: cannot be read as a table: {error}{hint}") from error
+            told = f"line {reader.line_num}: cannot be read as a table: {error}{hint}"
+            raise InputError(f"{label}, {told}", bare=f"the list, {told}") from error
 
 
 def columns_of(files: SourceFiles, name: str, *, encoding: str | None = None) -> list[str]:
@@ -102,7 +105,7 @@ def check_encoding(encoding: str | None) -> None:
     try:
         "".encode(encoding or "utf-8")
     except LookupError:
-        raise InputError(
+        raise OptionError(
             f"--encoding {encoding}: unknown; give cp1252, latin-1, utf-16, shift_jis or the like"
         ) from None
 

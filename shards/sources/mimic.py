@@ -8,13 +8,13 @@ from the report: the question that was asked, known before the image is read, so
 import re
 from collections import Counter
 
-from shards.base.errors import InputError
+from shards.base.errors import OptionError
 from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.lists import Row, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key
-from shards.sources.release import Release, around
+from shards.sources.release import Note, Release, around
 from shards.sources.words.indication import decode_report, find_indication
 from shards.sources.words.view import parse_view
 
@@ -87,12 +87,17 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
                 )
             )
     num_unlisted = sum(record.labels is _UNLISTED for record in records)
-    notes = [f"{num_unlisted:,} images are of studies that {label_list} lacks: unlabelled"] if num_unlisted else []
-    notes += [f"{absent.total():,} listed images of {', '.join(sorted(absent))} are not in this copy"] if absent else []
+    notes: list[Note] = []
+    if num_unlisted:
+        told = f"{num_unlisted:,} images are of studies that {label_list} lacks: unlabelled"
+        notes.append(Note(told, bare=told.replace(label_list, "the list of labels")))
+    if absent:
+        told = f"{absent.total():,} listed images of {', '.join(sorted(absent))} are not in this copy"
+        notes.append(Note(told, bare=f"{absent.total():,} listed images are not in this copy"))
     if reports and records and not reports.num_found:
-        raise InputError(f"--reports {options.reports}: no report of these studies there; is it the reports' folder?")
+        raise OptionError(f"--reports {options.reports}: no report of these studies there; is it the reports' folder?")
     if reports:
-        notes.append(f"{reports.num_found:,} of {reports.num_asked:,} studies have a report with an indication")
+        notes.append(Note(f"{reports.num_found:,} of {reports.num_asked:,} studies have a report with an indication"))
     return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
 
 
@@ -102,7 +107,7 @@ def _find(files: SourceFiles, kind: str) -> tuple[str, str]:
         for name in (f"{prefix}mimic-cxr-2.0.0-{kind}.csv.gz", f"{prefix}mimic-cxr-2.0.0-{kind}.csv"):
             if files.has(name):
                 return prefix, name
-    raise InputError(
+    raise OptionError(
         f"--input {files.label}: no mimic-cxr-2.0.0-{kind}.csv.gz there or one folder below; "
         "put the release's lists beside its folder files"
     )
@@ -151,7 +156,7 @@ class _Reports:
         self._files = open_files(options.reports, flag="--reports")
         self._prefix = next((p for p in around(self._files) if "files" in self._files.below(p).folders()), None)
         if self._prefix is None:
-            raise InputError(f"--reports {options.reports}: no folder files there or one folder below")
+            raise OptionError(f"--reports {options.reports}: no folder files there or one folder below")
         self._study = ""
         self._text: str | None = None
         self.num_asked = self.num_found = 0

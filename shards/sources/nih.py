@@ -10,12 +10,12 @@ list, because most copies of this release are partial. ``train_val_list.txt`` gi
 import re
 from pathlib import PurePosixPath
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.sources.files import SourceFiles
 from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key
-from shards.sources.release import Release, around, image_names
+from shards.sources.release import Note, Release, around, image_names
 from shards.sources.words.patient import parse_age, parse_sex
 from shards.sources.words.view import parse_view
 
@@ -77,11 +77,11 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             records.append(_record(rows[base], name, source_path, splits[base], sex=rows[base].get(sex)))
     num_absent = num_listed - len(rows)
     if num_absent:
-        notes.append(f"{num_absent:,} of the {num_listed:,} listed images are not in this copy")
+        notes.append(Note(f"{num_absent:,} of the {num_listed:,} listed images are not in this copy"))
     return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
 
 
-def _find(files: SourceFiles) -> tuple[str, list[str], str, list[str]]:
+def _find(files: SourceFiles) -> tuple[str, list[str], str, list[Note]]:
     """The release's root, its images, its newest list of entries, and a note where there are others."""
     names = files.names()
     for prefix in around(files):
@@ -89,10 +89,10 @@ def _find(files: SourceFiles) -> tuple[str, list[str], str, list[str]]:
         if lists:
             entries, notes = _newest(files, lists)
             return prefix, [name for name in image_names(files) if name.startswith(prefix)], entries, notes
-    raise InputError(f"--input {files.label}: no Data_Entry_2017*.csv there; is this the NIH ChestX-ray14 folder?")
+    raise OptionError(f"--input {files.label}: no Data_Entry_2017*.csv there; is this the NIH ChestX-ray14 folder?")
 
 
-def _newest(files: SourceFiles, lists: list[str]) -> tuple[str, list[str]]:
+def _newest(files: SourceFiles, lists: list[str]) -> tuple[str, list[Note]]:
     """The list of 2020 rather than the first one, plain rather than gzipped; and which others were left."""
     newest = [name for name in lists if "v2020" in name] or lists
     unpacked = {name.removesuffix(".gz"): name for name in sorted(newest, reverse=True)}  # the plain one stays
@@ -101,7 +101,8 @@ def _newest(files: SourceFiles, lists: list[str]) -> tuple[str, list[str]]:
         raise InputError(f"--input {files.label}: holds several lists of entries ({several}); keep the one that counts")
     (entries,) = unpacked.values()
     others = ", ".join(name for name in lists if name != entries)
-    return entries, [f"labels are those of {entries}; {others} was not read"] if others else []
+    told = Note(f"labels are those of {entries}; {others} was not read", bare="labels are those of the newest list")
+    return entries, [told] if others else []
 
 
 def _read_splits(files: SourceFiles, prefix: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from shards.base.errors import InputError
+from shards.base.errors import OptionError
 from shards.format.blank import Blank
 
 OF_EVERY_SOURCE = frozenset({"blank"})
@@ -71,8 +71,8 @@ class SourceOptions:
     """table, dicom: column of the report's findings."""
 
     def refuse_unused(self, source: str, used: frozenset[str]) -> None:
-        """Raises InputError for an option that was given and that ``source`` would pass over."""
+        """Raises OptionError for an option that was given and that ``source`` would pass over."""
         for option in fields(self):
             if option.name not in used | OF_EVERY_SOURCE and getattr(self, option.name) != option.default:
                 flag = "--" + option.name.replace("_", "-")
-                raise InputError(f"{flag}: --source {source} does not read it; leave it out, or check --source")
+                raise OptionError(f"{flag}: --source {source} does not read it; leave it out, or check --source")

@@ -7,7 +7,7 @@ never pixels, so it is fast; missing or broken images are found by the build, wh
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.format.blank import Blank
 from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
 from shards.sources.files import SourceFiles, is_inside
@@ -47,13 +47,13 @@ def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Rel
         InputError: unknown source, files that are not such a release, or options that the source does not read.
     """
     if source not in SOURCES:
-        raise InputError(f"--source {source}: unknown; known sources: {', '.join(sorted(SOURCES))}")
+        raise OptionError(f"--source {source}: unknown; known sources: {', '.join(sorted(SOURCES))}")
     options.refuse_unused(source, SOURCES[source].options)
     release = _check(SOURCES[source].read(files, options))
     if not release.records:
         told = [f"{one.source_path}: {one.message}" for one in release.rejected[:1]] + release.notes
         found = f"no images of a {source} release found there; check --source and --input"
-        raise InputError("; ".join([f"--input {files.label}: {found}", *told]))
+        raise InputError("; ".join([f"--input {files.label}: {found}", *told]), bare=f"--input: {found}")
     blank = options.blank or SOURCES[source].blank
     return replace(release, blanks=dict.fromkeys(release.labels, blank))
 

@@ -13,16 +13,33 @@ IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".p
 IMAGE_SUFFIXES |= {".tif", ".tiff", ".webp"}
 
 
+class Note(str):
+    """A plain sentence for the user about what is not in this copy of the release, or was understood otherwise.
+
+    ``bare`` is what it says without names of files, values of headers and words of lists, for builds that hide who the
+    patients are; default: all of it.
+    """
+
+    bare: str
+
+    def __new__(cls, text: str, *, bare: str | None = None) -> "Note":
+        note = super().__new__(cls, text)
+        note.bare = text if bare is None else bare
+        return note
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What a source found: the label names in the release's own words and order, records, rejections, and notes
-    (plain sentences for the user about what is not in this copy of the release). ``blanks``, what each label means
-    where it is blank, is filled in by :func:`shards.sources.registry.read_release`."""
+    """What a source found: the label names in the release's own words and order, records, rejections, and notes.
+    ``found_labels`` are the labels whose names neither the release's publication nor the user gives, such as names of
+    folders. ``blanks``, what each label means where it is blank, is filled in by
+    :func:`shards.sources.registry.read_release`."""
 
     labels: tuple[str, ...]
     records: list[Record]
     rejected: list[Rejected] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    found_labels: frozenset[str] = frozenset()
     blanks: Mapping[str, Blank] = field(default_factory=dict)
 
 

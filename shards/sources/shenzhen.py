@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from shards.base.errors import InputError
+from shards.base.errors import OptionError
 from shards.base.randomness import generator
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
@@ -41,7 +41,9 @@ def read_films(files: SourceFiles, name: str, *, stem: str, parse: Callable[[str
     """
     prefix = next((prefix for prefix in around(files) if "CXR_png" in files.below(prefix).folders()), None)
     if prefix is None:
-        raise InputError(f"--input {files.label}: no folder CXR_png there or one folder below; is this the {name} set?")
+        raise OptionError(
+            f"--input {files.label}: no folder CXR_png there or one folder below; is this the {name} set?"
+        )
     found: dict[int, list[tuple[str, str]]] = {0: [], 1: []}
     rejected: list[Rejected] = []
     for image in image_names(files.below(f"{prefix}CXR_png")):

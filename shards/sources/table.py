@@ -12,13 +12,13 @@ import unicodedata
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.sources.files import SourceFiles
 from shards.sources.headers import described, may_be_dicom, pictureless_kind, read_fields, refusal
 from shards.sources.lists import Row
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key
-from shards.sources.release import Release, image_names
+from shards.sources.release import Note, Release, image_names
 from shards.sources.rows.reader import OPTIONS as ROW_OPTIONS
 from shards.sources.rows.reader import RowReader, check_template, named_path, read_rows
 from shards.sources.rows.repeated import once_each
@@ -34,7 +34,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             place for the name.
     """
     if options.csv is None or options.path_column is None:
-        raise InputError(
+        raise OptionError(
             "--source table: give --csv and --path-column, which say what lists the images and in which column"
         )
     check_template(options)
@@ -63,8 +63,15 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             rejected.append(item)
     unlisted = sorted(set(images) - {record.name for record in listed})
     if unlisted:
-        notes.append(f"{len(unlisted):,} images are not in {name} and were left out, such as {unlisted[0]}")
-    return Release(labels=labels, records=records, rejected=rejected, notes=[*reader.notes(), *notes])
+        told = f"{len(unlisted):,} images are not in {name} and were left out, such as {unlisted[0]}"
+        notes.append(Note(told, bare=f"{len(unlisted):,} images are not in the list and were left out"))
+    return Release(
+        labels=labels,
+        records=records,
+        rejected=rejected,
+        notes=[*reader.notes(), *notes],
+        found_labels=reader.found_labels,
+    )
 
 
 def _record(row: Row, list_name: str, options: SourceOptions, reader: RowReader) -> Record | Rejected:

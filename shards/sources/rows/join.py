@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, OptionError
 from shards.format.blank import UNKNOWN
 from shards.sources.files import SourceFiles
 from shards.sources.lists import Row
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected
+from shards.sources.release import Note
 from shards.sources.rows.reader import OPTIONS as ROW_OPTIONS
 from shards.sources.rows.reader import RowReader, check_template, named_path, read_rows
 from shards.sources.rows.repeated import once_each
@@ -47,7 +48,7 @@ class JoinedList:
     def __init__(self, files: SourceFiles, options: SourceOptions) -> None:
         if options.csv is None or options.join is None:
             given = "--csv" if options.csv else "--join" if options.join else "an option of a list"
-            raise InputError(
+            raise OptionError(
                 f"{given}: a list of labels needs both --csv and --join, which is what its rows are of: "
                 f"{', '.join(TAGS)}"
             )
@@ -59,13 +60,14 @@ class JoinedList:
         self._name, rows = read_rows(files, options, self._reader.columns)
         self._column = self._find_column(rows[0])
         self.labels = self._reader.learn_labels(rows)
+        self.found_labels = self._reader.found_labels
         self._rows: dict[str, list[Row]] = {}
         for row in rows:
             value = row.get(self._column)
             key = named_path(row, self._column, options) if self.by == "path" and value else value
             self._rows.setdefault(key, []).append(row)
 
-    def join(self, found: Found) -> tuple[list[Record], list[Rejected], list[str]]:
+    def join(self, found: Found) -> tuple[list[Record], list[Rejected], list[Note]]:
         """The images with what their rows say, those whose rows cannot be read or differ, and notes.
 
         Raises:
@@ -95,7 +97,10 @@ class JoinedList:
             (records if isinstance(item, Record) else rejected).append(item)  # type: ignore[arg-type]
         left = [key for key in self._rows if key not in matched]
         if not matched:
-            raise InputError(self._nothing(found))
+            raise InputError(
+                self._nothing(found),
+                bare=f"--join {self.by}: no row of the list matches an image; is it of this input?",
+            )
         return records, rejected, [*self._reader.notes(), *self._notes(found, unmatched, left)]
 
     def _joined(self, record: Record, rows: Sequence[Row]) -> Record | Rejected:
@@ -135,22 +140,23 @@ class JoinedList:
             f"and the like, the images {ours!r}{hint}"
         )
 
-    def _notes(self, found: Found, unmatched: Sequence[tuple[Record, str]], left: Sequence[str]) -> list[str]:
+    def _notes(self, found: Found, unmatched: Sequence[tuple[Record, str]], left: Sequence[str]) -> list[Note]:
         num_rows = sum(map(len, self._rows.values()))
         num_left = sum(len(self._rows[key]) for key in left)
-        notes = [
+        told = (
             f"{len(found) - len(unmatched):,} of {len(found):,} images are joined by {self.by} to "
-            f"{num_rows - num_left:,} of {num_rows:,} rows of {self._name} (column {self._column!r})"
-        ]
+            f"{num_rows - num_left:,} of {num_rows:,} rows"
+        )
+        notes = [Note(f"{told} of {self._name} (column {self._column!r})", bare=told)]
         if unmatched:
             record, value = unmatched[0]
             why = f"{self.tag or 'path'} {value!r}" if value else f"no {self.tag}"
-            notes.append(
-                f"{len(unmatched):,} images have no row and are unlabelled, such as {record.source_path} ({why})"
-            )
+            told = f"{len(unmatched):,} images have no row and are unlabelled"
+            notes.append(Note(f"{told}, such as {record.source_path} ({why})", bare=told))
         if left:
             line = self._rows[left[0]][0].line
-            notes.append(f"{num_left:,} rows match no image, such as line {line} ({left[0]!r})")
+            told = f"{num_left:,} rows match no image, such as line {line}"
+            notes.append(Note(f"{told} ({left[0]!r})", bare=told))
         return notes
 
 

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from shards.base.errors import InputError
+from shards.base.errors import OptionError
 from shards.sources.files import FolderFiles, SourceFiles
 from shards.sources.lists import Row, check_encoding, read_list
 from shards.sources.options import SourceOptions
+from shards.sources.release import Note
 from shards.sources.words.label import is_blank, listed_findings, value_words
 from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.split import parse_split
@@ -52,13 +53,13 @@ class RowReader:
     def __init__(self, options: SourceOptions) -> None:
         check_encoding(options.encoding)
         if not options.label_separator:
-            raise InputError("--label-separator: must not be empty")
+            raise OptionError("--label-separator: must not be empty")
         twice = [label for label, count in Counter(options.label_columns).items() if count > 1]
         if twice:
-            raise InputError(f"--label-columns {twice[0]}: is given twice; give it once")
+            raise OptionError(f"--label-columns {twice[0]}: is given twice; give it once")
         both = {word.lower() for word in options.positive_words} & {word.lower() for word in options.negative_words}
         if both:
-            raise InputError(f"--positive-words {min(both)}: is a negative word too; give it once")
+            raise OptionError(f"--positive-words {min(both)}: is a negative word too; give it once")
         self._options = options
         self._values = value_words(options.positive_words, options.negative_words)
         self._negative = frozenset(word.lower() for word in options.negative_words)
@@ -92,7 +93,7 @@ class RowReader:
         self._listed = tuple(sorted({one for row in rows if not row.problem for one in self._findings(row) or ()}))
         clashes = sorted(set(self._listed) & set(options.label_columns))
         if clashes:
-            raise InputError(f"--label-columns {clashes[0]}: is a finding of --label-list-column too; give it once")
+            raise OptionError(f"--label-columns {clashes[0]}: is a finding of --label-list-column too; give it once")
         return *options.label_columns, *self._listed
 
     def problem(self, row: Row) -> str | None:
@@ -109,12 +110,18 @@ class RowReader:
                 return f"line {row.line}: {label} is {value!r}; expected 1, 0, -1 or nothing"
         return None
 
-    def notes(self) -> list[str]:
+    @property
+    def found_labels(self) -> frozenset[str]:
+        """The labels that :meth:`learn_labels` found in cells: the list's own words."""
+        return frozenset(self._listed)
+
+    def notes(self) -> list[Note]:
         """What the user can do about words that :meth:`problem` has met, and about findings that look like several."""
         words = ", ".join(f"{word!r} {count:,}" for word, count in self._strange.most_common(4))
         remedy = "--positive-words and --negative-words say what they mean"
-        strange = [f"words that are not understood as labels: {words}; {remedy}"] if words else []
-        return [*strange, *self._joined_findings()]
+        told = f"words that are not understood as labels: {words}; {remedy}"
+        bare = f"{self._strange.total():,} words are not understood as labels; {remedy}"
+        return [*([Note(told, bare=bare)] if words else []), *self._joined_findings()]
 
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""
@@ -142,15 +149,14 @@ class RowReader:
         found = self._findings(row)
         return _labels(values, self._listed, None if found is None else frozenset(found))
 
-    def _joined_findings(self) -> list[str]:
+    def _joined_findings(self) -> list[Note]:
         """A note of findings that are several others, joined by another sign."""
         for finding in self._listed:
             for sign in _SEPARATORS:
                 parts = [part.strip() for part in finding.split(sign)]
                 if len(parts) > 1 and set(parts) & set(self._listed):
-                    return [
-                        f"finding {finding!r} looks like {len(parts)} findings: is --label-separator {sign!r} meant?"
-                    ]
+                    told = f"looks like {len(parts)} findings: is --label-separator {sign!r} meant?"
+                    return [Note(f"finding {finding!r} {told}", bare=f"a finding {told}")]
         return []
 
     def _findings(self, row: Row) -> list[str] | None:
@@ -182,18 +188,20 @@ def read_rows(files: SourceFiles, options: SourceOptions, needed: Sequence[str])
     place, name = files, options.csv.as_posix()
     if not files.has(name):
         if not options.csv.is_file():
-            raise InputError(f"--csv {options.csv}: no such file, neither inside --input {files.label} nor as a path")
+            raise OptionError(f"--csv {options.csv}: no such file, neither inside --input {files.label} nor as a path")
         place, name = FolderFiles(options.csv.parent), options.csv.name
     rows = list(read_list(place, name, needed=needed, encoding=options.encoding))
     if not rows:
-        raise InputError(f"--csv {options.csv}: holds a header and no row")
+        raise OptionError(f"--csv {options.csv}: holds a header and no row")
     return name, rows
 
 
 def check_template(options: SourceOptions) -> None:
     """Refuses a template without one place for the name. Raises InputError."""
     if options.path_template.count("{}") != 1:
-        raise InputError(f"--path-template {options.path_template}: must hold {{}} once, where the column's value goes")
+        raise OptionError(
+            f"--path-template {options.path_template}: must hold {{}} once, where the column's value goes"
+        )
 
 
 def named_path(row: Row, column: str, options: SourceOptions) -> str:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from shards.format.blank import UNKNOWN
 from shards.sources.record import Record, Rejected
+from shards.sources.release import Note
 
 _STRONGEST = (1, -1, 0, UNKNOWN)  # of what several rows say of a label
 _UNITE = "; --rows union takes a finding as present where any row says so"
@@ -13,7 +14,7 @@ _UNITE = "; --rows union takes a finding as present where any row says so"
 
 def once_each(
     records: Iterable[Record], *, unite: bool = False, can_unite: bool = False
-) -> tuple[list[Record], list[Rejected], list[str]]:
+) -> tuple[list[Record], list[Rejected], list[Note]]:
     """One record for each image, a rejection for each whose records differ, for none of them is known to be the right
     one, and notes of what was repeated.
 
@@ -42,9 +43,9 @@ def once_each(
             hint = _UNITE if can_unite and not unite else ""
             message = f"listed in {len(several)} rows with different values ({what}){hint}"
             rejected.append(Rejected(source_path=several[0].source_path, reason="duplicate", message=message))
-    notes = [f"{num_equal:,} rows repeat another word for word and were left out"] if num_equal else []
+    notes = [Note(f"{num_equal:,} rows repeat another word for word and were left out")] if num_equal else []
     if num_united:
-        notes.append(f"{num_united:,} images have several rows, whose findings were united")
+        notes.append(Note(f"{num_united:,} images have several rows, whose findings were united"))
     return kept, rejected, notes
 
 

@@ -15,6 +15,14 @@ _LYING = frozenset({"DECUBITUS", "DECUB", "LLD", "RLD"})
 _JOINED = ((r"\bANTERO[\W_]*POSTERIOR\b", "AP"), (r"\bPOSTERO[\W_]*ANTERIOR\b", "PA"))
 _SPELT = ((r"\bA[./-]\s?P\b\.?", "AP"), (r"\bP[./-]\s?A\b\.?", "PA"), (r"\bLAT\.", "LAT"))
 
+# What projections and postures are called, in codes and in words: of these alone a name cannot be made.
+_CODE = (
+    "AP|PA|LL|RL|LLD|RLD|LAO|RAO|LPO|RPO|LLO|RLO|L|R|LAT|LLAT|RLAT|LEFT|RIGHT|LATERAL|FRONTAL|ANTEROPOSTERIOR|"
+    "POSTEROANTERIOR|AXIAL|OBLIQUE|LORDOTIC|APICAL|COSTAL|DECUBITUS|DECUB|SUPINE|PRONE|ERECT|UPRIGHT|STANDING|SITTING|"
+    "SEMI|PORTABLE|BEDSIDE|HORIZONTAL|XTABLE|CROSS|TABLE|SWIMMERS|EXPIRATION|INSPIRATION|CHEST|THORAX|PEDIATRIC"
+)
+_CODES = re.compile(rf"({_CODE})([ _/.,-]+({_CODE}))*")
+
 
 def parse_view(text: str) -> tuple[str | None, str | None]:
     """View (``frontal``, ``lateral``) and projection (``AP``, ``PA``, ``LL`` ...) from either; None where not said.
@@ -37,3 +45,13 @@ def parse_view(text: str) -> tuple[str | None, str | None]:
         return view, None
     sides = tokens & {"AP", "PA"}
     return view, sides.pop() if len(sides) == 1 and not word.startswith(("AP", "PA")) else word
+
+
+def known_projection(projection: str | None) -> str | None:
+    """A projection made of known codes and words alone; of what holds others, AP or PA if that is said; else None, for
+    anything can stand in such a column."""
+    word = (projection or "").upper()
+    if _CODES.fullmatch(word):
+        return projection
+    sides = set(re.findall(r"[^\W\d_]+", word)) & {"AP", "PA"}
+    return sides.pop() if len(sides) == 1 else None

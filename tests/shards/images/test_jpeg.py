@@ -140,3 +140,13 @@ def test_a_missing_end_marker_is_no_damage_but_missing_pixels_are(options):
 def test_a_missing_end_marker_of_deep_jpeg_is_no_damage():
     for data in (jpeg_12_bit(BLOCKS), lossless_jpeg(BLOCKS, bits=12), lossless_jpeg(BLOCKS << 4, bits=16)):
         assert np.array_equal(pixels(data[: data.rindex(b"\xff\xd9")]), pixels(data))
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xfe\0\x06NAME", b"\xff\xef\0\x06NAME", b"\xff\xff", b"\xff\xd9"])
+def test_what_stands_between_the_pixels_and_the_end_does_not_pass(junk):
+    plain = encoded(Image.fromarray(RAMP), "JPEG", restart_marker_rows=1)
+    spec = ImageSpec(size=100)
+    assert store_image(plain, spec).data is plain
+    stored = store_image(plain[:-2] + junk + plain[-2:], spec).data
+    assert junk + plain[-2:] not in stored
+    assert np.abs(np.asarray(Image.open(io.BytesIO(stored))).astype(int) - RAMP).mean() < 2

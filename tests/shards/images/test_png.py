@@ -78,11 +78,16 @@ def test_pixels_that_end_early_are_damage_and_a_black_border_is_none():
     assert pixels(png(black))[97:].max(axis=1).tolist() == [RAMP[97].max(), 0, 0]
 
 
-def test_interlaced_pixels_that_end_early_are_damage():
+def interlaced(film):
+    """The rows of the seven passes."""
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    return [row.tobytes() for left, top, across, down in passes for row in film[top::down, left::across]]
+
+
+def test_interlaced_pixels_that_end_early_are_damage():
     film = RAMP.copy()
     film[98:] = 0
-    rows = [row.tobytes() for left, top, across, down in passes for row in film[top::down, left::across]]
+    rows = interlaced(film)
     assert np.array_equal(pixels(png(rows, is_interlaced=True)), film)
     with pytest.raises(ImageError, match="end before its last row"):
         pixels(png(rows[:-50], is_interlaced=True))
@@ -103,3 +108,23 @@ def test_an_addition_that_pillow_cannot_read_is_left_out(kind):
 def test_a_text_larger_than_pillow_allows_is_left_out():
     text = b"Comment\0\0" + zlib.compress(b" " * (1 << 24))
     assert np.array_equal(pixels(with_chunk(png_chunk(b"zTXt", text))), RAMP)
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+def test_a_png_passes_as_it_is_only_if_its_chunks_hold_nothing_but_its_pixels(is_interlaced):
+    name = b"PATIENT NAME"
+    plain = png(interlaced(RAMP), is_interlaced=True) if is_interlaced else encoded(Image.fromarray(RAMP))
+    assert store_image(plain, SPEC).data is plain
+    start = plain.index(b"IDAT") - 4
+    packed = zlib.decompress(plain[start + 8 : -16])
+    head, end = plain[:start], plain[-12:]
+    assert store_image(head + png_chunk(b"IDAT", zlib.compress(packed)) + end, SPEC).data.startswith(head)
+    for other in (
+        head + png_chunk(b"IDAT", zlib.compress(packed) + name) + end,
+        head + png_chunk(b"IDAT", zlib.compress(packed)) + png_chunk(b"IDAT", name) + end,
+        head + png_chunk(b"IDAT", zlib.compress(packed + name.ljust(201, b"\0"), 0)) + end,
+        plain[:-12] + png_chunk(b"IEND", name),
+        SIGNATURE + png_chunk(b"IHDR", plain[16:29] + name) + plain[33:],
+    ):
+        assert store_image(other, SPEC).data.count(name) == 0
+        assert np.array_equal(pixels(other), RAMP)

@@ -146,3 +146,10 @@ def test_anonymous_is_nobody(tmp_path):
     found = read_release("dicom", open_files(tmp_path), SourceOptions()).records
     assert [record.is_patient_known for record in found] == [False, False]
     assert len({record.patient_id for record in found}) == 2
+
+
+def test_text_that_is_burned_into_images_is_told(tmp_path):
+    for number, said in enumerate(("YES", "NO", "", "YES")):
+        (tmp_path / f"IM{number}").write_bytes(dicom_bytes(PIXELS, bits=12, BurnedInAnnotation=said))
+    (note,) = read_release("dicom", open_files(tmp_path), SourceOptions()).notes
+    assert note == note.bare == "2 images say that text is burned into them, which stays in the pixels"
