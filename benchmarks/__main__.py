@@ -18,14 +18,14 @@ Results go to benchmarks/results, where those of a quiet machine are kept; those
 Each has a --quick form of under a minute on two cores.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import tyro
+from pydantic import Field
 from tyro.conf import OmitArgPrefixes, Positional
 
+from benchmarks.checks import check_settings
 from benchmarks.measuring.result import Comparison, write_result
 from benchmarks.settings import (
     EvaluationConfig,
@@ -37,12 +37,10 @@ from benchmarks.settings import (
     PeersConfig,
     ScalingConfig,
     StepConfig,
-    check_trace_path,
 )
 from benchmarks.suite import AllConfig, run_all
-from shards.base.arguments import each_once
-from shards.base.dataclass_io import check_fields
-from shards.base.errors import InputError, run_command
+from shards.base.commands import run_subcommand
+from shards.base.errors import run_command
 
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = RESULTS / "quick"
@@ -66,10 +64,7 @@ def main() -> int | None:
         "report": report,
         "guard": guard,
     }
-    status: int | None = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m benchmarks", args=each_once(sys.argv[1:])
-    )
-    return status
+    return run_subcommand(commands, prog="python -m benchmarks")
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.
@@ -84,7 +79,7 @@ def hotpath(config: OmitArgPrefixes[HotpathConfig], output: Path | None = None, 
         profile: Where to write a trace of the hot path beside a whole step, instead of measuring: a file .json or
             .json.gz.
     """
-    _check(config, profile)
+    check_settings(config, profile)
     config = config.resolved()
     from benchmarks.hotpath.run import profile_share, run
 
@@ -96,7 +91,7 @@ def hotpath(config: OmitArgPrefixes[HotpathConfig], output: Path | None = None, 
 
 def step(config: OmitArgPrefixes[StepConfig], output: Path | None = None) -> None:
     """The pretraining step, beside a plain formulation of it, and where its time goes."""
-    _check(config, config.profile)
+    check_settings(config, config.profile)
     from benchmarks.step.run import run
 
     _report("step", run(config), output, device=config.device, quick=config.quick)
@@ -104,7 +99,7 @@ def step(config: OmitArgPrefixes[StepConfig], output: Path | None = None) -> Non
 
 def loader(config: OmitArgPrefixes[LoaderConfig], output: Path | None = None) -> None:
     """Two views an image, from packed shards to the device, beside what others have."""
-    _check(config)
+    check_settings(config)
     config = config.resolved()
     from benchmarks.loader.run import run
 
@@ -113,7 +108,7 @@ def loader(config: OmitArgPrefixes[LoaderConfig], output: Path | None = None) ->
 
 def packing(config: OmitArgPrefixes[PackingConfig], output: Path | None = None) -> None:
     """Packing of large JPEGs, PNGs and images that pass unchanged, and its peak memory."""
-    _check(config)
+    check_settings(config)
     from benchmarks.packing import run
 
     comparisons, memory = run(config)
@@ -122,7 +117,7 @@ def packing(config: OmitArgPrefixes[PackingConfig], output: Path | None = None) 
 
 def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> None:
     """The index at CheXpert's size: opening, a patient-level fraction, peak memory; one fresh process a turn."""
-    _check(config)
+    check_settings(config)
     from benchmarks.index import run
 
     _report("index", [], output, quick=config.quick, remarks=run(config))
@@ -130,7 +125,7 @@ def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> N
 
 def peers(config: OmitArgPrefixes[PeersConfig], output: Path | None = None) -> None:
     """What others have for the same work: lightly, timm, torchvision, DALI, webdataset, Kornia."""
-    _check(config)
+    check_settings(config)
     from benchmarks.step.peers import run
 
     _report("peers", run(config), output, device=config.device, quick=config.quick)
@@ -138,7 +133,7 @@ def peers(config: OmitArgPrefixes[PeersConfig], output: Path | None = None) -> N
 
 def scaling(config: OmitArgPrefixes[ScalingConfig], output: Path | None = None) -> None:
     """Ranks 1, 2, 4 on this machine, and what more nodes should give."""
-    _check(config)
+    check_settings(config)
     config = config.resolved()
     from benchmarks.scaling.run import run
 
@@ -147,7 +142,7 @@ def scaling(config: OmitArgPrefixes[ScalingConfig], output: Path | None = None) 
 
 def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = None) -> None:
     """Linear probes at label fractions and the bootstrap of patients, at CheXpert's size."""
-    _check(config)
+    check_settings(config)
     from benchmarks.evaluation import run
 
     comparisons, remarks = run(config)
@@ -156,7 +151,7 @@ def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = 
 
 def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | None = None) -> None:
     """Training of the multimodal classifier on image tokens that are there already."""
-    _check(config)
+    check_settings(config)
     from benchmarks.multimodal import run
 
     _report("multimodal", run(config), output, device=config.device, quick=config.quick)
@@ -164,11 +159,16 @@ def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | No
 
 def all_benchmarks(config: OmitArgPrefixes[AllConfig]) -> int:
     """All of them, each in a fresh process; exit code 1 where one failed."""
-    _check(config)
+    check_settings(config)
     return run_all(config)
 
 
-def compare(before: Positional[Path], after: Positional[Path], allow: float = 0.2, only: tuple[str, ...] = ()) -> int:
+def compare(
+    before: Positional[Path],
+    after: Positional[Path],
+    allow: Annotated[float, Field(ge=0, le=1e6)] = 0.2,
+    only: tuple[str, ...] = (),
+) -> int:
     """Two results of one benchmark: exit code 1 where a ratio worsened by more than the allowed share.
 
     Args:
@@ -199,21 +199,6 @@ def guard() -> int:
     from benchmarks.hotpath.guard import guard
 
     return guard()
-
-
-def _check(config: Any, profile: Path | None = None) -> None:
-    """Refuses settings out of range, and a device that is not here."""
-    check_fields(config, "--")
-    if profile is not None:
-        check_trace_path(profile)
-    device = getattr(config, "device", "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"--device {device}: must be cpu or cuda")
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: no CUDA device here; use cpu")
 
 
 def _report(

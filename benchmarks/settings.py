@@ -4,16 +4,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline.views import PRESETS
+from shards.base.bounds import Count, PositiveCount, Side, Threads, ThreadsOrAll, Width, Workers
 from shards.base.errors import InputError
 from shards.base.facts import num_cores
 
 CHEXPERT_ROWS, CHEXPERT_PATIENTS, CHEXPERT_STUDIES, CHEXPERT_FRONTAL = 223_414, 64_540, 187_641, 191_027
 Encoder = Literal["resnet18", "resnet50", "densenet121"]
 Encoders = Annotated[tuple[Encoder, ...], Field(min_length=1)]
-Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Sizes = Annotated[tuple[PositiveCount, ...], Field(min_length=1)]
+Sides = Annotated[tuple[Side, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1)]
+Turns = Annotated[int, Field(ge=1, le=10_000)]
+# The trainer splits batch norm into 4 groups of at least 2.
+Batch = Annotated[int, Field(ge=8, le=1_000_000, multiple_of=4)]
+_Number = Annotated[int, Field(ge=1, le=1_000_000)]
+_Gigabits = Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +34,7 @@ class HotpathConfig:
     """Queue sizes for loss and enqueue."""
     batch: Sizes = (256,)
     """Batch sizes for loss and enqueue."""
-    turns: PositiveInt = 15
+    turns: Turns = 15
     """Turns each variant is timed."""
     compile: bool = True
     """Variants with torch.compile: half a minute of compilation each."""
@@ -34,9 +42,9 @@ class HotpathConfig:
     """The hot path as a share of a whole step."""
     step_encoder: Encoder = "resnet18"
     """Encoder of that step."""
-    step_size: PositiveInt = 224
+    step_size: Side = 224
     """Its views, in pixels."""
-    step_batch: PositiveInt | None = None
+    step_batch: Batch | None = None
     """Its batch; default: 256 on a GPU, 16 on a CPU, where a larger one takes minutes."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -74,12 +82,12 @@ class StepConfig:
     data: Path | None = None
     """A packed dataset for the loader; default: phantom images, made on the spot."""
     encoder: Encoder = "resnet18"
-    size: PositiveInt = 320
+    size: Side = 320
     """Views, in pixels."""
-    batch: PositiveInt = 64
-    queue: PositiveInt = 24_576
+    batch: Batch = 64
+    queue: PositiveCount = 24_576
     """Keys in the queue."""
-    turns: PositiveInt = 15
+    turns: Turns = 15
     """Turns each variant is timed."""
     compile: bool = False
     """One more variant, with torch.compile."""
@@ -100,17 +108,17 @@ class LoaderConfig:
     cores for 2,048, as on 16 for 16,384)."""
     views: str = "moco_cxr"
     """View preset of our engines; their peers rotate, flip and crop in any case, but for lightly's own views."""
-    size: Sizes = (224, 320)
+    size: Sides = (224, 320)
     """Sides of the views in pixels; a table for each."""
-    batch: PositiveInt = 128
+    batch: PositiveCount = 128
     """Images a batch."""
-    images: NonNegativeInt = 0
+    images: Count = 0
     """Images a pass, at most the dataset's; 0 takes 2,048, and 16,384 on cuda, where a pass would else be too short."""
-    turns: PositiveInt = 5
+    turns: Turns = 5
     """Turns each variant is timed."""
-    threads: NonNegativeInt = 0
+    threads: ThreadsOrAll = 0
     """Threads, or worker processes, of each variant; 0 takes all cores."""
-    consumer: PositiveFloat = 1000.0
+    consumer: Annotated[float, Field(gt=0, le=1e9)] = 1000.0
     """Images per second that the consumer takes, before which waiting is measured: a ResNet18 step on one GPU."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -138,17 +146,17 @@ class PackingConfig:
 
     nih: Path | None = None
     """Folder of NIH ChestX-ray14 (images/*.png); without it, 1024 px PNGs of noise-textured fields are made."""
-    large: PositiveInt = 128
+    large: PositiveCount = 128
     """Full-size JPEGs, 2828x2320; 24 different ones, each under several names."""
-    png: PositiveInt = 192
+    png: PositiveCount = 192
     """1024 px PNGs."""
-    small: PositiveInt = 4000
+    small: PositiveCount = 4000
     """320 px JPEGs that pass unchanged."""
-    memory: tuple[PositiveInt, ...] = (1000, 20_000)
+    memory: tuple[PositiveCount, ...] = (1000, 20_000)
     """Numbers of images at which peak memory is measured; none to leave it out."""
-    turns: PositiveInt = 5
+    turns: Turns = 5
     """Turns each variant is timed."""
-    workers: int = -1
+    workers: Workers = -1
     """Processes of the build; -1 takes all cores."""
     quick: bool = False
     """Few images and turns: half a minute, for a first look."""
@@ -158,9 +166,9 @@ class PackingConfig:
 class IndexConfig:
     """How large the index is."""
 
-    rows: PositiveInt = CHEXPERT_ROWS
+    rows: Annotated[int, Field(ge=100, le=2**31 - 1)] = CHEXPERT_ROWS
     """Rows of the index."""
-    turns: PositiveInt = 5
+    turns: Turns = 5
     """Times it is measured."""
     quick: bool = False
     """A tenth of the rows, two turns."""
@@ -176,17 +184,17 @@ class PeersConfig:
     """Queue sizes for loss and enqueue."""
     batch: Sizes = (256,)
     """Batch sizes for loss and enqueue."""
-    turns: PositiveInt = 9
+    turns: Turns = 9
     """Turns each variant is timed; loaders a third as often."""
     data: Path | None = None
     """A packed dataset of JPEGs for the loaders; default: phantom images 320 px high, made on the spot."""
-    size: PositiveInt = 224
+    size: Side = 224
     """Views of the loaders, in pixels."""
-    images: PositiveInt = 1024
+    images: Annotated[int, Field(ge=96, le=2**31 - 1)] = 1024
     """Images a pass of the loaders."""
-    step_size: PositiveInt = 96
+    step_size: Side = 96
     """Views of the steps, in pixels."""
-    step_batch: PositiveInt = 32
+    step_batch: Batch = 32
     """Images of the steps."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -198,28 +206,28 @@ class PeersConfig:
 class ScalingConfig:
     """What is measured, and what is predicted from it."""
 
-    ranks: tuple[int, ...] = (1, 2, 4)
+    ranks: Annotated[tuple[Threads, ...], Field(min_length=1)] = (1, 2, 4)
     """Numbers of ranks, 1 among them; on cuda, those for which there are GPUs."""
     encoder: Encoder = "resnet18"
-    size: PositiveInt = 128
+    size: Side = 128
     """Views, in pixels."""
-    batch: PositiveInt = 32
+    batch: Batch = 32
     """Images a rank."""
-    queue: PositiveInt = 24_576
+    queue: PositiveCount = 24_576
     """Keys in the queue."""
-    threads: NonNegativeInt = 0
+    threads: ThreadsOrAll = 0
     """Threads a rank; 0 shares the cores out among the most ranks, at least one each."""
-    turns: PositiveInt = 7
+    turns: Turns = 7
     """Turns each number of ranks is timed."""
-    nodes: tuple[int, ...] = (1, 2, 8)
+    nodes: Annotated[tuple[_Number, ...], Field(min_length=1)] = (1, 2, 8)
     """Predictions: numbers of nodes."""
-    gpus: tuple[int, ...] = (1, 8)
+    gpus: Annotated[tuple[_Number, ...], Field(min_length=1)] = (1, 8)
     """Predictions: ranks a node, each on a device of its own like the one measured."""
-    network: tuple[float, ...] = (10.0, 100.0)
+    network: Annotated[tuple[_Gigabits, ...], Field(min_length=1)] = (10.0, 100.0)
     """Predictions: bandwidth of a node's network, in gigabits a second."""
-    inside: NonNegativeFloat = 0.0
+    inside: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     """Predictions: bandwidth between the ranks of a node, in gigabits a second; 0 takes what is measured."""
-    compute: NonNegativeFloat = 0.0
+    compute: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     """Predictions: seconds of one rank's step, such as one that ``step`` has measured elsewhere; 0 takes this one's."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -242,9 +250,6 @@ class ScalingConfig:
             ranks = tuple(number for number in ranks if number <= torch.cuda.device_count())
         if not ranks or ranks[0] != 1:
             raise InputError(f"--ranks {' '.join(map(str, config.ranks))}: 1 is to be among them, and none below it")
-        for name in ("nodes", "gpus", "network"):
-            if min(getattr(config, name), default=0) <= 0:
-                raise InputError(f"--{name} {' '.join(map(str, getattr(config, name)))}: give numbers above 0")
         return replace(config, ranks=ranks, threads=config.threads or max(1, num_cores() // ranks[-1]))
 
 
@@ -252,11 +257,11 @@ class ScalingConfig:
 class EvaluationConfig:
     """Which sizes are measured."""
 
-    images: PositiveInt = CHEXPERT_FRONTAL
+    images: Annotated[int, Field(ge=20_000, le=2**31 - 1)] = CHEXPERT_FRONTAL
     """Training images of the sweep."""
     labels: Sizes = (1, 14)
     """Numbers of labels that are fitted at once."""
-    turns: PositiveInt = 3
+    turns: Turns = 3
     """Times that what others have is timed beside ours; the sweep runs once."""
     quick: bool = False
     """A twentieth of the images and one label, a tenth of the resamples."""
@@ -266,27 +271,17 @@ class EvaluationConfig:
 class MultimodalBenchConfig:
     """What a step is."""
 
-    pairs: PositiveInt = 25_000
-    tokens: PositiveInt = 32
+    pairs: PositiveCount = 25_000
+    tokens: PositiveCount = 32
     """Text tokens, the two signs included."""
-    image_tokens: PositiveInt = 4
-    layers: PositiveInt = 4
-    width: Sizes = (128, 256)
-    batch: PositiveInt = 32
-    steps: PositiveInt = 20
+    image_tokens: Width = 4
+    layers: Annotated[int, Field(ge=1, le=1000)] = 4
+    width: Widths = (128, 256)
+    batch: PositiveCount = 32
+    steps: PositiveCount = 20
     """Steps a turn."""
-    turns: PositiveInt = 7
+    turns: Turns = 7
     device: str = "cpu"
     """cpu or cuda."""
     quick: bool = False
     """2,000 pairs, one width, three turns of five steps: some ten seconds, for a first look."""
-
-
-def check_trace_path(path: Path) -> None:
-    """To be asked before what is measured ahead of the profile.
-
-    Raises:
-        InputError: the name does not end in .json or .json.gz, or is that of a folder.
-    """
-    if not path.name.endswith((".json", ".json.gz")) or path.is_dir():
-        raise InputError(f"--profile {path}: is no name for a trace; give a file that ends in .json or .json.gz")

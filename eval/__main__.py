@@ -8,7 +8,6 @@ python -m eval table runs/first/eval/*/results.json
 python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,17 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, DrawsConfig, GridConfig, KnnConfig, Settings, grid_of_run
+from eval.grid.config import SHOTS, DrawsConfig, GridConfig, Jobs, KnnConfig, Settings, grid_of_run
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
-from shards.base.arguments import each_once
+from shards.base.bounds import PositiveCount, Share, SmallSeed
+from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
 
 _Fractions = Annotated[
-    tuple[float, ...] | None,
+    tuple[Share, ...] | None,
     tyro.conf.arg(
         metavar="SHARE [SHARE ...]",
         help="Shares of the training patients whose labels are used; default: 0.01 0.1 1.",
@@ -64,9 +64,7 @@ def main() -> None:
         "report": report,
         "draws": draws,
     }
-    tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m eval", args=each_once(sys.argv[1:]), config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    run_subcommand(commands, prog="python -m eval", config=(tyro.conf.FlagCreatePairsOff,))
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.
@@ -94,7 +92,7 @@ def knn(
 def few_shot(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
-    shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
+    shots: Annotated[tuple[PositiveCount, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
 ) -> None:
     """Probe frozen features with a few labelled images of each class.
 
@@ -137,7 +135,7 @@ def multimodal(
     compared.measure(readout, settings, fraction=fraction, multimodal=multimodal)
 
 
-def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: int | None = None) -> None:
+def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: Jobs | None = None) -> None:
     """Compare starts x readouts x fractions from a YAML file; the same command goes on where it was interrupted.
 
     Several machines that share the output folder can run it at once: each takes cells that nobody has.
@@ -175,9 +173,9 @@ def table(
 def report(
     folder: tyro.conf.Positional[Path],
     images: bool = True,
-    max_images: int = 1000,
+    max_images: PositiveCount = 1000,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    seed: int = 0,
+    seed: SmallSeed = 0,
 ) -> None:
     """Write report.html, one page that needs no network, and its figures as SVG.
 
@@ -188,8 +186,6 @@ def report(
         device: Where features are computed.
         seed: Of the sample, the map and the choice of images.
     """
-    if max_images < 1:
-        raise InputError(f"--max-images {max_images}: must be at least 1")
     from eval.results.table import load_comparison
 
     load_comparison(folder)  # a mistake is told before what takes seconds to import

@@ -4,6 +4,7 @@ python -m pipeline preview --data data/chexpert --output views.png
 python -m pipeline preview --data data/chexpert --views moco_v2 --views.fill edge --views.blur 1.0
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pydantic import Field
 
 from pipeline.views import PRESETS, ViewSpec
-from shards.base.arguments import each_once
+from shards.base.bounds import Seed, Side
+from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
 
 DESCRIPTION = """The input pipeline, looked at.
@@ -21,7 +24,6 @@ DESCRIPTION = """The input pipeline, looked at.
 A `preview` draws images beside the views that training would make of them. Add --help to it for all settings.
 
 Exit codes: 0 done; 2 something for you to mend, which one line says; 130 interrupted."""
-_RANGES = {"images": (1, 100), "num_views": (1, 20), "seed": (0, 2**63 - 1), "epoch": (0, 2**32 - 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +36,17 @@ class PreviewConfig:
     """PNG file to write; one that is there is replaced."""
     preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
     """Preset that the options --views.* below start from."""
-    size: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    size: Annotated[Side | None, tyro.conf.arg(metavar="INT")] = None
     """Side of the views in pixels, as --views.size."""
     split: str = "all"
     """Split to take images from, or ``all``."""
-    images: int = 6
+    images: Annotated[int, Field(ge=1, le=100)] = 6
     """Random images, one a line."""
-    num_views: int = 5
+    num_views: Annotated[int, Field(ge=1, le=20)] = 5
     """Views of each image."""
-    seed: int = 0
+    seed: Seed = 0
     """Which images; and seed of the views, as run.seed in training."""
-    epoch: int = 0
+    epoch: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Epoch whose views are drawn."""
     views: ViewSpec = PRESETS["moco_cxr"]
 
@@ -64,9 +66,7 @@ def main() -> int:
         """
         _preview(config)
 
-    tyro.extras.subcommand_cli_from_dict(
-        {"preview": preview}, prog="python -m pipeline", description=DESCRIPTION, args=each_once(sys.argv[1:])
-    )
+    run_subcommand({"preview": preview}, prog="python -m pipeline", description=DESCRIPTION)
     return 0
 
 
@@ -77,7 +77,7 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
         InputError: no such preset.
     """
     name = "moco_cxr"
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if argument == "--views":
             name = following
         elif argument.startswith("--views="):
@@ -90,9 +90,6 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
 def _preview(config: PreviewConfig) -> None:
     if not config.data:
         raise InputError("--data: not given; name one or more dataset folders that `python -m shards build` wrote")
-    for name, (least, most) in _RANGES.items():
-        if not least <= (value := getattr(config, name)) <= most:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
     spec = config.views if config.size is None else replace(config.views, size=config.size)
     from pipeline.preview import title_of, view_sheet
     from shards.checks.preview import save_sheet

@@ -9,16 +9,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from pipeline.philox import Epochs, uniforms
+from shards.base.bounds import Probability, ShareBelowOne, Side
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Fill = int | Literal["edge"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fill = Annotated[int, Field(ge=0, le=255)] | Literal["edge"]
+_AreaShare = Annotated[float, Field(ge=1e-4, le=1)]  # of a smaller crop, at most a few pixels would be left
+_Ratio = Annotated[float, Field(ge=0.01, le=100)]
+_Sigma = Annotated[float, Field(gt=0, le=8192)]
 # Only ever appended to, so that a seed keeps its views from one version to the next.
 _DRAWS = (
     *("angle", "flip", "area", "ratio", "x", "y", "shift_x", "shift_y", "brightness", "contrast"),
@@ -35,48 +38,46 @@ class ViewSpec:
     ``contrast * (brightness * x - mean) / std`` with x in 0..1, so nothing is clipped in between.
     """
 
-    size: Annotated[int, Field(ge=8, description="in pixels")] = 320
+    size: Side = 320
     """Side of the square view in pixels."""
     rotation: Annotated[float, Field(ge=0, le=180, description="in degrees")] = 0.0
     """Angle is uniform in +- this many degrees."""
-    flip: Share = 0.0
+    flip: Probability = 0.0
     """Probability of a horizontal flip."""
-    area: tuple[float, float] = (1.0, 1.0)
+    area: tuple[_AreaShare, _AreaShare] = (1.0, 1.0)
     """Range of the crop's area, as a share of the largest square in the image."""
-    ratio: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[_Ratio, _Ratio] = (1.0, 1.0)
     """Range of the crop's width over height, log-uniform."""
-    translation: Share = 0.0
+    translation: Probability = 0.0
     """The crop moves by up to +- this share of its side, also over the image's border."""
     random_position: bool = False
     """Place the crop anywhere in the image instead of at its centre."""
-    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    brightness: ShareBelowOne = 0.0
     """Brightness factor is uniform in 1 +- this."""
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    contrast: ShareBelowOne = 0.0
     """Contrast factor is uniform in 1 +- this, about the mean."""
-    jitter: Share = 1.0
+    jitter: Probability = 1.0
     """Probability that brightness and contrast change at all."""
-    blur: Share = 0.0
+    blur: Probability = 0.0
     """Probability of a Gaussian blur."""
-    sigma: tuple[float, float] = (0.1, 2.0)
+    sigma: tuple[_Sigma, _Sigma] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels of the view."""
     fill: Fill = 0
     """What lies outside the image: a grey level, 0 (black) to 255, or ``edge``, which repeats the border pixel."""
-    mean: Share = 0.5020
+    mean: Probability = 0.5020
     """Mean that normalisation takes away, in 0..1."""
-    std: PositiveFloat = 0.085585
+    std: Annotated[float, Field(ge=1e-6, le=1)] = 0.085585
     """Standard deviation that normalisation divides by, in 0..1."""
 
     def __post_init__(self) -> None:
-        is_level = isinstance(self.fill, int) and 0 <= self.fill <= 255
-        self._require("fill", is_level or self.fill == "edge", "0 to 255, or edge")
         check_fields(self, "views")
         for name, most, words in (
-            ("area", 1.0, " <= 1"),
+            ("area", 1.0, ""),
             ("ratio", np.inf, ""),
-            ("sigma", (self.size - 1) / 3, ", at most a third of views.size, beyond which the blur's window reaches"),
+            ("sigma", (self.size - 1) / 3, "; at most a third of views.size, beyond which the blur's window reaches"),
         ):
             low, high = getattr(self, name)
-            self._require(name, 0 < low <= high <= most, f"low and high, 0 < low <= high{words}")
+            self._require(name, low <= high <= most, f"low and high, low <= high{words}")
 
     def _require(self, name: str, is_right: bool, wanted: str) -> None:
         if not is_right:

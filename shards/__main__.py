@@ -9,16 +9,17 @@ python -m shards subset data/chexpert --output data/chexpert-1 --fraction 0.01 -
 python -m shards merge data/chexpert data/shenzhen --output data/both
 """
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from pydantic import Field
 from tyro.conf import OmitArgPrefixes
 
-from shards.base.arguments import each_once
+from shards.base.bounds import Count, Seed, Share, Workers
+from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
 from shards.packing.config import BuildConfig, check_build
 from shards.phantom.config import PhantomConfig, check_phantom
@@ -54,10 +55,7 @@ def main() -> int:
         "merge": merge,
         "phantom": phantom,
     }
-    status = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m shards", description=DESCRIPTION, args=each_once(sys.argv[1:])
-    )
-    return status or 0
+    return run_subcommand(commands, prog="python -m shards", description=DESCRIPTION) or 0
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.
@@ -79,7 +77,7 @@ def build(config: OmitArgPrefixes[BuildConfig], dry_run: bool = False) -> int:
     return run_build(config, dry_run=dry_run)
 
 
-def verify(datasets: Datasets, workers: int = -1) -> int:
+def verify(datasets: Datasets, workers: Workers = -1) -> int:
     """Check that every byte of a dataset is as it was packed.
 
     Reads all of it: each file's checksum; the index against the tars and the DALI indexes, both ways; each image's
@@ -139,10 +137,10 @@ def preview(
     datasets: Datasets,
     output: Path = Path("preview.png"),
     where: Conditions = (),
-    columns: int = 6,
-    rows: int = 4,
-    tile: int = 200,
-    seed: int = 0,
+    columns: Annotated[int, Field(ge=1, le=50)] = 6,
+    rows: Annotated[int, Field(ge=1, le=100)] = 4,
+    tile: Annotated[int, Field(ge=64, le=1024)] = 200,
+    seed: Seed = 0,
 ) -> None:
     """Draw a contact sheet: random images in one PNG, each with its key, split, view and labels beneath.
 
@@ -172,11 +170,11 @@ def subset(
     datasets: Datasets,
     output: Path,
     where: Conditions = (),
-    fraction: float = 1.0,
-    draw: int = 0,
+    fraction: Share = 1.0,
+    draw: Count = 0,
     by: Literal["patient", "image"] = "patient",
     nested: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write a selection of images as a small dataset folder of its own; no image is copied.
 

@@ -27,6 +27,7 @@ WHOLE = {
     "test_layout.py",
     "test_no_code.py",
     "test_readme.py",
+    "test_settings.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_unknown_labels.py",

@@ -3,20 +3,17 @@
 python -m train export --run runs/first --format timm --output resnet18.safetensors
 """
 
-import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from shards.base.arguments import each_once
+from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
 from shards.base.words import as_size
 
 
 def main() -> None:
     """Takes encoders to other software."""
-    tyro.extras.subcommand_cli_from_dict({"export": export}, prog="python -m train", args=each_once(sys.argv[1:]))
+    run_subcommand({"export": export}, prog="python -m train")
 
 
 def export(

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks.settings import check_trace_path
+from benchmarks.checks import check_trace_path
 
 
 @contextmanager

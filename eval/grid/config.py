@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field
 
 from eval.finetune.config import FinetuneConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
 from eval.study.config import CohortConfig
-from eval.training.config import Share, TrainingConfig
+from eval.training.config import Batch, TrainingConfig
 from pipeline.options import EngineName
+from shards.base.bounds import PositiveCount, Share, Side, Temperature
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 WORDS = ("random", "imagenet")  # starts that are no path
+Jobs = Annotated[int, Field(ge=1, le=1024)]
 _Level = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -36,9 +38,9 @@ ReadoutName = Annotated[str, AfterValidator(_known)]
 class Settings(CohortConfig):
     """On what, by which rules and where: what all commands share."""
 
-    random_starts: PositiveInt = 3
+    random_starts: Annotated[int, Field(ge=1, le=1000)] = 3
     """Random starts to average over: one alone differs from the next by some hundredths."""
-    replicates: Annotated[int, Field(ge=100, description="for an interval needs them")] = 10_000
+    replicates: Annotated[int, Field(ge=100, le=100_000_000, description="for an interval needs them")] = 10_000
     """Bootstrap resamples of the test patients."""
     level: _Level = 0.95
     """Of the confidence intervals."""
@@ -46,13 +48,13 @@ class Settings(CohortConfig):
     """Where sensitivity is read."""
     subgroups: bool = True
     """AUROC by sex, age and projection, where the dataset has them."""
-    jobs: PositiveInt = 1
+    jobs: Jobs = 1
     """Processes on this machine that compute cells; each takes one of the GPUs, in turn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where features are computed and encoders fine-tuned; auto: a GPU if there is one."""
     engine: EngineName = "auto"
     """Loading engine of the features."""
-    batch_size: PositiveInt = 64
+    batch_size: Batch = 64
     """Images in one forward pass of the features."""
 
 
@@ -60,9 +62,9 @@ class Settings(CohortConfig):
 class KnnConfig:
     """Settings of the nearest neighbours."""
 
-    neighbours: PositiveInt = 20
+    neighbours: PositiveCount = 20
     """Neighbours that vote."""
-    temperature: PositiveFloat = 0.07
+    temperature: Temperature = 0.07
     """Of the weights exp(cosine / temperature) of their votes."""
 
 
@@ -74,7 +76,7 @@ class DrawsConfig:
     """From what, and by which rules."""
     output: Path
     """Parquet file to write: one row for each image of a draw, with the columns dataset, key, fraction, draw."""
-    fraction: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")] = None
+    fraction: Annotated[tuple[Share, ...] | None, tyro.conf.arg(metavar="SHARE [SHARE ...]")] = None
     """Shares to export; default: 0.01 0.1 1."""
     source: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="CSV [CSV ...]")] = ()
     """CSV files to import: a column path (or key), and fraction and draw; folders in front of a path may differ."""
@@ -87,9 +89,9 @@ class Measured:
 
     readout: tuple[ReadoutName, ...]
     fraction: tuple[Share, ...] | None = None
-    shots: tuple[PositiveInt, ...] = SHOTS
+    shots: tuple[PositiveCount, ...] = SHOTS
     architecture: str | None = None
-    size: int | None = None
+    size: Side | None = None
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)

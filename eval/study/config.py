@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field
 
 from eval.study.protocol import ProtocolName, SplitRule, ViewChoice
+from shards.base.bounds import SmallSeed
 from shards.options import LabelPolicy
 
 
@@ -19,7 +20,7 @@ class CohortConfig:
     """Dataset folders, as `python -m shards build` wrote them; several count as one."""
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
     """One or more labels, all learnt at once; all: every label of the dataset that can be learnt and tested."""
-    draws: PositiveInt | None = None
+    draws: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
     draw_file: Path | None = None
     """Draws that `python -m eval draws export` wrote, in place of drawing."""
@@ -39,5 +40,5 @@ class CohortConfig:
     """shenzhen: 65 / 15 / 20 % by class, whatever splits the dataset has."""
     left_out: str | None = None
     """Dataset to test on, all of it, while the others are learnt from: the leave-hospital-out test."""
-    seed: NonNegativeInt = 0
+    seed: SmallSeed = 0
     """Of the draws, folds, resamples, fine-tuning, and of the first random start."""

@@ -7,15 +7,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from eval.study.protocol import ProtocolName
 from pipeline.options import EngineName
+from shards.base.bounds import Count, PositiveCount, Rate, RateOrZero, Share, ShareBelowOne, SmallSeed
 from shards.base.dataclass_io import check_fields, to_mapping
 from shards.base.errors import InputError
 
-Share = Annotated[float, Field(gt=0, le=1)]
-ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+Batch = Annotated[int, Field(ge=1, le=1_000_000)]
+Epochs = Annotated[float, Field(gt=0, le=1e6)]
+Clipping = Annotated[float, Field(ge=0, le=1e9)]
+Processes = Annotated[int, Field(ge=1, le=1024)]
 _FREE = ("num_processes", "checkpoint_every", "keep_model", "engine")  # change how something is computed, not what
 # MoCo-CXR's supervised stage on CheXpert: share of the labels, epochs.
 _PAPER_EPOCHS = {0.001: 500.0, 0.01: 107.0, 0.1: 23.0, 1.0: 5.0}
@@ -30,31 +33,31 @@ class TrainingConfig:
     published: ClassVar[Mapping[str, Any]] = {}
     """What the paper's protocol has in place of defaults."""
 
-    lr: PositiveFloat
+    lr: Rate
     """Learning rate of what is new, at the top of the schedule."""
     encoder_factor: Share = 0.1
     """The encoder learns at this share of it."""
-    weight_decay: NonNegativeFloat
+    weight_decay: RateOrZero
     """Decoupled (AdamW), for all but norms and biases."""
-    gradient_clipping: NonNegativeFloat
+    gradient_clipping: Clipping
     """Largest gradient norm; 0 leaves gradients alone."""
     schedule: Literal["linear", "cosine", "constant"]
     """``linear`` and ``cosine`` end at 0."""
     warmup: ShareBelowOne
     """Share of the steps in which the rate rises from 0."""
-    batch_size: PositiveInt = 32
+    batch_size: Batch = 32
     """Images an optimiser step, over all processes; fewer where fewer are labelled."""
-    epochs: PositiveFloat | None = None
+    epochs: Epochs | None = None
     """Passes over the labelled images; default: about 5, 23, 107, 500 at 100, 10, 1, 0.1 % of the labels."""
-    min_steps: NonNegativeInt
+    min_steps: Count
     """Optimiser steps at least."""
-    max_steps: PositiveInt | None = None
+    max_steps: PositiveCount | None = None
     """Optimiser steps at most, for small machines."""
-    validations: PositiveInt = 20
+    validations: PositiveCount = 20
     """How often the validation images are scored, in even intervals."""
-    patience: NonNegativeInt = 6
+    patience: Count = 6
     """Ends behind so many validations without a better AUROC; 0 goes to the end."""
-    average: PositiveInt = 1
+    average: PositiveCount = 1
     """Checkpoints, ranked for each label on the validation images, whose probabilities are averaged. 1 keeps the one
     with the best mean AUROC for all labels."""
     class_weights: Literal["none", "balanced"]
@@ -67,15 +70,15 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
     hardware has it."""
-    num_processes: PositiveInt = 1
+    num_processes: Processes = 1
     """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
-    checkpoint_every: PositiveInt = 500
+    checkpoint_every: PositiveCount = 500
     """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
     keep_model: bool = False
     """Write the trained model into the cell's folder."""
     engine: EngineName = "auto"
     """Loading engine."""
-    seed: int = 0
+    seed: SmallSeed = 0
     """Of the new weights and of the order and views of the images."""
 
     def check(self) -> None:

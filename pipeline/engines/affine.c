@@ -4,8 +4,8 @@
  * image is first laid out as such words, once for all its views. The loops are plain C that compilers turn into vector
  * code, built for several instruction sets of which the best is taken at run time.
  *
- * Coordinates have their origin in the centre of the first pixel. Called through ctypes by pipeline/engines/warps.py, without
- * the interpreter's lock.
+ * Coordinates have their origin in the centre of the first pixel; nothing lies at those that are not finite. Called
+ * through ctypes by pipeline/engines/warps.py, without the interpreter's lock.
  */
 
 #include <math.h>
@@ -72,7 +72,7 @@ static float make_anywhere(const uint8_t *pixels, int width, int height, double 
 {
     if (fill < 0) {
         u = fmin(fmax(u, 0), width - 1), v = fmin(fmax(v, 0), height - 1);
-    } else if (u <= -1 || v <= -1 || u >= width || v >= height) {
+    } else if (!(u > -1 && v > -1 && u < width && v < height)) { /* also where one is not a number */
         return fill;
     }
     int x = (int)floor(u), y = (int)floor(v);
@@ -84,9 +84,14 @@ static float make_anywhere(const uint8_t *pixels, int width, int height, double 
     return above + down * (below - above);
 }
 
-/* Narrows [*first, *last) to the x with margin <= start + step * x <= limit - margin; to none if there is none. */
+/* Narrows [*first, *last) to the x with margin <= start + step * x <= limit - margin; to none if there is none, as where
+ * start or step is not finite. */
 static void narrow(double start, double step, double limit, double margin, double *first, double *last)
 {
+    if (!isfinite(start) || !isfinite(step)) {
+        *last = *first;
+        return;
+    }
     if (fabs(step) < 1e-9) {
         if (start < margin || start > limit - margin)
             *last = *first;

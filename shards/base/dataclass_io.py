@@ -45,7 +45,8 @@ def from_yaml(kind: type[Config], text: str) -> Config:
 
 
 def from_mapping(kind: type[Config], mapping: Any, where: str = "") -> Config:
-    """Builds the dataclass ``kind`` from what YAML and JSON hold, strictly: no text and no truth value is a number.
+    """Builds the dataclass ``kind`` from what YAML and JSON hold, strictly: no text and no truth value is a number, and
+    no number is infinite or NaN.
 
     Args:
         where: section that messages put before a field's name; ``--`` where fields are options of a command line.
@@ -121,5 +122,6 @@ def _fields(kind: type, unknown: _Unknown) -> TypeAdapter[dict[str, Any]]:
         else NotRequired[hints[each.name]]
         for each in dataclasses.fields(kind)
     }
-    config = ConfigDict(strict=True, extra=unknown)  # of the dataclasses within, too
+    # Of the dataclasses within, too.
+    config = ConfigDict(strict=True, extra=unknown, allow_inf_nan=False)
     return TypeAdapter(with_config(config)(TypedDict(kind.__name__, fields)))  # type: ignore[operator]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     other exception is a bug and keeps its traceback.
     """
     try:
+        _check_surroundings()
         status = main() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -60,3 +62,14 @@ def run_command(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def _check_surroundings() -> None:
+    """Names that are no UTF-8 can be neither printed nor written into what a command leaves; and what OpenMP does not
+    understand, it and the libraries beside it take each in its own way."""
+    for argument in sys.argv:
+        if any("\ud800" <= sign <= "\udfff" for sign in argument):
+            raise InputError(f"{argument!a}: holds bytes that are no UTF-8; rename the file or folder")
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not re.fullmatch(r" *0*[1-9][0-9]{0,3} *(, *0*[1-9][0-9]{0,3} *)*", threads):
+        raise InputError(f"OMP_NUM_THREADS {threads!r}: is no number of threads; give 1 to 9999, or unset it")

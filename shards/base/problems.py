@@ -12,7 +12,10 @@ from pydantic_core import ErrorDetails
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _NO_SECTION = ("dataclass_type", "dict_type")
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_OUT_OF_RANGE = (
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+    *("multiple_of", "finite_number"),
+)
 
 
 def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
@@ -28,8 +31,9 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
             lines[key] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
         elif _is_absent(each, names):
             lines[key] = f"{name}: missing; give it"
-        elif wrong == "too_short":  # where Field(min_length=1) asks for one
-            lines[key] = f"{name}: no value given; give at least one"
+        elif wrong == "too_short":  # where Field(min_length=1) asks for one; also where all that was given is wrong
+            if not value:
+                lines[key] = f"{name}: no value given; give at least one"
         elif wrong == "value_error":  # of a class that checks itself
             lines[key] = str(each["ctx"]["error"])
         elif wrong in _NO_SECTION:
@@ -135,4 +139,7 @@ def _range(parts: Sequence[Any]) -> str:
             words = f"a number below {high}"
         case {"le": high}:
             words = f"at most {high}"
-    return ", ".join([words, *(each.description for each in fields if each.description)])
+        case _:
+            words = "a finite number"
+    steps = [f"a multiple of {rule.multiple_of}" for rule in rules if hasattr(rule, "multiple_of")]
+    return ", ".join([words, *steps, *(each.description for each in fields if each.description)])

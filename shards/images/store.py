@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from shards.base.bounds import Side
 from shards.base.dataclass_io import check_fields
 from shards.images import jpeg, png
 from shards.images.decode import Decoded, decode_image
@@ -28,7 +29,7 @@ class ImageSpec:
     where that enlarges it: all images then have one size. ``quality`` is JPEG's; it is ignored for PNG.
     """
 
-    size: Annotated[int, Field(ge=8, le=8192, description="in pixels")] = 320
+    size: Side = 320
     square: bool = False
     format: Literal["jpeg", "png"] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 95

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
+from pydantic import Field
 
-from shards.base.errors import InputError
+from shards.base.bounds import PositiveCount, Probability, Seed, Side, Workers
+from shards.base.dataclass_io import check_fields
 from shards.sources.options import SourceOptions
 
 Backend = Literal["loky", "dask", "ray"]
@@ -24,24 +26,24 @@ class BuildConfig:
     """Dataset folder to write; an interrupted build there is continued."""
     name: str | None = None
     """Name of the dataset in its index; default: the output folder's."""
-    size: int = 320
+    size: Side = 320
     """Shorter side of the stored images in pixels; smaller sources keep their size."""
     square: bool = False
     """Keep the largest centred square of each image, so that both sides are of --size."""
     format: Literal["jpeg", "png"] = "jpeg"
     """Stored format: gray baseline JPEG, or lossless PNG."""
-    quality: int = 95
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
     """JPEG quality."""
     split: str | None = None
     """Shares of train, valid and test in per cent, such as 70/10/20: draws splits by patient, for a source without its
     own. They stay as they are when images are added."""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """Which random split."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the one permutation of rows within each split."""
-    shard_images: int = 1024
+    shard_images: PositiveCount = 1024
     """Images a shard."""
-    max_rejected: float = 0.01
+    max_rejected: Probability = 0.01
     """Share of the images that may be rejected; above it the build fails (exit code 1), and keeps its work and the
     list of rejected images."""
     pseudonymise: Path | None = None
@@ -51,7 +53,7 @@ class BuildConfig:
     keep_labels: tuple[str, ...] = ()
     """The labels to keep under --pseudonymise of those named after folders or words of a list; default: all that at
     least 5 patients have (where patients are not known: none, if any is of under 5 images)."""
-    workers: int = -1
+    workers: Workers = -1
     """Processes on this machine; -1 takes all cores. A cluster named by --address decides for itself."""
     backend: Backend = "loky"
     """loky: processes on this machine; dask, ray: the same, or a running cluster on shared storage."""
@@ -66,9 +68,4 @@ def check_build(config: BuildConfig) -> None:
     Raises:
         InputError: naming the field.
     """
-    if config.shard_images < 1:
-        raise InputError(f"--shard-images {config.shard_images}: must be at least 1")
-    if config.workers == 0 or config.workers < -1:
-        raise InputError(f"--workers {config.workers}: must be -1 (all cores) or at least 1")
-    if not 0.0 <= config.max_rejected <= 1.0:
-        raise InputError(f"--max-rejected {config.max_rejected}: must be a share from 0 to 1")
+    check_fields(config, "--")

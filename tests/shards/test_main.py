@@ -93,8 +93,11 @@ def test_help_says_what_the_exit_codes_mean(run, command):
         (("verify",), "no dataset given"),
         (("stats",), "no dataset given"),
         (("merge", "--output", "x"), "at least two"),
-        (("subset", "DATA", "--output", "x", "--fraction", "2"), "fraction 2.0: must be above 0"),
-        (("subset", "DATA", "--output", "x", "--draw", "-1"), "draw -1: must be 0 or more"),
+        (
+            ("subset", "DATA", "--output", "x", "--fraction", "2"),
+            "--fraction 2.0: out of range; give a number above 0",
+        ),
+        (("subset", "DATA", "--output", "x", "--draw", "-1"), "--draw -1: out of range"),
         (("preview", "DATA", "--where", "view=frontal"), "no image has view 'frontal'"),
     ],
 )

@@ -1,10 +1,8 @@
 """The DeepSpeed engine around what is trained: mixed precision, gradient exchange, optimiser step. Its configuration is
 generated from ours, with the user's own JSON merged over it."""
 
-import json
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,17 +12,7 @@ from shards.base.errors import InputError
 from train.engine.precision import DTYPES
 from train.ranks.world import World
 from train.settings.config import RunConfig
-
-# Settings that the loop relies on, and the field that sets each.
-_OURS = {
-    "train_batch_size": "run.batch_size",
-    "train_micro_batch_size_per_gpu": "run.batch_size",
-    "gradient_accumulation_steps": "run.gradient_accumulation",
-    "torch_autocast": "run.precision",
-    "optimizer": "optimizer.*",
-    "scheduler": "schedule.*",
-}
-_CASTS = "casts the weights, so that small updates round away and batch norm loses precision"
+from train.settings.deepspeed import read_own_json
 
 
 def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[str, Any]:
@@ -38,7 +26,7 @@ def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[
         optimizer: name of the optimiser.
 
     Raises:
-        InputError: the user's JSON cannot be read, or says what would break the method.
+        InputError: of :func:`train.settings.deepspeed.read_own_json`; or settings that do not go together.
     """
     generated: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": run.batch_size,
@@ -56,7 +44,7 @@ def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[
         }
     if optimizer == "sgd":
         generated["zero_allow_untested_optimizer"] = True
-    merged = generated if run.deepspeed is None else _merge(generated, _read(run.deepspeed))
+    merged = generated if run.deepspeed is None else _merge(generated, read_own_json(run.deepspeed))
     stage = merged["zero_optimization"]["stage"]
     if optimizer == "lars" and stage:
         raise InputError(
@@ -95,35 +83,6 @@ def loss_scaler(engine: Any) -> torch.amp.GradScaler | None:
     """The scaler of fp16 autocast, which DeepSpeed keeps in the engine or in the ZeRO optimiser; None otherwise."""
     scaler = engine.torch_autocast_z0_gradscaler or getattr(engine.optimizer, "torch_autocast_gradscaler", None)
     return scaler if isinstance(scaler, torch.amp.GradScaler) else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"run.deepspeed {path}: no such file")
-    try:
-        own = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"run.deepspeed {path}: is no JSON ({error})") from None
-    if not isinstance(own, dict):
-        raise InputError(f"run.deepspeed {path}: is no JSON object")
-    for name, field in _OURS.items():
-        if name in own:
-            raise InputError(f"run.deepspeed {path}: {name} is set by --{field}; take it out of the file")
-    for name, precision in (("bf16", "bf16"), ("bfloat16", "bf16"), ("fp16", "fp16"), ("amp", "fp16")):
-        if isinstance(own.get(name), dict) and own[name].get("enabled"):
-            raise InputError(
-                f"run.deepspeed {path}: {name}.enabled {_CASTS}; take it out and use --run.precision {precision}"
-            )
-    zero = own.get("zero_optimization", {})
-    if not isinstance(zero, dict):
-        raise InputError(f'run.deepspeed {path}: zero_optimization {zero!r} is no JSON object; give {{"stage": ...}}')
-    stage = zero.get("stage", 0)
-    if stage not in (0, 1, 2):
-        raise InputError(
-            f"run.deepspeed {path}: zero_optimization.stage {stage} would leave each process a part of the query's "
-            "weights, so the momentum encoder could not follow them; use 0, 1 or 2"
-        )
-    return own
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 from train.settings.architectures import check_view_size
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
+from train.settings.deepspeed import read_own_json
 from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES
 from train.settings.schedule import images_per_step, top_rate
@@ -33,6 +34,8 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     if config.output is None:
         raise InputError("--output: not given; name a folder for the run")
     check_fields(config)
+    if run.deepspeed is not None:
+        read_own_json(run.deepspeed)
     _check_schedule(config, world_size=world_size)
     check_view_size(config.encoder.name, config.views.size)
     _check_method(config)

@@ -5,10 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline.options import DamagePolicy, EngineName, Positives
 from pipeline.views import PRESETS, ViewSpec
+from shards.base.bounds import (
+    Count,
+    PositiveCount,
+    Rate,
+    RateOrZero,
+    Seed,
+    Share,
+    ShareBelowOne,
+    Temperature,
+    ThreadsOrAll,
+)
 from train.settings.methods import METHODS
 
 
@@ -20,7 +31,7 @@ class SelectionConfig:
     """Split of the index, or ``all``."""
     view: Literal["all", "frontal", "lateral"] = "all"
     """View position."""
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fraction: Share = 1.0
     """Share of the patients, above 0 to 1."""
 
 
@@ -49,34 +60,34 @@ class MethodConfig:
     """The self-supervised method. Fields that only some methods read say which."""
 
     name: MethodName = "moco_v2"
-    embedding: Annotated[int, Field(gt=1, description="usually 128")] = 128
+    embedding: Annotated[int, Field(ge=2, le=65_536, description="usually 128")] = 128
     """Width of the embedding."""
-    projector_hidden: NonNegativeInt = 0
+    projector_hidden: Annotated[int, Field(ge=0, le=65_536)] = 0
     """Width of the projector's hidden layers; 0 is the width of the encoder's features."""
     projector_norm: bool = False
     """moco_v2, moco_v2plus: batch norm behind both layers of the projector, as in MoCo v3 (Chen et al. 2021). Without
     it, large steps at a random start can move all embeddings together, away from the older keys in the queue, instead
     of telling images apart: pretext accuracy near 100 % with uniformity near 0."""
-    predictor_hidden: Annotated[int, Field(gt=0, description="usually 512 or 4096")] = 4096
+    predictor_hidden: Annotated[int, Field(ge=1, le=65_536, description="usually 512 or 4096")] = 4096
     """moco_v3, simsiam, byol: width of the predictor's hidden layer."""
     momentum: Annotated[float, Field(ge=0, lt=1, description="usually .99 to .9999")] = 0.999
     """moco_*, byol: share of the momentum copy that is kept at each step."""
-    momentum_end: float | None = None
+    momentum_end: Annotated[float, Field(ge=0, le=1)] | None = None
     """moco_*, byol: what the momentum rises to by half a cosine over the run; without it, it is constant."""
-    temperature: Annotated[float, Field(gt=0, description="usually .07 to .2")] = 0.2
+    temperature: Temperature = 0.2
     """moco_*, swav."""
-    queue_size: PositiveInt = 24_576
+    queue_size: PositiveCount = 24_576
     """moco_v2, moco_v2plus: past keys that serve as negatives. At most the number of images, or an image meets itself
     as a negative."""
     mask_same_patient: bool = False
     """moco_v2, moco_v2plus: keys of the query's own patient are no negatives."""
-    redundancy: Annotated[float, Field(gt=0, description="usually .005")] = 0.005
+    redundancy: Annotated[float, Field(gt=0, le=1000, description="usually .005")] = 0.005
     """barlow_twins: weight of the off-diagonal terms."""
-    num_prototypes: Annotated[int, Field(gt=1, description="usually 512 to 3000")] = 512
+    num_prototypes: Annotated[int, Field(ge=2, le=1_000_000, description="usually 512 to 3000")] = 512
     """swav: codes."""
-    sinkhorn_iterations: Annotated[int, Field(gt=0, description="usually 3")] = 3
+    sinkhorn_iterations: Annotated[int, Field(ge=1, le=1000, description="usually 3")] = 3
     """swav: normalisations of the assignment."""
-    sinkhorn_epsilon: Annotated[float, Field(gt=0, description="usually .05")] = 0.05
+    sinkhorn_epsilon: Annotated[float, Field(ge=1e-3, le=1000, description="usually .05")] = 0.05
     """swav: softness of the assignment."""
 
 
@@ -89,7 +100,7 @@ class NormConfig:
     (needs several processes; costs an all-gather of the images). ``group``: group norm instead of batch norm.
     ``sync``: statistics over all ranks; ``plain``: of each rank's whole batch; both leak where a queue holds negatives,
     and are refused there. ``auto``: with a queue, split with one process and shuffle with several; without, sync."""
-    num_groups: Annotated[int, Field(ge=2, description="for one group would leak")] = 4
+    num_groups: Annotated[int, Field(ge=2, le=65_536, description="for one group would leak")] = 4
     """Groups inside a rank for ``split``; divides the batch size."""
 
 
@@ -99,23 +110,23 @@ class OptimizerConfig:
 
     name: Literal["adam", "adamw", "sgd", "lars"] = "adam"
     """``lars`` (You et al. 2017): sgd whose step is scaled layer by layer, for batches of some thousands."""
-    lr: PositiveFloat = 1e-4
+    lr: Rate = 1e-4
     """Learning rate at the top of the schedule; where ``scaling`` is not none, for ``base_batch`` images a step."""
     scaling: Literal["none", "linear", "sqrt"] = "none"
     """How the rate follows the images of an optimiser step (all processes and accumulated batches): not at all, or
     ``lr`` times their number over ``base_batch``, or times the root of that. What comes out is printed at the start."""
-    base_batch: PositiveInt = 256
+    base_batch: PositiveCount = 256
     """Images an optimiser step that ``lr`` is meant for, where it is scaled."""
-    weight_decay: NonNegativeFloat = 1e-4
+    weight_decay: RateOrZero = 1e-4
     """L2 penalty for adam, sgd and lars, decoupled decay for adamw."""
     exclude: Literal["auto", "none", "norms_and_biases"] = "auto"
     """Weights without decay, and without lars's scaling: none, or all of one dimension. ``auto``: norms_and_biases for
     lars; none for the others, as in the code of MoCo and MoCo-CXR."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     """Averaging of gradient and squared gradient, for adam and adamw."""
-    sgd_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    sgd_momentum: ShareBelowOne = 0.9
     """For sgd and lars."""
-    trust: Annotated[float, Field(gt=0, description="usually .001")] = 0.001
+    trust: Annotated[float, Field(gt=0, le=1000, description="usually .001")] = 0.001
     """lars: length of a layer's step, before the learning rate, as a share of the length of its weights."""
 
 
@@ -125,13 +136,13 @@ class ScheduleConfig:
 
     name: Literal["constant", "step", "cosine"] = "cosine"
     """``cosine`` ends at ``final_lr``; ``step`` multiplies by ``gamma`` at each milestone."""
-    warmup_epochs: NonNegativeFloat = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=2**31 - 1)] = 0.0
     """Linear rise from 0 at the start."""
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[Annotated[float, Field(ge=0, le=2**31 - 1)], ...] = ()
     """Epochs, for ``step``."""
-    gamma: float = 0.1
+    gamma: Share = 0.1
     """Factor at a milestone, for ``step``."""
-    final_lr: NonNegativeFloat = 0.0
+    final_lr: RateOrZero = 0.0
     """Learning rate below which ``cosine`` and ``step`` do not fall; not scaled with the batch."""
 
 
@@ -145,11 +156,11 @@ class LoaderConfig:
     shuffle: Literal["auto", "global", "shards"] = "auto"
     """``global``: all images. ``shards``: shard by shard, a few at a time, for data that is not on a local disk.
     ``auto``: global, but shards where a dataset is remote."""
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] | None = None
     """One for each dataset of --data: its share of the images of an epoch, whatever its size."""
-    threads: NonNegativeInt = 0
+    threads: ThreadsOrAll = 0
     """Decoding threads a process; 0 takes this process's share of the cores, at most 16."""
-    resident_gb: NonNegativeFloat = 0.0
+    resident_gb: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Gigabytes that decoded pixels may take; 0 is half of the memory that is free."""
     on_damage: DamagePolicy = "error"
     """What becomes of an image that is no longer as it was packed: stop, or ``skip`` it with a count."""
@@ -166,18 +177,18 @@ _NO_STAGE_3 = "for stage 3 would leave each process a part of the query, which t
 class RunConfig:
     """How long, how large, how fast, and what is written when."""
 
-    epochs: PositiveInt = 20
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    epochs: PositiveCount = 20
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 128
     """Images a process and a step."""
-    seed: int = 0
+    seed: Seed = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """What convolutions and matrix products are computed in; all state stays fp32. ``auto``: bf16 on GPUs and on CPUs
     with AVX512-BF16 or AMX, else fp32."""
     zero_stage: Annotated[int, Field(ge=0, le=2, description=_NO_STAGE_3)] = 0
     """DeepSpeed ZeRO stage, 0 to 2."""
-    gradient_accumulation: PositiveInt = 1
+    gradient_accumulation: PositiveCount = 1
     """Batches whose gradients are added up before each optimiser step."""
-    gradient_clipping: NonNegativeFloat = 0.0
+    gradient_clipping: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     """Largest gradient norm; 0 leaves gradients alone."""
     deepspeed: Path | None = None
     """A DeepSpeed JSON of your own, merged over the generated one."""
@@ -186,28 +197,28 @@ class RunConfig:
     GPUs; ``python -m benchmarks step --compile`` shows what it gains."""
     deterministic: bool = False
     """Deterministic kernels on GPUs, at some cost; CPUs are deterministic anyway."""
-    checkpoint_every: PositiveInt = 500
+    checkpoint_every: PositiveCount = 500
     """Optimiser steps between checkpoints; the end of the run always writes one."""
-    keep_checkpoints: PositiveInt = 2
+    keep_checkpoints: PositiveCount = 2
     """Newest checkpoints that are kept."""
-    keep_best: NonNegativeInt = 0
+    keep_best: Count = 0
     """Best checkpoints that are kept besides: of the highest kNN AUROC where run.knn_label measures it (each
     measurement then writes a checkpoint), else of the lowest loss."""
-    check_ranks: NonNegativeInt = 0
+    check_ranks: Count = 0
     """Optimiser steps between comparisons of weights, momentum copy and queue across the ranks, by hash; 0 compares
     nothing. A comparison copies them all to the CPU."""
-    log_every: PositiveInt = 20
+    log_every: PositiveCount = 20
     """Optimiser steps between lines of metrics. Only then are values read back from the device."""
     export_key: bool = False
     """Also write the momentum copy's encoder at the end, as encoder-key.safetensors."""
     knn_label: tuple[str, ...] = ()
     """Labels whose kNN AUROC is watched on held-out patients of what is trained on; none: no label is read. Nothing is
     learnt from them."""
-    knn_every: NonNegativeInt = 1
+    knn_every: Count = 1
     """Epochs between measurements of kNN AUROC; 0 takes none."""
-    knn_images: Annotated[int, Field(ge=2, description="usually 2000")] = 2000
+    knn_images: Annotated[int, Field(ge=2, le=2**31 - 1, description="usually 2000")] = 2000
     """kNN AUROC: images, by patient, in the bank at most, and as many to be scored."""
-    knn_neighbours: Annotated[int, Field(gt=0, description="usually 20")] = 20
+    knn_neighbours: Annotated[int, Field(ge=1, le=2**31 - 1, description="usually 20")] = 20
     """kNN AUROC: images of the bank that have a say in each score."""
 
 

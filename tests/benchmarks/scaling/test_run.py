@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import settings
+from benchmarks.checks import check_settings
 from benchmarks.measuring.result import Timing
 from benchmarks.scaling import child as scaling_child
 from benchmarks.scaling import run as scaling
@@ -93,14 +94,17 @@ def test_without_a_second_device_exchange_inside_is_free():
     ("wrong", "message"),
     [
         ({"ranks": (2, 4)}, "--ranks 2 4: 1 is to be among them"),
-        ({"ranks": (0, 1)}, "--ranks 0 1: "),
-        ({"network": (0.0,)}, "--network 0.0: give numbers above 0"),
-        ({"nodes": ()}, "--nodes"),
+        ({"ranks": (0, 1)}, "--ranks 0: out of range"),
+        ({"network": (0.0,)}, "--network 0.0: out of range; give a number above 0"),
+        ({"nodes": ()}, "--nodes: no value given"),
+        ({"queue": 8}, "--queue 8: smaller than the 32 keys of one step"),
     ],
 )
 def test_settings_that_cannot_be_used(wrong, message):
-    with pytest.raises(InputError, match=message):
-        replace(CONFIG, **wrong).resolved()
+    config = replace(CONFIG, **{"batch": 8} | wrong)
+    with pytest.raises(InputError, match=message):  # noqa: PT012 (the one or the other)
+        check_settings(config)
+        config.resolved()
 
 
 def test_cores_are_shared_out_among_the_most_ranks(monkeypatch):

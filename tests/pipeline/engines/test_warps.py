@@ -1,4 +1,7 @@
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -7,6 +10,7 @@ import torch
 
 from pipeline.engines.warps import blur_window, make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas
+from tests.conftest import ROOT
 
 SIZE = 48
 SHAPES = [(64, 64), (56, 90), (75, 41)]
@@ -187,3 +191,16 @@ def test_half_pixel_shift_keeps_points():
     there = matrix[0, :, :2] @ point + matrix[0, :, 2]
     shifted = shift_half_pixel(matrix)[0]
     np.testing.assert_allclose(shifted[:, :2] @ (point - 0.5) + shifted[:, 2], there - 0.5)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+@pytest.mark.parametrize("turns", [5000, pytest.param(200_000, marks=pytest.mark.slow)])
+def test_no_matrix_and_no_size_leaves_the_memory_of_the_image(turns, tmp_path):
+    sanitized = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    program = tmp_path / "hostile"
+    source = Path(__file__).with_name("hostile.c")
+    subprocess.run(
+        ["cc", *sanitized, f"-I{ROOT / 'pipeline/engines'}", str(source), "-o", str(program), "-lm"], check=True
+    )
+    done = subprocess.run([str(program), str(turns)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{turns} turns\n"), done.stderr

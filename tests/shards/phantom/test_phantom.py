@@ -68,9 +68,9 @@ def test_totals_match_what_is_there(tmp_path: Path) -> None:
     ("changes", "named"),
     [
         ({"size": 8}, "size 8"),
-        ({"chexpert_patients": -1}, "chexpert_patients -1"),
-        ({"mimic_patients": -1}, "mimic_patients -1"),
-        ({"mimic_size": 8}, "mimic_size 8"),
+        ({"chexpert_patients": -1}, "--chexpert-patients -1"),
+        ({"mimic_patients": -1}, "--mimic-patients -1"),
+        ({"mimic_size": 8}, "--mimic-size 8"),
         ({"workers": 0}, "workers 0"),
         ({"chexpert_patients": 0, "chexpert_valid_patients": 0, "shenzhen_images": 0}, "nothing to write"),
     ],

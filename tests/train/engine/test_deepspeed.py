@@ -75,11 +75,31 @@ def test_merges_the_users_json(tmp_path: Path) -> None:
         ({"scheduler": {"type": "WarmupLR"}}, "scheduler is set by --schedule"),
         ({"train_batch_size": 64}, "train_batch_size is set by --run.batch_size"),
         ({"optimizer": {"type": "Adam"}}, "optimizer is set by"),
+        ({"fp16": {"enabled": "auto"}}, "fp16.enabled casts the weights"),
+        ({"bf16": "auto"}, "bf16.enabled casts"),
+        ({"gradient_clipping": "auto"}, "gradient_clipping 'auto': give float"),
+        ({"gradient_clipping": -1}, "gradient_clipping -1: out of range; give 0"),
+        ({"zero_optimization": {"stage": "auto"}}, "zero_optimization.stage 'auto': give int"),
+        ({"zero_optimization": {"reduce_bucket_size": "auto"}}, "reduce_bucket_size 'auto': give float"),
+        ({"zero_optimization": {"overlap_com": True}}, "zero_optimization.overlap_com: is not among what a run takes"),
+        ({"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}, "offload_optimizer: is not among"),
+        ({"gradient_cliping": 1.0}, "gradient_cliping: is not among"),
+        ({"data_types": {"grad_accum_dtype": "fp16"}}, "data_types: is not among"),
+        ({"communication_data_type": "fp16"}, "communication_data_type 'fp16': give fp32"),
+        ({"activation_checkpointing": {}}, "activation_checkpointing: is not among"),
+        ({"wandb": {"enabled": True}}, "wandb.enabled true: the package wandb is not installed"),
+        ({"flops_profiler": {"enabled": 1}}, "flops_profiler.enabled 1: give bool"),
+        ("[" * 100_000, "is no JSON .recursion limit"),
+        ('{"gradient_clipping": NaN}', "is no JSON"),
+        ('{"gradient_clipping": 1e400}', "gradient_clipping inf: out of range"),
         ("{", "is no JSON"),
         ([], "is no JSON object"),
     ],
 )
-def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, message: str) -> None:
+def test_refuses_what_would_break_the_method(
+    tmp_path: Path, content: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.settings.deepspeed.find_spec", lambda name: None)
     with pytest.raises(InputError, match=message):
         deepspeed_config(own(tmp_path, content), precision="bf16", optimizer="adam")
 
@@ -87,6 +107,10 @@ def test_refuses_what_would_break_the_method(tmp_path: Path, content: Any, messa
 def test_leaves_alone_what_is_off(tmp_path: Path) -> None:
     made = deepspeed_config(own(tmp_path, {"bf16": {"enabled": False}}), precision="bf16", optimizer="adam")
     assert made["bf16"] == {"enabled": False}
+    off = {"fp16": {"enabled": False, "loss_scale": 0}, "zero_optimization": {"reduce_bucket_size": 5e8}}
+    made = deepspeed_config(own(tmp_path, off), precision="bf16", optimizer="adam")
+    assert made["fp16"] == {"enabled": False}
+    assert made["zero_optimization"] == {"stage": 0, "reduce_bucket_size": 5e8}
 
 
 def test_refuses_lars_over_flat_weights(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The subcommands of a command line: functions whose arguments are checked within the bounds of their types."""
+
+import dataclasses
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_type_hints
+
+import tyro
+
+from shards.base.arguments import each_once
+from shards.base.dataclass_io import check_fields
+from shards.base.errors import InputError
+
+Command = Callable[..., int | None]
+
+
+def run_subcommand(commands: Mapping[str, Command], *, args: Sequence[str] | None = None, **options: Any) -> int | None:
+    """Reads the command line, and runs the subcommand that it names with arguments that have been checked.
+
+    Args:
+        args: default: the process's.
+        options: as of :func:`tyro.extras.subcommand_cli_from_dict`.
+
+    Raises:
+        InputError: an option that is given twice; a line for each value that is out of range.
+    """
+    checked = {name: _checked(command) for name, command in commands.items()}
+    given = each_once(sys.argv[1:] if args is None else args)
+    status: int | None = tyro.extras.subcommand_cli_from_dict(checked, args=given, **options)
+    return status
+
+
+def _checked(command: Command) -> Command:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> int | None:
+        given = inspect.signature(command).bind(*args, **kwargs).arguments
+        hints = get_type_hints(command, include_extras=True)
+        sections = [name for name, value in given.items() if dataclasses.is_dataclass(value)]
+        plain = {name: value for name, value in given.items() if name not in sections}
+        rest = dataclasses.make_dataclass("Rest", [(name, hints[name]) for name in plain])
+        wrong = []
+        for where, fields in [
+            *(("--" if _is_flat(hints[name]) else f"--{name}", given[name]) for name in sections),
+            ("--", rest(**plain)),
+        ]:
+            try:
+                check_fields(fields, where)
+            except InputError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise InputError("\n".join(wrong))
+        return command(*args, **kwargs)
+
+    return run
+
+
+def _is_flat(hint: Any) -> bool:
+    """Whether the options of a section are named without the section."""
+    marks = getattr(hint, "__metadata__", ())
+    return tyro.conf.OmitArgPrefixes in marks or any(getattr(mark, "name", None) == "" for mark in marks)

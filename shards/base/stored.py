@@ -1,0 +1,142 @@
+"""Files read back, whoever wrote them and whatever became of them since.
+
+Each reader raises :class:`InputError` in words that can follow the name of the file, such as ``is no JSON (...)``, and
+nothing else; whoever asked puts the file before them and the remedy behind.
+"""
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic_core import from_json
+
+from shards.base.errors import InputError
+from shards.base.words import reason_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file: a pipe would keep its reader waiting, a device has no end.
+
+    Raises:
+        InputError: it is none, or cannot be read.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError("is no file")
+            return file.read()
+    except FileNotFoundError:
+        raise InputError("no such file") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({reason_of(error)})") from None
+
+
+def parse_json(content: str | bytes) -> Any:
+    """What JSON text holds; ``NaN`` and ``Infinity`` are none, nor is what nests more than 200 deep.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        return from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise InputError(f"is no JSON ({error})") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, as :func:`parse_json`.
+
+    Raises:
+        InputError: as :func:`read_file`; it is no JSON.
+    """
+    return parse_json(read_file(path).removeprefix(_BOM))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        InputError: as :func:`read_json`; it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError("is no JSON object")
+    return content
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds: mappings, lists, text, numbers, truth values and nothing. Aliases, by which a short file
+    can stand for an endless one, and tags are not read; dates are text.
+
+    Raises:
+        InputError: as :func:`read_file`; it is no YAML.
+    """
+    try:
+        return yaml.load(read_file(path), _PlainLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"is no YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise InputError("is no YAML (nested too deeply)") from None
+
+
+def read_parquet(content: Path | bytes) -> "pa.Table":
+    """The table of a Parquet file, or of its bytes.
+
+    Raises:
+        InputError: as :func:`read_file`; it is no Parquet.
+    """
+    import pyarrow as pa  # takes a second, which help has no need of
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(pa.BufferReader(content if isinstance(content, bytes) else read_file(content)))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"is no Parquet ({reason_of(error)})") from None
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an ``.npz`` file by name.
+
+    Raises:
+        InputError: as :func:`read_file`; it is none, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except _NO_ARRAYS as error:
+        raise InputError(f"is no file of arrays ({reason_of(error)})") from None
+
+
+# What np.load and the zip around its arrays say of a file that is damaged.
+_NO_ARRAYS = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError, RecursionError),
+    *(NotImplementedError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, SyntaxError),
+)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            raise yaml.composer.ComposerError(None, None, "aliases and tags are not read", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    sign: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for sign, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
