@@ -25,6 +25,7 @@ from shards.images.refusal import ImageError
 gdcm.Trace.WarningOff()
 gdcm.Trace.ErrorOff()
 
+_ZEROS = bytes(8)  # more than fills up a fragment
 _TERMINAL = threading.Lock()
 _GDCM_SYNTAX = {"dct": "1.2.840.10008.1.2.4.51", "lossless": "1.2.840.10008.1.2.4.57"}
 
@@ -133,6 +134,8 @@ def _decode_jpeg_ls(data: bytes, about: Codestream, colors: Literal["RGB", "YBR"
 
 
 def _decode_jpeg_2000(data: bytes, about: Codestream) -> Samples:
+    if data.endswith(_ZEROS) and not data.rstrip(b"\0").endswith(jpeg.END):
+        raise ImageError("damaged", "JPEG 2000 that is cut: zeros stand where its end belongs")
     try:
         values = openjpeg.utils.decode(data)
     except (RuntimeError, ValueError) as error:

@@ -104,7 +104,7 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
         if data.startswith(JPEG):
             return _decode_stream(data)
         if data.startswith(tiff.SIGNATURES):
-            raise ImageError("unsupported", tiff.unread(data)) from None
+            raise tiff.unread(data) from None
         other = next((name for (place, start), name in _NOT_READ.items() if data.startswith(start, place)), None)
         if other:
             raise ImageError("unsupported", f"{other}, which is not read; save it as PNG") from None
@@ -115,7 +115,7 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
     except ImageError:
         raise
     except _DAMAGE as error:
-        raise ImageError("damaged", str(error) or type(error).__name__) from error
+        raise ImageError("damaged", f"cut, or damaged inside ({str(error) or type(error).__name__})") from error
 
 
 def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:

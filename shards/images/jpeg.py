@@ -21,6 +21,8 @@ _PLAIN_SEGMENTS = {0xDB, 0xC4, 0xDD}  # quantisation, Huffman tables, restart in
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # all but what stands among coded pixels: stuffing and restarts
 _STRAY = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 END, _NO_END = b"\xff\xd9", "Premature end of JPEG file"
+_ZEROS = bytes(2)  # more than what fills up to a whole word
+_ARITHMETIC = range(0xC9, 0xD0)
 _SPARE = 1.5  # pixels decoded for each one wanted, along a side, so that the antialiasing filter has its room
 
 
@@ -65,6 +67,8 @@ def _decode(data: bytes, colorspace: str, size: dict[str, int]) -> np.ndarray:
         return simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, **size)
     except ValueError as error:
         if _NO_END in str(error) and not data.endswith(END):  # all pixels may be there; if not, that is found then
+            if data.endswith(_ZEROS) or _is_arithmetic(data):  # but not here
+                raise ImageError("damaged", "JPEG that is cut: its end is missing") from error
             return _decode(data + END, colorspace, size)
         if not _is_padding(data, str(error)):
             raise _damaged(error) from error
@@ -78,12 +82,20 @@ def _damaged(error: ValueError) -> ImageError:
     return ImageError("damaged", f"JPEG that is damaged inside: {str(error).removeprefix('Corrupt JPEG data: ')}")
 
 
+def _is_arithmetic(data: bytes) -> bool:
+    """Whether the coder is one that turns any bits, and none, into some picture."""
+    return any(marker in _ARITHMETIC for marker, _, _ in segments(data))
+
+
 def _is_padding(data: bytes, complaint: str) -> bool:
     """Whether libjpeg complains only of bytes 0 or 255 that some devices put before the end marker. Other left-over
-    bytes are coded pixels: the decoder has lost its way somewhere before."""
+    bytes are coded pixels: the decoder has lost its way somewhere before. Zeros without an end marker are a file that
+    was not copied to its end."""
     stray = _STRAY.search(complaint)
     scan = max(end for _, _, end in segments(data))
     end = data.find(b"\xff\xd9", scan)  # cannot occur among coded pixels; what follows is of other images
+    if end < 0 and data.endswith(_ZEROS):
+        return False
     return stray is not None and not set(data[end - int(stray[1]) : end]) - {0, 255}
 
 

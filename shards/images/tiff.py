@@ -54,7 +54,7 @@ def decode_tiff(data: bytes) -> Image.Image:
         try:
             samples = decode_deep(data, bits=bits)
         except ImageError as error:
-            raise ImageError("unsupported", unread(data)) from error
+            raise unread(data) from error
         if bits in _PACKED:
             samples >>= 16 - bits  # OpenCV fills up to 16 bits from below
     levels = to_levels(samples, bits=bits if bits < 16 and samples.dtype.kind == "u" else None)
@@ -65,9 +65,13 @@ def decode_tiff(data: bytes) -> Image.Image:
     return Image.fromarray(levels)
 
 
-def unread(data: bytes) -> str:
-    """What a TIFF holds that no decoder here reads, and the remedy."""
-    return f"{_described(_whole_page(data)[1])}, which is not read; {_REMEDY}"
+def unread(data: bytes) -> ImageError:
+    """Why no decoder here reads a TIFF: it is cut, or holds what is to be saved in another way."""
+    _, tags = _whole_page(data)
+    places, lengths = _parts(tags)
+    if any(place + length > len(data) for place, length in zip(places, lengths, strict=False)):
+        return ImageError("damaged", "TIFF that is cut: some of its pixels should lie behind its end")
+    return ImageError("unsupported", f"{_described(tags)}, which is not read; {_REMEDY}")
 
 
 def _described(tags: ImageFileDirectory_v2) -> str:
@@ -120,14 +124,20 @@ def _is_pillows(tags: ImageFileDirectory_v2) -> bool:
     return photometric != _WHITE_IS_ZERO  # which it knows in some byte orders only
 
 
+def _parts(tags: ImageFileDirectory_v2) -> tuple[list[int], list[int]]:
+    """Where the strips or tiles begin, and how many bytes they have."""
+    kind = (_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES)
+    places, lengths = (np.ravel(tags.get(tag, ())).tolist() for tag in kind)
+    return places, lengths
+
+
 def _check_parts(data: bytes, tags: ImageFileDirectory_v2) -> None:
     """Decodes each strip or tile of JPEG or deflate strictly, as libtiff carries on over damage. Raises ImageError:
     ``damaged``."""
     compression = _number(tags, _COMPRESSION, 1)
     if compression != _JPEG and compression not in _DEFLATE:
         return
-    kind = (_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES)
-    places, lengths = (np.ravel(tags.get(tag, ())).tolist() for tag in kind)
+    places, lengths = _parts(tags)
     tables = bytes(tags.get(_TABLES, b""))[2:-2]  # without the marks of begin and end
     for place, length in zip(places, lengths, strict=True):
         part = data[place : place + length]
@@ -141,4 +151,4 @@ def _check_parts(data: bytes, tags: ImageFileDirectory_v2) -> None:
         try:
             zlib.decompress(part)
         except zlib.error as error:
-            raise ImageError("damaged", f"TIFF: {error}") from error
+            raise ImageError("damaged", f"TIFF that is cut, or damaged inside ({error})") from error

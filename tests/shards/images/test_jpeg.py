@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shards.images import jpeg
 from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import jpeg_12_bit, lossless_jpeg
@@ -150,3 +151,15 @@ def test_what_stands_between_the_pixels_and_the_end_does_not_pass(junk):
     stored = store_image(plain[:-2] + junk + plain[-2:], spec).data
     assert junk + plain[-2:] not in stored
     assert np.abs(np.asarray(Image.open(io.BytesIO(stored))).astype(int) - RAMP).mean() < 2
+
+
+def test_arithmetic_coding_needs_its_end():
+    """Its decoder turns any bits into some picture, and none as well."""
+    steps, frame = bytes([0, *[8] * 64]), bytes([8, 0, 64, 0, 64, 1, 1, 0x11, 0])
+    parts = [(0xDB, steps), (0xC9, frame), (0xCC, bytes([0, 0x10])), (0xDA, bytes([1, 1, 0, 0, 63, 0]))]
+    head = b"".join(bytes([0xFF, kind]) + (len(body) + 2).to_bytes(2) + body for kind, body in parts)
+    data = b"\xff\xd8" + head + bytes(range(1, 9))
+    assert jpeg.decode_gray(data + b"\xff\xd9", width=64, height=64, scale=1.0)[0].shape == (64, 64)
+    with pytest.raises(ImageError, match="its end is missing") as caught:
+        jpeg.decode_gray(data, width=64, height=64, scale=1.0)
+    assert caught.value.reason == "damaged"

@@ -205,3 +205,16 @@ def test_jpeg_of_12_bits_inside_is_no_damage():
     with pytest.raises(ImageError, match="JPEG of 12 bits inside") as caught:
         pixels(data)
     assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize("kind", SCALES)
+def test_a_tiff_cut_in_its_pixels_is_damaged_whatever_they_are(kind):
+    whole = tiff((RAMP * SCALES[kind]).astype("<" + kind))
+    start = int.from_bytes(whole[4:8], "little")
+    moved = whole[:4] + (8).to_bytes(4, "little") + whole[start:]  # the table first, as many programs write it
+    entry = struct.pack("<HHII", 273, 4, 1, 8)
+    moved = moved.replace(entry, struct.pack("<HHII", 273, 4, 1, len(moved)))
+    assert np.abs(pixels(moved + whole[8:start]) - RAMP).max() <= 2
+    with pytest.raises(ImageError, match="cut") as caught:
+        pixels(moved + whole[8 : start // 2])
+    assert caught.value.reason == "damaged"
