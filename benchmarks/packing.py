@@ -26,6 +26,7 @@ from PIL import Image
 from benchmarks.measuring.result import Comparison, Timing
 from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import PackingConfig
+from shards.base.children import local_workers
 from shards.base.errors import InputError
 from shards.images import jpeg
 from shards.packing.build import BuildConfig, build_dataset
@@ -79,7 +80,8 @@ def _compare(title: str, source: Path, config: PackingConfig, workers: int) -> C
     def decode(workers: int) -> None:
         chunk = 1 + len(paths) // (4 * workers)
         parts = [paths[first : first + chunk] for first in range(0, len(paths), chunk)]
-        joblib.Parallel(n_jobs=workers)(joblib.delayed(_decode)(part) for part in parts)
+        with local_workers(workers):
+            joblib.Parallel()(joblib.delayed(_decode)(part) for part in parts)
 
     variants: dict[str, Callable[[], object]] = {}
     if pass_through:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from shards.base.facts import boot_id
+
 
 def have_met(world_size: int) -> bool:
     """There are several ranks, and they have a process group to talk through."""
@@ -19,9 +21,9 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
-def machine() -> tuple[str, int]:
+def machine() -> tuple[str, str | None, int]:
     """Equal for processes that see each other under /proc."""
-    return socket.gethostname(), os.stat("/proc/self/ns/pid").st_ino
+    return socket.gethostname(), boot_id(), os.stat("/proc/self/ns/pid").st_ino
 
 
 def num_local_ranks(world_size: int) -> int:

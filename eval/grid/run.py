@@ -31,9 +31,10 @@ from eval.words import NO_IMAGE
 from shards.assumed import blanks_in_words, patients_in_words
 from shards.base.atomic import atomic_write
 from shards.base.bar import Bar
+from shards.base.children import end_with_parent
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
-from shards.base.locks import Lock, pause
+from shards.base.locks import TELL_SECONDS, Lock, pause
 from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
@@ -76,6 +77,7 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
     turn = {name: (number - first) % len(encoders) for number, name in enumerate(encoders)}
     missing = _missing(plan, sorted(plan.tasks, key=lambda task: turn[task.key.start]) if first else plan.tasks)
     locks = {task.key: Lock(_lock_path(plan, task)) for task in missing}
+    worked, is_told = time.monotonic(), first > 0
     with Bar(total=len(missing), desc="cells", unit="cell", disable=not missing or first > 0) as progress:
         while missing:
             left = []
@@ -84,6 +86,11 @@ def compute_cells(plan: Plan, *, first: int = 0) -> None:
                     progress.update()
                 else:
                     left.append(task)
+            if len(left) < len(missing):
+                worked = time.monotonic()
+            elif not is_told and time.monotonic() - worked > TELL_SECONDS:
+                Bar.write(f"waiting for {len(left)} cell(s): {locks[left[0].key].held_by()}", file=sys.stderr)
+                is_told = True
             if left and len(left) == len(missing):
                 pause()
             missing = left
@@ -114,7 +121,9 @@ def _is_stored(plan: Plan, task: CellTask) -> bool:
 
 def _compute_in_processes(config: GridConfig) -> None:
     num_jobs = config.settings.jobs
-    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        num_jobs, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)
+    ) as pool:
         for done in [pool.submit(_work, config, number) for number in range(num_jobs)]:
             done.result()
 

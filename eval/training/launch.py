@@ -22,6 +22,7 @@ import torch
 from eval.training.exchange import read_result, read_work, remove_exchange, write_result, write_work
 from eval.training.task import Config, Trained, Work
 from shards.base.errors import InputError, run_command
+from train.ranks.stop import ASKED_BY
 from train.ranks.watchdog import Watchdog, run_together
 from train.ranks.world import World, describe_world, share_cores, start_processes
 
@@ -115,7 +116,7 @@ def _run_processes(folder: Path, module: str, num_processes: int, *, on_cpu: boo
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_accelerators", str(num_processes)]
     command = [*launcher, "--master_port", str(port), "--module", module, str(folder.resolve())]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), ASKED_BY: str(os.getpid())}
     if on_cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:

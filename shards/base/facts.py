@@ -23,6 +23,16 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@functools.cache
+def boot_id() -> str | None:
+    """Tells this machine, while it is up, from all others, also of the same name; its containers have it in common.
+    None where the system hides it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
 def versions(names: Iterable[str]) -> dict[str, str]:
     """The version of each of these packages that is installed, and of ``python``."""
     found = {}

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.base.bar import Bar
+from shards.base.children import local_workers
 from shards.base.errors import InputError
 from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
@@ -219,9 +220,9 @@ def _check_shards(
             reads_idx = f"{name.removesuffix('.tar')}.idx" not in changed
             yield joblib.delayed(check_shard)(folder / name, chosen, checksum, reads_idx=reads_idx)
 
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    with Bar(total=len(present), unit="shard", desc=f"verifying {folder.name}", leave=False) as progress:
-        for found in parallel(tasks()):
+    bar = Bar(total=len(present), unit="shard", desc=f"verifying {folder.name}", leave=False)
+    with local_workers(workers), bar as progress:
+        for found in joblib.Parallel(return_as="generator_unordered")(tasks()):
             damages += found
             progress.update()
     return damages

@@ -3,18 +3,15 @@
 import contextlib
 import importlib
 import logging
-import os
-import threading
-import time
 from collections.abc import Iterator
 
 import joblib
 
+from shards.base.children import local_workers
 from shards.base.errors import InputError
 from shards.packing.config import Backend
 
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}
-_PARENT_POLL_SECONDS = 0.5
 _DASK_SECONDS = 30
 
 
@@ -32,7 +29,7 @@ def parallel_backend(backend: Backend, *, address: str | None, workers: int) -> 
     if backend == "loky":
         if address is not None:
             raise InputError(f"--address {address}: loky has no cluster; add --backend dask or --backend ray")
-        with joblib.parallel_config(backend="loky", n_jobs=workers):
+        with local_workers(workers):
             yield joblib.effective_n_jobs(workers)
         return
     try:
@@ -82,16 +79,3 @@ def _ray(address: str | None, num_local: int) -> Iterator[int]:
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         ray.shutdown()
-
-
-def end_with_parent(parent: int) -> None:
-    """Ends this process soon after its parent, of process number ``parent``, is gone: loky's workers would outlive a
-    build that is killed, and hold on to its memory."""
-    if os.getpid() != parent and not any(thread.name == "end-with-parent" for thread in threading.enumerate()):
-        threading.Thread(target=_watch, args=(parent,), name="end-with-parent", daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_SECONDS)
-    os._exit(1)

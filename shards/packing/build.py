@@ -4,7 +4,6 @@ The unit of work is a shard, see :mod:`shards.packing.shard`. Repeating an inter
 finished shards and ends with the same bytes.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,13 +19,13 @@ from shards.base.facts import versions
 from shards.base.words import as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
-from shards.packing.backend import end_with_parent, parallel_backend
+from shards.packing.backend import parallel_backend
 from shards.packing.config import BuildConfig, check_build
 from shards.packing.output import begin, check_output, remove_work
 from shards.packing.plan import Plan, make_plan
 from shards.packing.plan_text import describe, estimate
 from shards.packing.progress import progress_bar
-from shards.packing.shard import WORK, Packing, Shard, finished_checksums, output_errors, write_shard, write_table
+from shards.packing.shard import WORK, finished_checksums, output_errors, write_shard, write_table
 
 __all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
 
@@ -136,18 +135,11 @@ def _write_shards(plan: Plan, config: BuildConfig, workers: int, show_plan: Call
     if show_plan is not None:
         show_plan(describe(plan, shards, estimate(plan, shards), workers=workers))
     threads = max(1, workers // len(shards))
-    parent = os.getpid() if config.backend == "loky" else None
-    tasks = (joblib.delayed(_work)(plan.shard(name), plan.packing, threads, parent) for name in shards)
+    tasks = (joblib.delayed(write_shard)(plan.shard(name), plan.packing, threads=threads) for name in shards)
     work, num_done = plan.packing.output / WORK, len(plan.records) - num_left
     with progress_bar(work, total=len(plan.records), done=num_done, title=f"packing {plan.packing.dataset}"):
         num_written = sum(joblib.Parallel(batch_size=1)(tasks))
     assert num_written == num_left
-
-
-def _work(shard: Shard, packing: Packing, threads: int, parent: int | None) -> int:
-    if parent is not None:
-        end_with_parent(parent)
-    return write_shard(shard, packing, threads=threads)
 
 
 def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ import joblib
 
 from shards.base.atomic import atomic_folder
 from shards.base.bar import Bar
+from shards.base.children import local_workers
 from shards.base.errors import InputError
 from shards.phantom import chexpert_release, mimic_release, shenzhen_release
 from shards.phantom.config import PhantomConfig, check_phantom
@@ -110,5 +111,6 @@ def _write_shenzhen(config: PhantomConfig, root: Path) -> dict[str, int]:
 
 
 def _run(tasks: list[Callable[..., Any]], *, workers: int, title: str, unit: str) -> Iterable[Any]:
-    results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
-    return list(Bar(results, total=len(tasks), desc=title, unit=unit))
+    with local_workers(workers):
+        results = joblib.Parallel(return_as="generator")(tasks)
+        return list(Bar(results, total=len(tasks), desc=title, unit=unit))

@@ -26,6 +26,9 @@ import torch.distributed as dist
 
 from train.ranks.world import World
 
+ASKED_BY = "MOCO_CXR_ASKED_BY"
+"""The environment variable with the number of the process that has started the ``deepspeed`` command, if the ranks are
+to stop when it is gone; a shell, for one, may go before its command."""
 _AGAIN_SECONDS = 1.0  # a launcher may pass on one request twice within this
 _LAUNCHER_PATIENCE_SECONDS = 20.0  # DeepSpeed's launcher kills after 30
 
@@ -102,14 +105,21 @@ class Stop:
 
 
 class _Launcher:
-    """The ``deepspeed`` command above this rank: a process that started the process that started this one."""
+    """The ``deepspeed`` command above this rank: a process that started the process that started this one. Where that
+    command was started by a program of ours, which says so by ``ASKED_BY``, that program as well."""
 
     def __init__(self, process: psutil.Process) -> None:
         self.process, self.above = process, process.ppid()
+        asked_by = os.environ.get(ASKED_BY)
+        self.asked_by = None if asked_by is None else int(asked_by)
 
     def lives(self) -> bool:
         try:
-            return os.getppid() == self.process.pid and self.process.ppid() == self.above
+            return (
+                os.getppid() == self.process.pid
+                and self.process.ppid() == self.above
+                and self.asked_by in (None, psutil.Process(self.above).ppid())
+            )
         except psutil.Error:
             return False
 

@@ -78,10 +78,12 @@ def test_bars_inside_one_another_move_no_cursor(clock: Clock) -> None:
 
 def test_on_a_terminal_it_is_a_bar() -> None:
     above, below = pty.openpty()
+    shown = ""
     with os.fdopen(below, "w") as terminal:
         for _ in Bar(range(3), file=terminal):
             pass
-    shown = os.read(above, 10_000).decode()
+        while not shown.endswith("\n"):
+            shown += os.read(above, 10_000).decode()
     os.close(above)
     assert "\r" in shown
     assert "100%|" in shown

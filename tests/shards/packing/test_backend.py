@@ -5,8 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import joblib
@@ -15,7 +13,7 @@ import pytest
 import shards.packing.plan
 from shards.base.errors import InputError
 from shards.packing import backend
-from shards.packing.backend import end_with_parent, parallel_backend
+from shards.packing.backend import parallel_backend
 from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import ROOT, write_patterns
 
@@ -120,33 +118,6 @@ def test_a_cluster_that_does_not_answer(source, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--address tcp://127.0.0.1:1: no Dask scheduler with workers answers there"):
         build(source, tmp_path / "out", backend="dask", address="tcp://127.0.0.1:1")
     assert not (tmp_path / "out").exists()
-
-
-def test_workers_end_with_their_build(tmp_path):
-    script = (
-        "import joblib, os, time\n"
-        "from shards.packing.backend import end_with_parent\n"
-        "def work(parent):\n"
-        "    end_with_parent(parent)\n"
-        "    os.write(1, b'%d\\n' % os.getpid())\n"  # one write: print makes two where Python is unbuffered
-        "    time.sleep(60)\n"
-        "joblib.Parallel(n_jobs=2)(joblib.delayed(work)(os.getpid()) for _ in range(2))\n"
-    )
-    path = tmp_path / "script.py"
-    path.write_text(script)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        workers = [int(process.stdout.readline()) for _ in range(2)]
-        process.kill()
-        deadline = time.monotonic() + 20
-        while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
-
-
-def test_the_build_itself_is_not_watched():
-    end_with_parent(os.getpid())
-    assert "end-with-parent" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_loky_takes_the_workers_asked_for():
