@@ -33,10 +33,10 @@ def decode_dicom(data: bytes) -> np.ndarray:
     """
     try:
         header = read_header(data)
+        if "PixelData" not in header and _PIXEL_DATA_TAG in data and ("Rows" in header or not header):
+            raise ImageError("damaged", "DICOM that is cut in its pixel data")
         if not header:
             raise ImageError("damaged", "DICOM that is cut in its header")
-        if "PixelData" not in header and _PIXEL_DATA_TAG in data and "Rows" in header:
-            raise ImageError("damaged", "DICOM that is cut in its pixel data")
         check_modality(header)
         return show_header(header)
     except ImageError:

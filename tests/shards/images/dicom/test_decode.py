@@ -233,6 +233,10 @@ def test_files_that_are_cut_in_what_is_deflated_or_in_the_header():
     whole = saved(header)
     for length in (250, 700, len(whole) // 2, len(whole) - 20):
         assert reason(whole[:length]) == "damaged"
+    compressed = dicom_bytes(NOISY, syntax=RLELossless)
+    for data, place in ((compressed[:-900], "pixel data"), (compressed[:250], "header")):
+        with pytest.raises(ImageError, match=f"cut in its {place}"):
+            decode_dicom(data)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
