@@ -3,22 +3,18 @@
 random                  nothing is loaded
 imagenet                torchvision's (version 1); timm's for vision transformers; downloaded at first use
 RUN, FILE.safetensors   a former run, or its encoder file
-FILE                    a state dict of torchvision or timm (.pth, .safetensors); a checkpoint of MoCo v1, v2 or v3, or
-                        of MoCo-CXR (.pth.tar), pretrained or fine-tuned
+FILE                    a state dict, a checkpoint or a pickled module of any training code (.pth, .pth.tar, .ckpt,
+                        .safetensors) that holds a network of torchvision or timm under some prefix
 
-Every tensor of the encoder must be in the file in its shape, and of the file only heads, momentum copies and queues may
-be left over. Colour weights of the first layer are summed to one channel. The fixed position embedding of MoCo v3
-(Chen et al. 2021, arXiv 2104.02057) is here too: it tells whose vision transformer a file is of.
+Every tensor of the encoder must be there in its shape and finite, and nothing may be left over that would belong to the
+encoder, were it another one; heads, copies and queues may. Colour weights of the first layer are summed to one channel.
 """
 
-import argparse
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -26,39 +22,22 @@ from torch import Tensor, nn
 from shards.base.errors import InputError
 from shards.base.words import reason_of
 from train.encoders.file import find_encoder, has_our_header, read_encoder_file, read_tensors
+from train.encoders.layouts import find_layout
+from train.encoders.networks import build_network, is_sincos
+from train.encoders.torch_file import plain_name, read_torch_file
 from train.settings.architectures import ENCODERS
-
-_NESTED = ("state_dict", "model_state", "model")
-# Where the encoder is inside a whole model, most telling first, and what is in its place beside it.
-_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "encoder_q.": ("MoCo checkpoint (v1, v2 or MoCo-CXR), query encoder", ("encoder_k.", "queue")),
-    "base_encoder.": ("MoCo v3 checkpoint, base encoder", ("momentum_encoder.", "predictor.")),
-    "momentum_encoder.": ("MoCo v3 checkpoint, momentum encoder", ("predictor.",)),
-    "model.": ("fine-tuned checkpoint, as of MoCo-CXR", ()),
-}
-_MAKE_SCALAR = np.float64(0).__reduce__()[0]
-# What checkpoints hold beside tensors and plain values, and none of it runs code: options, and metrics from numpy.
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")},
-    _MAKE_SCALAR,
-    (_MAKE_SCALAR, "numpy.core.multiarray.scalar"),  # its name before numpy 2
-]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Tensors to start from, under the encoder's names but for heads; see :func:`load_start`."""
+    """Tensors to start from; see :func:`load_start`. ``format`` is empty where the tensors' names are to tell it,
+    ``says`` what the file says of itself, for a message."""
 
     source: str
-    format: str
-    state: dict[str, Tensor]
-    beside: tuple[str, ...] = ()
-    """Names of what belongs to no encoder, or to the other one."""
+    tensors: dict[str, Tensor]
+    format: str = ""
     norm: str = "batch"
-    hint: str = ""
-    """What the file says of itself, for a message."""
+    says: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +81,7 @@ def read_start(weights: str, name: str) -> Start | None:
     if weights == "random":
         return None
     if weights == "imagenet":
-        return Start(source=weights, format=f"{ENCODERS[name].library} weights", state=_imagenet(name))
+        return Start(source=weights, format=f"{ENCODERS[name].library} weights", tensors=_imagenet(name))
     path = Path(weights)
     if not path.exists():
         raise InputError(
@@ -111,8 +90,11 @@ def read_start(weights: str, name: str) -> Start | None:
     if path.is_dir() or path.suffix == ".safetensors":
         file = find_encoder(path)
         tensors, header = read_tensors(file)
-        return _former_run(file, name) if has_our_header(header) else _start(tensors, str(path))
-    return _unwrap(_read_pickle(path), str(path))
+        if has_our_header(header):
+            return _former_run(file, name)
+        return Start(source=str(path), tensors={plain_name(key): value for key, value in tensors.items()})
+    read = read_torch_file(path)
+    return Start(source=str(path), tensors=read.tensors, says=read.says)
 
 
 def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
@@ -121,49 +103,67 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
     Raises:
         InputError: anything is missing, left over or of another shape, other than a head; the encoder is as it was.
     """
-    architecture = ENCODERS[name]
-    # Torchvision's first DenseNet files say norm.1 where the module says norm1.
-    state = {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", key): value for key, value in start.state.items()}
-    head = tuple(key for key in state if key.startswith(tuple(f"{part}." for part in architecture.heads)))
-    state = {key: value for key, value in state.items() if key not in head}
+    architecture, wanted = ENCODERS[name], encoder.state_dict()
+    layout = find_layout(start.tensors, wanted, stem=architecture.stem)
+    state = {key: start.tensors[name] for key, name in layout.names.items()}
     stem = f"{architecture.stem}.weight"
     is_color = stem in state and state[stem].ndim == 4 and state[stem].shape[1] == 3
     if is_color:
         state[stem] = state[stem].float().sum(dim=1, keepdim=True)
-
-    wanted = encoder.state_dict()
+    format = start.format or layout.format
+    what = f"encoder.weights {start.source}: {format}"
     absent = [key for key in wanted if key not in state]
     counters = tuple(key for key in absent if key.endswith(".num_batches_tracked"))
-    missing = [key for key in absent if key not in counters]
-    unexpected = [key for key in state if key not in wanted]
-    misshapen = [
-        f"{key} {tuple(state[key].shape)} where the encoder has {tuple(wanted[key].shape)}"
-        for key in wanted.keys() & state.keys()
-        if state[key].shape != wanted[key].shape
-    ]
-    faults = {"missing": missing, "not expected": unexpected, "of another shape": sorted(misshapen)}
+    faults = {
+        "missing": [key for key in absent if key not in counters],
+        "not expected": list(layout.surplus),
+        "of another shape": [
+            f"{key} {tuple(value.shape)} where the encoder has {tuple(wanted[key].shape)}"
+            for key, value in sorted(state.items())
+            if value.shape != wanted[key].shape
+        ],
+    }
     if any(faults.values()):
         listed = "; ".join(f"{_first(keys)} {fault}" for fault, keys in faults.items() if keys)
-        raise InputError(
-            f"encoder.weights {start.source}: {start.format}, does not fit the encoder {name}: {listed}{start.hint}; "
-            "give weights of that encoder, or the encoder.name of the weights"
-        )
+        says = f" (the file says {start.says})" if start.says else ""
+        raise InputError(f"{what}, does not fit the encoder {name}: {listed}{says}; {_remedy(start, name)}")
     if architecture.library == "timm" and is_sincos(state["pos_embed"]) != architecture.has_fixed_position_embedding:
         other = next(key for key, value in ENCODERS.items() if value.library == "timm" and key != name)
         raise InputError(
-            f"encoder.weights {start.source}: {start.format}, of {other} by its position embedding; with the number "
-            f"of attention heads of {name} it would give other features; give encoder.name {other}"
+            f"{what}, of {other} by its position embedding; with the number of attention heads of {name} it would give "
+            f"other features; give encoder.name {other}"
+        )
+    bad = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise InputError(
+            f"{what}: {_first(bad)} hold values that are not finite; the training they are from has diverged, take an "
+            "earlier checkpoint of it"
         )
     encoder.load_state_dict(state, strict=False)
     return LoadReport(
         source=start.source,
-        format=start.format,
+        format=format,
         loaded=tuple(state),
-        head=head,
-        beside=start.beside,
+        head=layout.head,
+        beside=layout.beside,
         missing=counters,
         is_color=is_color,
     )
+
+
+def _remedy(start: Start, name: str) -> str:
+    """The network whose weights these are, if it is one of ours."""
+    for other, architecture in ENCODERS.items():
+        if other == name:
+            continue
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            wanted = build_network(architecture).state_dict()
+        layout = find_layout(start.tensors, wanted, stem=architecture.stem)
+        is_whole = all(key in layout.names for key in wanted if not key.endswith(".num_batches_tracked"))
+        fits = all(start.tensors[each].shape[2:] == wanted[key].shape[2:] for key, each in layout.names.items())
+        if is_whole and fits and not layout.surplus:
+            return f"these are weights of a {other}: give encoder.name {other}"
+    return f"give weights of a {name}, or the encoder.name of the weights: one of {', '.join(ENCODERS)}"
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -208,76 +208,8 @@ def _former_run(path: Path, name: str) -> Start:
     trained = file.metadata["name"]
     if trained != name:
         raise InputError(f"encoder.weights {path}: is a {trained}, not a {name}; give encoder.name {trained}")
-    return Start(source=str(path), format="former run", state=file.tensors, norm=file.metadata["norm"])
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises errors of several modules for files that are no checkpoints
-        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if blocked:
-            raise InputError(
-                f"encoder.weights {path}: holds Python objects ({blocked[1]}) that could run code, and is not opened; "
-                "if you trust where it is from, save its state dict alone: "
-                "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
-            ) from None
-        if isinstance(error, OSError | RuntimeError | EOFError):
-            raise InputError(f"encoder.weights {path}: cannot be read ({reason_of(error)})") from None
-        raise InputError(f"encoder.weights {path}: is no PyTorch state dict ({type(error).__name__})") from None
-
-
-def _unwrap(payload: Any, source: str) -> Start:
-    """Finds the state dict in a checkpoint, which may say of which architecture it is."""
-    nested = next((payload[key] for key in _NESTED if _is_state(payload, key)), payload)
-    if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
-        held = sorted(map(str, payload))[:5] if isinstance(payload, dict) else type(payload).__name__
-        raise InputError(f"encoder.weights {source}: holds no state dict, but {held}; give a file of weights")
-    said = payload.get("arch", payload.get("model_name")) if nested is not payload else None
-    return _start(nested, source, hint=f" (the file says {said})" if isinstance(said, str) else "")
-
-
-def _is_state(payload: Any, key: str) -> bool:
-    return isinstance(payload, dict) and isinstance(payload.get(key), dict)
-
-
-def _start(state: dict[str, Tensor], source: str, *, hint: str = "") -> Start:
-    """Finds the encoder among the tensors of a whole model, with or without the ``module.`` of parallel training."""
-    is_parallel = all(key.startswith("module.") for key in state)
-    bare = {key.removeprefix("module.") if is_parallel else key: value for key, value in state.items()}
-    for prefix, (what, others) in _MODELS.items():
-        if any(key.startswith(prefix) for key in bare):
-            beside = tuple(key for key in bare if key.startswith(others))
-            kept = {key.removeprefix(prefix): value for key, value in bare.items() if key not in beside}
-            return Start(source=source, format=what, state=kept, beside=beside, hint=hint)
-    return Start(source=source, format="state dict", state=bare, hint=hint)
+    return Start(source=str(path), format="former run", tensors=file.tensors, norm=file.metadata["norm"])
 
 
 def _first(keys: tuple[str, ...] | list[str]) -> str:
     return f"{len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-
-
-def sincos_position_embedding(num_features: int, grid: int) -> Tensor:
-    """Sines and cosines of the row, then of the column, (1, 1 + grid * grid, num_features); zeros for the class token.
-
-    Args:
-        num_features: a multiple of 4.
-        grid: patches along a side.
-    """
-    quarter = num_features // 4
-    frequencies = 10_000.0 ** -(torch.arange(quarter, dtype=torch.float32) / quarter)
-    angles = torch.arange(grid, dtype=torch.float32)[:, None] * frequencies  # (grid, quarter)
-    side = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, num_features / 2)
-    rows, columns = side.repeat_interleave(grid, dim=0), side.repeat(grid, 1)
-    patches = torch.cat([rows, columns], dim=1)
-    return torch.cat([torch.zeros(1, num_features), patches])[None]
-
-
-def is_sincos(embedding: Tensor) -> bool:
-    """Whether a position embedding (1, 1 + N, F) is the fixed one."""
-    _, tokens, num_features = embedding.shape
-    grid = round((tokens - 1) ** 0.5)
-    if grid * grid != tokens - 1 or num_features % 4:
-        return False
-    return torch.allclose(embedding.float(), sincos_position_embedding(num_features, grid), atol=1e-2)

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from train.encoders.weights import sincos_position_embedding
+from train.encoders.networks import sincos_position_embedding
 
 State = dict[str, Tensor]
 HEADS = {"resnet18": "fc", "densenet121": "classifier", "vit_small": "head", "vit_small_moco_v3": "head"}

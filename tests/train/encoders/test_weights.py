@@ -24,8 +24,9 @@ from tests.train.encoders.published import (
     torchvision_file,
 )
 from train.encoders.build import build_encoder
+from train.encoders.networks import is_sincos, sincos_position_embedding
 from train.encoders.saved import save_encoder
-from train.encoders.weights import LoadReport, describe_start, is_sincos, sincos_position_embedding
+from train.encoders.weights import LoadReport, describe_start
 from train.settings.architectures import ENCODERS
 
 
@@ -65,8 +66,9 @@ def test_each_source_gives_its_features(tmp_path: Path, name: str, make: Callabl
     assert report.is_color
     assert set(report.loaded) | set(report.missing) == encoder.state_dict().keys()
     assert report.head
-    assert all(key.startswith(tuple(ENCODERS[name].heads)) for key in report.head)
-    assert all(key.startswith(("encoder_k.", "momentum_encoder.", "predictor.", "queue")) for key in report.beside)
+    assert all(key.startswith((*ENCODERS[name].heads, "best_acc1")) for key in report.head)
+    others = ("encoder_k.", "momentum_encoder.", "predictor.", "queue", "optimizer.", "fc.")
+    assert all(key.startswith(others) for key in report.beside)
 
 
 def test_report_is_one_line_with_counts(tmp_path: Path) -> None:
@@ -166,18 +168,15 @@ def test_mismatch_lists_the_first_keys(tmp_path: Path) -> None:
     assert "does not fit the encoder resnet18: 2 (bn1.weight, layer1.0.conv1.weight) missing;" in message(
         "resnet18", lacking
     )
-    assert "1 (extra.weight) not expected" in message("resnet18", state | {"extra.weight": torch.zeros(1)})
+    deeper = state | {"layer1.2.conv1.weight": torch.zeros(64, 64, 3, 3)}
+    assert "1 (layer1.2.conv1.weight) not expected" in message("resnet18", deeper)
     wide = state | {"conv1.weight": torch.zeros(64, 4, 7, 7)}
     assert "1 (conv1.weight (64, 4, 7, 7) where the encoder has (64, 1, 7, 7)) of another shape" in message(
         "resnet18", wide
     )
     other = message("densenet121", moco("resnet18"))
-    assert "missing" in other
-    assert "(conv1.weight, bn1.weight, bn1.bias, ...) not expected (the file says resnet18)" in other
-    assert "(features.conv0.weight, " in other
-    beside = moco("resnet18")
-    beside["state_dict"]["module.classifier.weight"] = torch.zeros(1)
-    assert "1 (classifier.weight) not expected" in message("resnet18", beside)
+    assert "(features.conv0.weight, features.norm0.weight, features.norm0.bias, ...) missing" in other
+    assert other.endswith("(the file says resnet18); these are weights of a resnet18: give encoder.name resnet18")
 
 
 def test_vits_of_6_and_12_heads_are_told_apart(tmp_path: Path) -> None:
@@ -226,9 +225,9 @@ def test_refuses_what_holds_no_weights(tmp_path: Path) -> None:
     (tmp_path / "start.pth").write_bytes((tmp_path / "start.pth").read_bytes()[:100_000])
     refused("cannot be read")
     torch.save([1, 2], tmp_path / "start.pth")
-    refused("holds no state dict, but list")
+    refused("holds no tensors, but list")
     torch.save({"epoch": 1, "loss": 0.5}, tmp_path / "start.pth")
-    refused("holds no state dict, but .*'epoch', 'loss'")
+    refused("holds no tensors, but .*'epoch', 'loss'")
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "start.pth")
     refused("does not fit")
 

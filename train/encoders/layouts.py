@@ -1,0 +1,111 @@
+"""Where an encoder is among the tensors of a file: the prefix of its names, and what else is there.
+
+Training code wraps an encoder in its own ways (``encoder_q.``, ``backbone.``, ``teacher.backbone.``, a row of numbered
+layers), so no list of them is complete. The encoder is under the one prefix where all its names are, in their shapes.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Rename = Callable[[str], str]
+
+# Of several whole copies the one is taken that their code hands on; a checkpoint's describing words, by its prefix.
+_KNOWN = {
+    "encoder_q.": "MoCo checkpoint (v1, v2 or MoCo-CXR), query encoder",
+    "base_encoder.": "MoCo v3 checkpoint, base encoder",
+    "momentum_encoder.": "MoCo v3 checkpoint, momentum encoder",
+    "model.": "fine-tuned checkpoint, as of MoCo-CXR",
+    "method.model.encoder.": "checkpoint of train/pretrain.py",
+}
+_COPY = re.compile(r"(^|[._])(k|key|momentum|ema|target|student|slow|averaged?)([._]|$)")
+"""A copy that others are preferred to. DINO hands on its teacher (Caron et al. 2021, arXiv 2104.14294)."""
+_TOKENS = ("reg_token", "dist_token", "register_tokens")
+"""Tokens of vision transformers beside the class token: without them other features come out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """``names`` of the file by the encoder's own, as far as they are there; ``surplus`` are the file's names that would
+    belong to the encoder, were it another one; ``head`` is on top of the encoder, ``beside`` no part of its model."""
+
+    format: str
+    names: dict[str, str]
+    surplus: tuple[str, ...]
+    head: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+def find_layout(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, stem: str) -> Layout:
+    """The layout under which most of the encoder's tensors are found in their shapes; the first of equals.
+
+    Args:
+        tensors: of the file.
+        wanted: the encoder's state.
+        stem: the encoder's first convolution, which may be of colour in the file.
+    """
+    best: tuple[tuple[int, int, int], Layout] | None = None
+    for what, rename in _RENAMES.items():
+        names = {key: rename(key) for key in wanted}
+        for prefix in dict.fromkeys(_prefixes(tensors, names)):
+            layout = _layout(tensors, names, prefix, what)
+            num_fitting = sum(
+                tensors[name].shape == wanted[key].shape or key == f"{stem}.weight"
+                for key, name in layout.names.items()
+                if not key.endswith(".num_batches_tracked")
+            )
+            rank = (num_fitting, -bool(_COPY.search(prefix)), -len(layout.surplus))
+            if best is None or rank > best[0]:
+                best = rank, layout
+    if best is None:
+        return Layout(format="state dict", names={}, surplus=tuple(tensors), head=(), beside=())
+    return best[1]
+
+
+def _prefixes(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
+    """What stands before one of the encoder's names; the names at its ends are telling enough."""
+    ends = [name for key, name in names.items() if key.endswith("weight")]
+    return [
+        found.removesuffix(name)
+        for name in dict.fromkeys([ends[0], ends[-1]])
+        for found in tensors
+        if found == name or found.endswith(f".{name}")
+    ] or [""]
+
+
+def _layout(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, what: str) -> Layout:
+    inside = [name for name in tensors if name.startswith(prefix)]
+    own = {f"{prefix}{name}" for name in names.values()}
+    tops = {name.partition(".")[0] for name in names.values()} | set(_TOKENS)
+    others = [name for name in inside if name not in own]
+    surplus = tuple(name for name in others if name.removeprefix(prefix).partition(".")[0] in tops)
+    format = next((words for start, words in _KNOWN.items() if start == prefix), "")
+    return Layout(
+        format=format or f"state dict{f' under {prefix}' if prefix else ''}{what}",
+        names={key: f"{prefix}{name}" for key, name in names.items() if f"{prefix}{name}" in tensors},
+        surplus=surplus,
+        head=tuple(name.removeprefix(prefix) for name in others if name not in surplus),
+        beside=tuple(name for name in tensors if name not in set(inside)),
+    )
+
+
+def _first_densenet_files(key: str) -> str:
+    """Torchvision's first DenseNet files say norm.1 where the module says norm1."""
+    return re.sub(r"\.(norm|relu|conv)([12])\.", r".\1.\2.", key)
+
+
+def _in_a_row(key: str) -> str:
+    """``nn.Sequential(*list(network.children())[:-1])``, as lightly's examples cut a head off."""
+    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7, "features": 0}
+    top, _, rest = key.partition(".")
+    return f"{places[top]}.{rest}" if top in places else key
+
+
+_RENAMES: dict[str, Rename] = {
+    "": lambda key: key,
+    " (norm.1 for norm1)": _first_densenet_files,
+    " (layers by number)": _in_a_row,
+    " (features alone)": lambda key: key.removeprefix("features."),
+}
