@@ -64,8 +64,8 @@ class Datasets:
 
     def __init__(self, folders: Sequence[Path | Address], cache: Cache | None = None) -> None:
         self.folders = list(folders)
-        self.cache = cache or Cache.at()
-        loaded = [_load(_home(folder, self.cache), self.cache, above=()) for folder in folders]
+        self._cache = cache
+        loaded = [_load(_home(folder, cache), cache, above=()) for folder in folders]
         self.packed, self.table, self.number = _join(loaded)
         self.folder_number = np.repeat(np.arange(len(loaded)), [len(table) for _, table, _ in loaded])
         self.sizes = np.stack([self._integers("width"), self._integers("height")], axis=1)
@@ -73,6 +73,11 @@ class Datasets:
         self.checksums = self._integers("crc32")
         self.tars, remotes, self.tar_number = self._number_tars()
         self.shards = OpenShards(self.tars, remotes)
+
+    @property
+    def cache(self) -> Cache:
+        """Where shards from elsewhere are kept. A local dataset asks for no such place: there may be none."""
+        return self._cache or Cache.at()
 
     def read(self, row: int) -> memoryview:
         """Encoded bytes of the image at a row number. Raises InputError as :meth:`OpenShards.read` does."""
@@ -150,13 +155,13 @@ class _Home:
     about: Mapping[str, Any]
 
 
-def _home(where: Path | Address, cache: Cache) -> _Home:
-    remote = RemoteFolder.open(where, cache) if isinstance(where, Address) else None
+def _home(where: Path | Address, cache: Cache | None) -> _Home:
+    remote = RemoteFolder.open(where, cache or Cache.at()) if isinstance(where, Address) else None
     folder = remote.folder if remote is not None else Path(str(where))
     return _Home(where=where, folder=folder, remote=remote, about=read_manifest(folder))
 
 
-def _load(home: _Home, cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
+def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loaded:
     """Packed datasets, rows, and the number of each row's packed dataset."""
     about, where = home.about, home.where
     if "members" not in about:
@@ -212,7 +217,9 @@ def _reading(where: Path | Address) -> Iterator[None]:
         ) from None
 
 
-def _load_member(of: Path | Address, member: Mapping[str, str], cache: Cache, *, above: tuple[str, ...]) -> _Loaded:
+def _load_member(
+    of: Path | Address, member: Mapping[str, str], cache: Cache | None, *, above: tuple[str, ...]
+) -> _Loaded:
     where = of.joined(member["path"]) if isinstance(of, Address) else member_folder(of, member)
     try:
         home = _home(where, cache)

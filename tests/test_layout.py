@@ -24,6 +24,8 @@ TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 # Tests of a whole command, or of several modules together: they have no module to lie beside.
 WHOLE = {
     "test_commands.py",
+    "test_disks.py",
+    "test_failing_disks.py",
     "test_layout.py",
     "test_no_code.py",
     "test_readme.py",

@@ -12,8 +12,10 @@ Expect about 130 images/s for ``small_resnet18`` on one CPU core with AVX512-BF1
 
 import os
 import sys
+import threading
 import warnings
 
+from shards.base.disk import refusal
 from shards.base.errors import run_command
 from train.ranks.watchdog import run_together
 from train.settings.checks import check_config
@@ -23,11 +25,18 @@ from train.settings.command import parse_command
 def main() -> None:
     """Reads and checks the command, then trains."""
     warnings.formatwarning = _one_line
+    threading.excepthook = _leave_disks_to_main
     config = parse_command(sys.argv[1:])
     check_config(config, world_size=int(os.environ.get("WORLD_SIZE", "1")))
     from train.run.loop import pretrain  # torch and all that goes with it: seconds that no mistake should wait for
 
     pretrain(config)
+
+
+def _leave_disks_to_main(caught: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands an error of its disk on to the next write, where it is told in one line."""
+    if refusal(caught.exc_value or Exception()) is None:
+        threading.__excepthook__(caught)
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:

@@ -25,17 +25,18 @@ def atomic_file(path: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO
     time, so a process that was thought dead and another that repeats its work do not write into one file.
     """
     part = (scratch or path.parent) / f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}"
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            _sync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-    _sync_path(path.parent)
+    with naming(path, part):
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                _sync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        _sync_path(path.parent)
 
 
 def atomic_write(path: Path, content: str | bytes, *, scratch: Path | None = None) -> None:
@@ -50,13 +51,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     ``path`` must be absent by then, or an empty folder.
     """
-    part = begin_folder(path)
-    try:
-        yield part
-        commit_folder(path)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    part = part_of(path)
+    with naming(path, part):
+        begin_folder(path)
+        try:
+            yield part
+            commit_folder(path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
 
 
 def part_of(folder: Path) -> Path:
@@ -80,6 +83,20 @@ def commit_folder(folder: Path) -> None:
         _sync_path(found)
     part.replace(folder)
     _sync_path(folder.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Has an error of the system name ``path``, where it names nothing (a write, a sync) or what is in ``part``."""
+    part = part or path
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and not isinstance(error.filename, bytes | int):
+            found = Path(error.filename or part)
+            if found.is_relative_to(part):
+                error.filename, error.filename2 = str(path / found.relative_to(part)), None
+        raise
 
 
 def _sync_path(path: Path) -> None:

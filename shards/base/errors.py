@@ -1,13 +1,14 @@
 """Errors a user can mend, and the one way in which the command lines show them."""
 
 import contextlib
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shards.base.words import reason_of
+from shards.base.disk import AGAIN, refusal
 
 
 class InputError(ValueError):
@@ -30,28 +31,45 @@ class OptionError(InputError):
 
 
 @contextlib.contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Around what writes the file or folder that ``--output`` names.
+def writing(output: Path, *, then: str = "") -> Iterator[None]:
+    """Around what writes the file or folder that ``--output`` names; ``then``: what repeating the command does.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or another file that is needed meanwhile.
     """
     try:
         yield
     except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({reason_of(error)})") from None
+        said = refusal(error, instead=output)
+        if said is None:
+            raise
+        where, remedy = Path(said.where), said.remedy
+        if then and remedy.endswith(AGAIN):
+            remedy += f"; {then}"
+        if where.is_relative_to(output):
+            what = "" if where == output else f"{where.relative_to(output)} "
+        elif output.is_relative_to(where):
+            what = f"{where} "
+        else:
+            message = f"{where}: {said.why}; {remedy}"
+            raise InputError(message, bare=f"a file that is read: {said.why}; {remedy}") from error
+        raise OptionError(f"--output {output}: {what}cannot be written ({said.why}); {remedy}") from error
 
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Runs a command line and exits with its status.
 
     Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed
-    without a traceback, a line for each mistake, 130 for an interrupt, 0 where the reader of the output has gone. Any
-    other exception is a bug and keeps its traceback.
+    without a traceback, a line for each mistake, and for a disk that refuses a file, 130 for an interrupt, 0 where the
+    reader of the output has gone. Any other exception is a bug and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only
+            stream.reconfigure(errors="backslashreplace")
     try:
         _check_surroundings()
         status = main() or 0
+        sys.stdout.flush()  # to a full disk, say
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
@@ -61,6 +79,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except (OSError, RuntimeError) as error:
+        if (said := refusal(error)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        status = 2
     sys.exit(status)
 
 

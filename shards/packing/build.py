@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, writing
 from shards.base.facts import versions
 from shards.base.words import as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
@@ -25,7 +25,7 @@ from shards.packing.output import begin, check_output, remove_work
 from shards.packing.plan import Plan, make_plan
 from shards.packing.plan_text import describe, estimate
 from shards.packing.progress import progress_bar
-from shards.packing.shard import WORK, finished_checksums, output_errors, write_shard, write_table
+from shards.packing.shard import CONTINUES, WORK, finished_checksums, write_shard, write_table
 
 __all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
 
@@ -111,7 +111,7 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
     check_build(config)
     plan = make_plan(config)
     tools = versions(_TOOLS)
-    with output_errors(config.output):
+    with writing(config.output, then=CONTINUES):
         if check_output(config.output, plan, tools) != "complete":
             with (
                 parallel_backend(config.backend, address=config.address, workers=config.workers) as workers,

@@ -5,7 +5,6 @@ A shard is a tar, its DALI index, and in ``OUTPUT/.build`` the tables of its row
 rows is written last and marks the shard as finished.
 """
 
-import contextlib
 import errno
 import itertools
 import json
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.base.atomic import atomic_file, atomic_write
-from shards.base.errors import InputError
+from shards.base.errors import InputError, writing
 from shards.base.words import reason_of
 from shards.format.manifest import Checksum, file_checksum
 from shards.format.schema import REJECTED_SCHEMA, index_schema, table_from_rows
@@ -34,7 +33,9 @@ from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
 WORK = ".build"
+CONTINUES = "it continues behind the finished shards"
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
+_SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
 NOT_STORED = ("name", "is_patient_known")  # fields of a record that change nothing in the index
 _RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels"))
 _T = TypeVar("_T")
@@ -84,7 +85,7 @@ def write_shard(shard: Shard, packing: Packing, *, threads: int = 1) -> int:
             rows.append(_row(record, result, f"{shard.name}.tar", packing.dataset))
             yield f"{record.key}.{packing.spec.extension}", result.data
 
-    with output_errors(output), ShardProgress(work / f"{shard.name}{PROGRESS_SUFFIX}") as progress:
+    with writing(output, then=CONTINUES), ShardProgress(work / f"{shard.name}{PROGRESS_SUFFIX}") as progress:
         checksums: dict[str, Checksum] = {}
         packed = samples()
         first = next(packed, None)
@@ -129,7 +130,7 @@ def pack_image(record: Record, size: int | None, packing: Packing) -> StoredImag
     except InputError as error:
         reason, message = "bad-path", str(error)
     except OSError as error:
-        if error.errno in _OWN_TROUBLE:
+        if error.errno in (*_OWN_TROUBLE, *_SHARE_TROUBLE):
             raise
         reason, message = "unreadable", reason_of(error)
     message = WITHHELD if packing.pseudonyms else message
@@ -170,21 +171,6 @@ def write_table(table: pa.Table, path: Path, *, scratch: Path | None = None) -> 
     """Writes a Parquet file, which is whole or absent whatever happens."""
     with atomic_file(path, scratch=scratch) as file:
         pq.write_table(table, file, compression="zstd")
-
-
-@contextlib.contextmanager
-def output_errors(output: Path) -> Iterator[None]:
-    """Turns what a user can mend about the output's disk into an InputError: no space left, not writable."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "make room and repeat the command; it continues behind the finished shards"
-            raise InputError(f"--output {output}: {error.strerror}; {remedy}") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            remedy = "choose a folder that you may write to"
-            raise InputError(f"--output {output}: cannot be written ({error.strerror}); {remedy}") from error
-        raise
 
 
 class _Changed(InputError):

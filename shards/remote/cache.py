@@ -52,9 +52,9 @@ class Cache:
         ``num_bytes`` is ``MOCO_CXR_CACHE_BYTES`` (``50G``, say), else None.
 
         Raises:
-            InputError: a number of bytes that is none, or not above 0.
+            InputError: a number of bytes that is none, or not above 0; no home to have a folder in.
         """
-        place = folder or os.environ.get(FOLDER_VARIABLE) or Path("~/.cache/moco-cxr").expanduser()
+        place = folder or os.environ.get(FOLDER_VARIABLE) or _home_cache()
         text = os.environ.get(BYTES_VARIABLE, "")
         if num_bytes is None and text:
             found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
@@ -136,6 +136,15 @@ class _Item:
     bytes: int
     kept: int
     used: float
+
+
+def _home_cache() -> Path:
+    try:
+        return Path.home() / ".cache" / "moco-cxr"
+    except RuntimeError:  # no HOME, and a user whom the system does not know, as in a container
+        raise InputError(
+            f"{FOLDER_VARIABLE}: not set, and this user has no home; name a folder for the cache"
+        ) from None
 
 
 def lock_of(path: Path) -> Path:

@@ -5,7 +5,6 @@ of one is gone on with. Expect the speed of the line: checking takes 1 s per GB 
 """
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -18,8 +17,8 @@ from typing import BinaryIO
 
 from shards.base.atomic import atomic_write
 from shards.base.bar import Bar
+from shards.base.disk import refusal
 from shards.base.errors import InputError
-from shards.base.words import reason_of
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, read_manifest
 from shards.remote.address import Address
 from shards.remote.cache import Cache, lock_of, locked, share, unshare
@@ -174,11 +173,12 @@ def _writing(cache: Cache) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = "its disk is full; free some of it, or name another folder"
-        else:
-            message = f"cannot be written ({reason_of(error)}); name another folder"
-        raise InputError(f"cache {cache.folder}: {message} by MOCO_CXR_CACHE") from None
+        if (said := refusal(error, instead=cache.folder)) is None:
+            raise
+        raise InputError(
+            f"cache {cache.folder}: cannot be written ({said.why}); {said.remedy}, or name another folder by "
+            "MOCO_CXR_CACHE"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ The ranks' own store, which brought them together, carries the news: the rank th
 each rank looks every second. Free of torch until the ranks meet: a mistake in the arguments is told without it.
 """
 
-import errno
 import os
 import sys
 import threading
@@ -14,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from shards.base.disk import AGAIN, refusal
 from shards.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def _group() -> Any:
 
 
 def _mendable(error: Exception) -> Exception:
-    """The error as one line, if it is a full disk, which any write may meet."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    """The error as one line, if a disk refuses a file, which any read or write may meet."""
+    said = refusal(error)
+    if said is None:
         return error
-    return InputError(f"--output: {error.strerror}; make room and repeat the command, it continues the run")
+    return InputError(f"{said}; it continues the run" if said.remedy.endswith(AGAIN) else str(said))
 
 
 def _end(error: Exception, dist: Any) -> NoReturn:

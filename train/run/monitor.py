@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.loader import Loader
+from shards.base.atomic import naming
 from shards.base.bar import Bar
 from train.methods.contract import Objective
 from train.ranks.world import World
@@ -65,7 +66,8 @@ class Monitor:
             self._path = folder / "metrics.jsonl"
             self._lines = drop_lines_after(self._path, start.step)
             self._newest = last_values(self._lines)
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start.step + 1)
+            with naming(folder / "tensorboard"):
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start.step + 1)
             self._bar = Bar(
                 total=num_steps,
                 initial=start.step,
@@ -150,7 +152,8 @@ class Monitor:
     def close(self) -> None:
         if self.world.leads:
             self._bar.close()
-            self._board.close()
+            with naming(self._path.with_name("tensorboard")):
+                self._board.close()
 
     def _write(self, measured: dict[str, float]) -> None:
         line: dict[str, Any] = {name: _rounded(value) for name, value in measured.items()}
@@ -167,11 +170,12 @@ class Monitor:
             for kind, message in warnings.items():
                 self._board.add_text(kind, message, line["step"])
                 Bar.write(f"warning: {message}", file=sys.stderr)
-        with self._path.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if name not in ("step", "warnings") and value is not None:
-                self._board.add_scalar(name, value, line["step"])
+        with naming(self._path.with_name("tensorboard")):
+            for name, value in line.items():
+                if name not in ("step", "warnings") and value is not None:
+                    self._board.add_scalar(name, value, line["step"])
         self._newest |= line
         self._bar.set_postfix_str(_summary(self._newest), refresh=False)
 
