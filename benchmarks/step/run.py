@@ -39,6 +39,7 @@ from train.settings.recipes import recipe
 from train.trainer import start_trainer
 
 _PROFILED_STEPS = 3
+_CHECKED_SIZE = 64  # pixels
 
 
 def run(config: StepConfig) -> list[Comparison]:
@@ -66,7 +67,7 @@ def _compare(config: StepConfig, index: ShardIndex, world: World) -> Comparison:
     generator = torch.Generator().manual_seed(0)
     views = tuple(torch.randn(2, config.batch, 1, config.size, config.size, generator=generator).to(device))
     rows = torch.from_numpy(index.rows.copy())[: config.batch]
-    _check_same_loss(config, index, world, views, rows)
+    _check_same_loss(config, index, world, rows)
 
     reference = ReferenceStep(config.encoder, queue=config.queue, device=device)
     colour = tuple(view.expand(-1, 3, -1, -1).contiguous() for view in views)
@@ -132,10 +133,11 @@ def _settings(
     )
 
 
-def _check_same_loss(
-    config: StepConfig, index: ShardIndex, world: World, views: tuple[Tensor, ...], rows: Tensor
-) -> None:
-    """With equal weights, queue and norm, in fp32, both formulations give the same losses for two steps."""
+def _check_same_loss(config: StepConfig, index: ShardIndex, world: World, rows: Tensor) -> None:
+    """With equal weights, queue and norm, in fp32, both formulations give the same losses for two steps. On views of at
+    least 64 px: of less, little but the batch is left to the last batch norms, which then blow rounding up."""
+    size, generator = max(config.size, _CHECKED_SIZE), torch.Generator().manual_seed(0)
+    views = tuple(torch.randn(2, config.batch, 1, size, size, generator=generator).to(world.device))
     trainer = start_trainer(_settings(config, "fp32", strategy="plain"), index, world, batches_per_epoch=1)
     reference = ReferenceStep(config.encoder, queue=config.queue, device=world.device)
     reference.take(trainer.method)

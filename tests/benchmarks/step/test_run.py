@@ -41,3 +41,12 @@ def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(monkeypa
     monkeypatch.setattr("benchmarks.step.run.start_processes", lambda world: pytest.fail("started"))
     with pytest.raises(InputError, match="--profile trace.txt"):
         command.step(StepConfig(quick=True, profile=Path("trace.txt")))
+
+
+@pytest.mark.slow
+def test_small_views_and_batches_pass_the_check():
+    settings = ["--size", "32", "--batch", "8", "--queue", "64", "--turns", "1"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "step", *settings], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
