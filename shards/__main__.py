@@ -103,9 +103,10 @@ def verify(datasets: Datasets, workers: Workers = -1) -> int:
 
 
 def stats(datasets: Datasets, where: Conditions = (), output: Path | None = None, rejected: bool = False) -> None:
-    """Count what datasets hold: labels by split, views, sizes, identical images, and leaks between splits.
+    """Count what datasets hold: labels by split, views, sizes, pictures that are there twice, leaks between splits.
 
-    A leak is a patient, or an identical image, on both sides of a split: it makes test results too good. Labels are
+    A leak is a patient, or the same picture, on both sides of a split: it makes test results too good. A picture is
+    known again at another size, quality, format or gray scale, and mirrored or inverted in another split. Labels are
     counted as the release says them: present (1), absent (0), uncertain (-1), blank; what a blank means is told.
 
     Exit codes: 0 counted, whatever was found; 2 a mistake, such as a folder that is no dataset.

@@ -3,6 +3,7 @@ wherever that matters."""
 
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from shards.format.blank import UNKNOWN
 from shards.index import ShardIndex
 
 NO_BLANK = "No label is blank."
+Known = Literal["all", "some", "none"]
 
 
 def blanks_in_words(index: ShardIndex, labels: Sequence[str]) -> str:
@@ -46,6 +48,14 @@ def patients_in_words(index: ShardIndex) -> str:
             is_whole = packed.num_without_patient == packed.num_images
             names.append(_name(index, number) + ("" if is_whole else share))
     return f"Patients are unknown in {', '.join(names)}: each image counts as a patient of its own." if names else ""
+
+
+def known_patients(index: ShardIndex) -> Known:
+    """Of how many images the patient is known."""
+    packed = [index.packed[number] for number in np.unique(index.packed_numbers()).tolist()]
+    if not any(one.num_without_patient for one in packed):
+        return "all"
+    return "none" if all(one.num_without_patient == one.num_images for one in packed) else "some"
 
 
 def of_view(index: ShardIndex, view: str, *, what: str) -> ShardIndex:

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
 from shards.format.manifest import is_plain
+from shards.format.schema import FINGERPRINT
+from shards.images.fingerprint import NUM_BYTES
 from shards.images.refusal import MAX_PIXELS
 
 MOST_INDEX_BYTES = 4_000_000_000
@@ -68,6 +70,8 @@ def check_rows(
         raise InputError(f"dataset {where}: index.parquet has rows without the name of a shard; {_ANEW}")
     if len(number) and not 0 <= number.min() <= number.max() < len(sizes):
         raise InputError(f"dataset {where}: index.parquet has rows of members that are not there; {_ANEW}")
+    if _has_strange_fingerprints(table):
+        raise InputError(f"dataset {where}: index.parquet has fingerprints that are not of {NUM_BYTES} bytes; {_ANEW}")
     names = pc.dictionary_encode(table["shard"]).combine_chunks()
     shards, codes = names.dictionary.to_pylist(), np.asarray(names.indices, dtype=np.int64)
     used, inverse = np.unique(number * max(1, len(shards)) + codes, return_inverse=True)
@@ -85,6 +89,13 @@ def check_rows(
             said = what.format(*(f"{int(value[row]):,}" for value in values))
             inside = f" of {table['shard'][row].as_py()}, which has not so many" if wrong is is_outside else ""
             raise InputError(f"dataset {where}: index.parquet has {said}{inside} as the image of row {row}; {_ANEW}")
+
+
+def _has_strange_fingerprints(table: pa.Table) -> bool:
+    if FINGERPRINT not in table.column_names:
+        return False
+    marks = table[FINGERPRINT]
+    return marks.type != pa.binary() or bool(pc.any(pc.not_equal(pc.binary_length(marks), NUM_BYTES)).as_py())
 
 
 def _integers(where: object, table: pa.Table, name: str) -> npt.NDArray[np.int64]:

@@ -173,7 +173,7 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
                 blanks=blank_rules(about),
                 tells_blanks="blanks" in about,
                 num_images=len(table),
-                num_without_patient=about.get("totals", {}).get("images_without_patient", 0),
+                num_without_patient=_num_without_patient(about, len(table)),
                 extension="jpg" if about["image"]["format"] == "jpeg" else "png",
                 fingerprint=about["fingerprint"],
                 shard_bytes=shard_bytes(about),
@@ -203,6 +203,12 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
     numbers = table[MEMBER].fill_null(-1).to_numpy().astype(np.int64)
     check_rows(where, table, numbers, [packed.shard_bytes for packed in packed_members])
     return packed_members, table.drop_columns([MEMBER]), numbers
+
+
+def _num_without_patient(about: Mapping[str, Any], num_images: int) -> int:
+    """What the dataset says; datasets of earlier builds do not, but folders of images never told of patients."""
+    former = num_images if about.get("source") == "folder" else 0
+    return int(about.get("totals", {}).get("images_without_patient", former))
 
 
 @contextlib.contextmanager

@@ -189,6 +189,10 @@ def _value(condition: str, text: str, kind: pa.DataType) -> Any:
         return text
     try:
         return pa.scalar(float(text)).cast(kind).as_py()
+    except pa.ArrowNotImplementedError:
+        raise InputError(
+            f"--where {condition}: a column of {kind} holds no text or number to ask for; choose another column"
+        ) from None
     except (ValueError, pa.ArrowInvalid):
         raise InputError(f"--where {condition}: {text!r} is no value of a column of {kind}; give a number") from None
 

@@ -108,7 +108,7 @@ class ShardIndex:
         """
         keep = np.ones(len(self), dtype=bool)
         for name, wanted in columns.items():
-            values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Collection) else list(wanted)
+            values = [wanted] if isinstance(wanted, str | bytes) or not isinstance(wanted, Collection) else list(wanted)
             matches = pc.is_in(self._column(name), value_set=pa.array(values, self._datasets.table[name].type))
             keep &= matches.to_numpy(zero_copy_only=False)
         return ShardIndex(self._datasets, self.rows[keep])
@@ -170,9 +170,9 @@ class ShardIndex:
         return len(np.unique(self.patients()))
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A column of the selection, (N,): text as objects (null as None), numbers as float64 (null as NaN)."""
+        """A column of the selection, (N,): text, bytes as objects (null as None), numbers as float64 (null as NaN)."""
         column = self._column(name)
-        if pa.types.is_string(column.type):
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
             return np.array(column.to_pylist(), dtype=object)
         return np.array(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
 

@@ -35,6 +35,7 @@ from shards.base.children import end_with_parent
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import TELL_SECONDS, Lock, pause
+from shards.checks.alike import num_repeated
 from train.encoders.seen import num_seen
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
@@ -163,6 +164,7 @@ def _compared(plan: Plan) -> Comparison:
         datasets=list(cohort.index.fingerprints),
         blanks=blanks_in_words(cohort.index, cohort.labels),
         unknown_patients=patients_in_words(cohort.index),
+        num_repeated=num_repeated(cohort.parts.test, cohort.parts.train),
         labels=list(cohort.labels),
         starts={
             name: StartResult(

@@ -33,6 +33,11 @@ def note(comparisons: Sequence[Comparison]) -> str:
     assumed = (sentence for one in comparisons for sentence in (one.blanks, one.unknown_patients))
     lines += filter(None, dict.fromkeys(assumed))
     for one in comparisons:
+        if one.num_repeated:
+            lines.append(
+                f"Caution: {one.num_repeated:,} test images of {one.dataset} show pictures that training images show "
+                "too, if at another size or quality; all figures are better for it than those of new patients."
+            )
         for name, start in one.starts.items():
             if start.num_seen:
                 lines.append(

@@ -162,8 +162,8 @@ class Comparison:
     :class:`eval.study.protocol.Protocol` as a mapping, ``config`` what was asked for. ``specificity`` is where
     ``Row.sensitivity`` is read. ``num_dropped`` says for each label how many resamples held one class only. ``data``
     are the dataset folders, ``datasets`` the fingerprints of what was packed, ``blanks`` what their blank labels mean
-    in words, ``unknown_patients`` where each image counts as a patient. ``seconds`` are wall times by phase, ``views``
-    those of each start.
+    in words, ``unknown_patients`` where each image counts as a patient, ``num_repeated`` the test images whose picture
+    is trained on too. ``seconds`` are wall times by phase, ``views`` those of each start.
     """
 
     command: str
@@ -173,6 +173,7 @@ class Comparison:
     datasets: list[str]
     blanks: str = ""
     unknown_patients: str = ""
+    num_repeated: int = 0
     labels: list[str]
     starts: dict[str, StartResult]
     baseline: str

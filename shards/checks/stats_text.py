@@ -1,9 +1,10 @@
 """The page that ``python -m shards stats`` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from shards.base.words import as_size
-from shards.checks.stats import DatasetStats, SizeStats, SplitStats
+from shards.checks.duplicates import Overlap
+from shards.checks.stats import DatasetStats, Duplicates, SizeStats, SplitStats
 
 
 def stats_text(stats: DatasetStats) -> str:
@@ -28,8 +29,11 @@ def stats_text(stats: DatasetStats) -> str:
             ["pixels", "width min / median / max", "height min / median / max", "sizes", "commonest"],
             [_sizes("stored", stats.stored), _sizes("source", stats.source)],
         ),
-        _duplicates_text(stats),
+        _duplicates_text(stats.duplicates, "identical images", sign="="),
+        _duplicates_text(stats.alike, "the same picture at another size, quality or gray scale", sign="~"),
+        _not_compared(stats),
         _overlaps(stats),
+        _shared_names(stats),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -71,32 +75,61 @@ def _sizes(name: str, sizes: SizeStats) -> list[str]:
     return [name, *spans, f"{sizes.num_sizes:,}", commonest]
 
 
-def _duplicates_text(stats: DatasetStats) -> str:
-    found = stats.duplicates
+def _duplicates_text(found: Duplicates, what: str, *, sign: str) -> str:
     if not found.num_groups:
-        return "identical images: none"
+        return f"{what}: none"
     lines = [
-        f"identical images: {found.num_groups:,} groups, {found.num_surplus:,} images more than needed; "
+        f"{what}: {found.num_groups:,} groups, {found.num_surplus:,} images more than needed; "
         f"{found.num_across_patients:,} groups under several patients, {found.num_contradicting:,} with labels that "
         "contradict one another"
     ]
-    return "\n".join([*lines, *(f"  {' = '.join(group)}" for group in found.examples)])
+    return "\n".join([*lines, *(f"  {f' {sign} '.join(group)}" for group in found.examples)])
+
+
+def _not_compared(stats: DatasetStats) -> str:
+    if not stats.num_not_compared:
+        return ""
+    return (
+        f"not compared at another size or quality: {stats.num_not_compared:,} images, which are elsewhere and have no "
+        "fingerprint; copy their dataset here, or pack it again"
+    )
 
 
 def _overlaps(stats: DatasetStats) -> str:
     if len(stats.splits) < 2:
         return "one split only"
     if not stats.overlaps:
-        return "between the splits: no patient and no identical image in two of them"
-    lines = []
-    for one in stats.overlaps:
-        lines.append(
-            f"LEAK between {one.splits[0]} and {one.splits[1]}: {one.num_patients:,} patients in both, "
-            f"{one.num_identical:,} groups of identical images in both"
+        patients = {"all": "no patient and", "some": "no known patient and", "none": "patients unknown;"}
+        return f"between the splits: {patients[stats.known_patients]} no picture in two of them"
+    return "\n".join(line for one in stats.overlaps for line in _overlap(stats, one))
+
+
+def _overlap(stats: DatasetStats, one: Overlap) -> Iterator[str]:
+    first, second = one.splits
+    is_leak = one.num_patients or any(one.num_images)
+    patients = {"all": "0 patients in both", "some": "0 of the known patients in both", "none": "patients unknown"}
+    shared = f"{one.num_patients:,} patients in both" if one.num_patients else patients[stats.known_patients]
+    forms = f", {one.num_alike:,} of the same picture in several forms" if one.num_alike else ""
+    yield (
+        f"{'LEAK ' if is_leak else ''}between {first} and {second}: {shared}, "
+        f"{one.num_identical:,} groups of identical images in both{forms}"
+    )
+    if any(one.num_images):
+        sizes = {split.name: split.num_images for split in stats.splits}
+        yield (
+            f"  {one.num_images[0]:,} of the {sizes[first]:,} images of {first} are in {second}, and "
+            f"{one.num_images[1]:,} of the {sizes[second]:,} of {second} in {first}"
         )
-        lines += [f"  patient {patient}" for patient in one.patients]
-        lines += [f"  {' = '.join(group)}" for group in one.identical]
-    return "\n".join(lines)
+    yield from (f"  patient {patient}" for patient in one.patients)
+    yield from (f"  {' = '.join(group)}" for group in one.identical)
+    yield from (f"  {' ~ '.join(group)}" for group in one.alike)
+
+
+def _shared_names(stats: DatasetStats) -> str:
+    return "\n".join(
+        f"file names in both {' and '.join(one.splits)}: {one.num_names:,}, {one.num_same:,} of them of one picture"
+        for one in stats.shared_names
+    )
 
 
 def _age(split: SplitStats) -> str:

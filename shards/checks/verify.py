@@ -27,8 +27,9 @@ from shards.claims import DEEPEST, check_rows
 from shards.datasets import member_folder, read_index
 from shards.format.blank import UNKNOWN
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, is_plain, read_manifest
-from shards.format.schema import BASE_COLUMNS, REJECTED_SCHEMA
+from shards.format.schema import BASE_COLUMNS, FINGERPRINT, REJECTED_SCHEMA
 from shards.format.tar import dali_index
+from shards.images.fingerprint import NUM_BYTES
 from shards.index import ShardIndex
 from shards.remote.address import require_here
 
@@ -165,6 +166,11 @@ def _check_index(index: pa.Table, about: Mapping[str, Any] | None) -> list[Damag
     messages += [
         f"column {name} is blank in some rows" for name in ROW_COLUMNS if name in columns and index[name].null_count
     ]
+    if FINGERPRINT in columns:  # datasets of earlier builds have none
+        if columns[FINGERPRINT] != pa.binary():
+            messages.append(f"column {FINGERPRINT} is {columns[FINGERPRINT]}, not {pa.binary()}")
+        elif pc.any(pc.not_equal(pc.binary_length(index[FINGERPRINT]), NUM_BYTES)).as_py():
+            messages.append(f"column {FINGERPRINT} has values that are not of {NUM_BYTES} bytes")
     for label in about["labels"] if about else ():
         if columns.get(label) != pa.int8():
             messages.append(f"label {label}, which {MANIFEST} lists, has no column of int8")

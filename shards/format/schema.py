@@ -1,7 +1,8 @@
 """The columns of ``index.parquet`` and ``rejected.parquet``, and the format version.
 
 A label's column holds 1 present, 0 absent, -1 uncertain, nothing where it is blank, and -2 where no list speaks of the
-image; see :mod:`shards.format.blank`.
+image; see :mod:`shards.format.blank`. ``fingerprint`` is that of :mod:`shards.images.fingerprint`; datasets of earlier
+builds have no such column.
 """
 
 import json
@@ -32,13 +33,20 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
     "length": pa.int64(),
     "crc32": pa.uint32(),
 }
+FINGERPRINT = "fingerprint"
 TEXT_COLUMNS = ("indication", "findings")
+RESERVED_COLUMNS = frozenset({*BASE_COLUMNS, FINGERPRINT, *TEXT_COLUMNS})  # no label may have these names
 REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 
 
 def index_schema(labels: Sequence[str], texts: Sequence[str] = TEXT_COLUMNS) -> pa.Schema:
     """Schema of an index with these labels, whose names and the format version travel in the table's metadata."""
-    fields = [*BASE_COLUMNS.items(), *((name, pa.string()) for name in texts), *((name, pa.int8()) for name in labels)]
+    fields = [
+        *BASE_COLUMNS.items(),
+        (FINGERPRINT, pa.binary()),
+        *((name, pa.string()) for name in texts),
+        *((name, pa.int8()) for name in labels),
+    ]
     return pa.schema(fields, metadata={"format_version": str(FORMAT_VERSION), "labels": json.dumps(list(labels))})
 
 

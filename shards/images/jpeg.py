@@ -45,10 +45,11 @@ def decode_gray(data: bytes, *, width: int, height: int, scale: float, mode: str
     return np.asarray(Image.frombytes("CMYK", inks.shape[1::-1], inks.tobytes()).convert("L")), divisor
 
 
-def check_whole(data: bytes, *, width: int, height: int) -> np.ndarray:
-    """Decodes as little as shows that all of a gray or YCbCr JPEG can be decoded, and returns it at an eighth of the
-    size. Raises ImageError as :func:`decode_gray` does."""
-    return decode_gray(data, width=width, height=height, scale=0.0)[0]
+def check_whole(data: bytes, *, width: int, height: int, shorter: int = 1) -> np.ndarray:
+    """Decodes as little as shows that all of a gray or YCbCr JPEG can be decoded, and returns it: at an eighth of the
+    size, or as much more as leaves the shorter side ``shorter`` pixels. Raises ImageError as :func:`decode_gray` does.
+    """
+    return decode_gray(data, width=width, height=height, scale=shorter / (_SPARE * min(width, height)))[0]
 
 
 def decode_samples(data: bytes) -> np.ndarray:

@@ -15,6 +15,7 @@ from shards.base.bounds import Side
 from shards.base.dataclass_io import check_fields
 from shards.images import jpeg, png
 from shards.images.decode import Decoded, decode_image
+from shards.images.fingerprint import SIDE, thumbnail
 from shards.images.refusal import ImageError, check_size
 
 __all__ = ["ImageError", "ImageSpec", "StoredImage", "store_image"]
@@ -52,13 +53,15 @@ class ImageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """Encoded bytes with their size and the source's, in pixels."""
+    """Encoded bytes with their size and the source's, in pixels, and the picture's
+    :func:`shards.images.fingerprint.thumbnail`."""
 
     data: bytes
     width: int
     height: int
     source_width: int
     source_height: int
+    thumbnail: bytes
 
 
 def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
@@ -73,18 +76,27 @@ def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
     is_stored_form = size is not None and 0 not in size and size == spec.stored_size(*size)
     if size is None or not is_stored_form or not kind.ends_alone(data):
         return _store(decode_image(data, shorter=spec.size), spec)
-    _check_plain(data, size, spec)
-    return StoredImage(data=data, width=size[0], height=size[1], source_width=size[0], source_height=size[1])
+    return StoredImage(
+        data=data,
+        width=size[0],
+        height=size[1],
+        source_width=size[0],
+        source_height=size[1],
+        thumbnail=thumbnail(_check_plain(data, size, spec)),
+    )
 
 
-def _check_plain(data: bytes, size: tuple[int, int], spec: ImageSpec) -> None:
-    """Decodes a file that is to pass as it is: what is packed can be read, and shows something."""
+def _check_plain(data: bytes, size: tuple[int, int], spec: ImageSpec) -> Image.Image:
+    """Decodes a file that is to pass as it is: what is packed can be read, and shows something. Returns the picture,
+    which may be reduced as far as fingerprints allow."""
     if spec.format == "jpeg":
         check_size(*size)
-        reduced = jpeg.check_whole(data, width=size[0], height=size[1])
+        reduced = jpeg.check_whole(data, width=size[0], height=size[1], shorter=SIDE)
         if reduced.min() < reduced.max():
-            return
-    _check_shown(decode_image(data, shorter=spec.size).gray)  # a fine pattern may be even where it is reduced
+            return Image.fromarray(reduced)
+    gray = decode_image(data, shorter=spec.size).gray  # a fine pattern may be even where it is reduced
+    _check_shown(gray)
+    return gray
 
 
 def _store(decoded: Decoded, spec: ImageSpec) -> StoredImage:
@@ -107,6 +119,7 @@ def _store(decoded: Decoded, spec: ImageSpec) -> StoredImage:
         height=gray.height,
         source_width=decoded.size[0],
         source_height=decoded.size[1],
+        thumbnail=thumbnail(gray),
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from shards.base.errors import InputError, OptionError
 from shards.base.randomness import generator
 from shards.format.blank import Blank
-from shards.format.schema import BASE_COLUMNS, FORMAT_VERSION, TEXT_COLUMNS
+from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.pseudonym import Pseudonyms, read_key, withholding
@@ -125,7 +125,7 @@ def _read(config: BuildConfig, files: SourceFiles, pseudonyms: Pseudonyms | None
     _refuse_shared_patients(release.records, config)
     if pseudonyms is not None:
         release = pseudonyms.release(release, keep_text=config.keep_text, keep_labels=config.keep_labels)
-    taken = set(release.labels) & {*BASE_COLUMNS, *TEXT_COLUMNS}
+    taken = set(release.labels) & RESERVED_COLUMNS
     if taken:
         raise InputError(
             f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it",

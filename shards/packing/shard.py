@@ -23,8 +23,9 @@ from shards.base.atomic import atomic_file, atomic_write
 from shards.base.errors import InputError, writing
 from shards.base.words import reason_of
 from shards.format.manifest import Checksum, file_checksum
-from shards.format.schema import REJECTED_SCHEMA, index_schema, table_from_rows
+from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, index_schema, table_from_rows
 from shards.format.tar import dali_index, write_tar
+from shards.images.fingerprint import fingerprints
 from shards.images.store import ImageError, ImageSpec, StoredImage, store_image
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.progress import ShardProgress
@@ -71,6 +72,7 @@ def write_shard(shard: Shard, packing: Packing, *, threads: int = 1) -> int:
         InputError: a source file changed since the build was planned, no space left, an output that is read-only.
     """
     rows: list[dict[str, Any]] = []
+    thumbnails: list[bytes] = []
     rejected: list[Rejected] = []
     output, work = packing.output, packing.output / WORK
 
@@ -83,6 +85,7 @@ def write_shard(shard: Shard, packing: Packing, *, threads: int = 1) -> int:
                 rejected.append(result)
                 continue
             rows.append(_row(record, result, f"{shard.name}.tar", packing.dataset))
+            thumbnails.append(result.thumbnail)
             yield f"{record.key}.{packing.spec.extension}", result.data
 
     with writing(output, then=CONTINUES), ShardProgress(work / f"{shard.name}{PROGRESS_SUFFIX}") as progress:
@@ -94,8 +97,8 @@ def write_shard(shard: Shard, packing: Packing, *, threads: int = 1) -> int:
             entries = write_tar(tar, itertools.chain([first], packed), scratch=work)
             atomic_write(index, dali_index(entries), scratch=work)
             checksums = {path.name: file_checksum(path) for path in (tar, index)}
-            for row, entry in zip(rows, entries, strict=True):
-                row |= {"offset": entry.offset, "length": entry.length}
+            for row, entry, mark in zip(rows, entries, fingerprints(thumbnails), strict=True):
+                row |= {"offset": entry.offset, "length": entry.length, FINGERPRINT: mark}
         assert len(rows) + len(rejected) == len(shard.records), "images in = images packed + images rejected"
         refused = table_from_rows([asdict(r) for r in rejected], REJECTED_SCHEMA)
         write_table(refused, work / f"{shard.name}.rejected", scratch=work)

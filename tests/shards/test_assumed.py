@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -5,13 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.assumed import NO_BLANK, blanks_in_words, of_view, patients_in_words
+from shards.assumed import NO_BLANK, blanks_in_words, known_patients, of_view, patients_in_words
 from shards.base.errors import InputError
 from shards.derived import merge_datasets, merge_notes
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import draw_pattern
+from tests.shards.sealed import seal
 
 
 @pytest.fixture
@@ -60,6 +62,19 @@ def test_unknown_patients_are_told(source, tmp_path):
     assert patients_in_words(all_known) == ""
     text = patients_in_words(ShardIndex.open(*few.folders, *all_known.folders, *index.folders))
     assert text.startswith("Patients are unknown in b (1 of its 4 images), a: each")
+    assert [known_patients(one) for one in (index, few, all_known)] == ["none", "some", "all"]
+    assert known_patients(ShardIndex.open(*all_known.folders, *index.folders)) == "some"
+
+
+def test_folders_packed_before_unknown_patients_were_counted(tiny_dataset, source, tmp_path):
+    build(source, tmp_path / "table", patient="Edema")
+    shutil.copytree(tiny_dataset, tmp_path / "folder")
+    for name in ("folder", "table"):
+        about = json.loads((tmp_path / name / "dataset.json").read_text())
+        del about["totals"]["images_without_patient"]
+        seal(tmp_path / name, totals=about["totals"])
+    assert known_patients(ShardIndex.open(tmp_path / "folder")) == "none"
+    assert known_patients(ShardIndex.open(tmp_path / "table")) == "all"
 
 
 def test_what_has_no_view_leaves_with_a_word_or_is_refused(tiny_dataset, tmp_path, capsys):

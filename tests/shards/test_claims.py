@@ -13,6 +13,7 @@ import pytest
 
 from shards import claims
 from shards.base.errors import InputError
+from shards.checks.stats import dataset_stats
 from shards.checks.verify import verify_dataset
 from shards.derived import merge_datasets, write_subset
 from shards.format import manifest
@@ -115,6 +116,17 @@ def test_columns_of_another_kind(copied, column):
     write_column(copied, column, pa.array(np.full(96, 0.5)))
     with pytest.raises(InputError, match=r"index.parquet has rows without (a whole number as|the name of a shard)"):
         ShardIndex.open(copied)
+
+
+@pytest.mark.parametrize("marks", [["x"] * 96, [b"x"] * 96, [None, *[b"x" * 64] * 95], [7] * 96])
+def test_fingerprints_of_another_kind(copied, marks):
+    write_column(copied, "fingerprint", pa.array(marks))
+    with pytest.raises(InputError, match="index.parquet has fingerprints that are not of 63 bytes; .*copy the dataset"):
+        ShardIndex.open(copied)
+    assert verify_dataset(copied, workers=1).damages
+    write_column(copied, "fingerprint", pa.array([None, *[bytes(63)] * 95], pa.binary()))
+    assert not dataset_stats(ShardIndex.open(copied)).alike.num_groups
+    assert not verify_dataset(copied, workers=1).damages
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_conditions_select_what_where_selects(index, conditions, columns):
         (["split=train", "split=test"], "split is given twice"),
         (["blob=yes"], "'yes' is no value of a column of int8"),
         (["blob=0.5"], "'0.5' is no value of a column of int8"),
+        (["fingerprint=7"], "a column of binary holds no text or number to ask for; choose another column"),
         (["blob="], "no image has blob blank; it holds 0, 1"),
     ],
 )

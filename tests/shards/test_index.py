@@ -56,6 +56,14 @@ def test_labels_join_by_row(index):
     assert all(("blob" in key) == (value == 1) for key, value in zip(keys, blob, strict=True))
 
 
+def test_columns_of_text_bytes_and_numbers(both):
+    marks = both.column("fingerprint")
+    assert {(type(mark), len(mark)) for mark in marks} == {(bytes, 63)}
+    np.testing.assert_array_equal(both.where(fingerprint=marks[7]).rows, np.flatnonzero(marks == marks[7]))
+    assert {type(key) for key in both.column("key")} == {str}
+    assert both.column("width").dtype == np.float64
+
+
 def test_label_policies_and_absent_columns(both):
     other = both.where(dataset="other")
     np.testing.assert_array_equal(other.labels("blob")[:4], [np.nan, 0, 1, 0])

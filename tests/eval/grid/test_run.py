@@ -57,6 +57,7 @@ def test_a_grid_end_to_end_and_again(
     for row in result.rows:
         assert row.auroc.estimate == pytest.approx(np.mean([draw.auroc for draw in row.draws]))
     assert {len(row.draws) for row in result.select(fraction=0.2)} == {2}
+    assert result.num_repeated == 0
     assert load_comparison(grid.output) == result
     written = {path.name for path in grid.output.iterdir()}
     assert written == {"results.json", "results.csv", "results.tex", "cells", "features"}

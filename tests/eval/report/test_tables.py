@@ -110,6 +110,11 @@ def test_encoders_of_one_start_and_images_seen_are_told(comparison: Comparison) 
     assert "Caution: pretraining of pretrained took images of the splits that 1,200 test images of made are in" in text
 
 
+def test_pictures_that_are_trained_on_too_are_told(comparison: Comparison) -> None:
+    text = text_tables([dataclasses.replace(comparison, num_repeated=1784)])
+    assert "Caution: 1,784 test images of made show pictures that training images show too" in text
+
+
 def test_one_start_has_no_columns_of_differences(comparison: Comparison) -> None:
     alone = dataclasses.replace(comparison, rows=[row for row in comparison.rows if row.difference is None])
     text = text_tables([alone])

@@ -13,6 +13,8 @@ from shards.checks.stats_text import stats_text
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import draw_pattern, write_patterns
+from tests.shards.films import compressed, draw_film, resized
+from tests.shards.sealed import seal
 
 
 def change(folder, **columns):
@@ -25,6 +27,15 @@ def change(folder, **columns):
         table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
     pq.write_table(table, folder / "index.parquet")
     return ShardIndex.open(folder)
+
+
+def page(folder):
+    return stats_text(dataset_stats(ShardIndex.open(folder)))
+
+
+def without_the_copy(folder):
+    index = ShardIndex.open(folder)
+    return index.take(index.column("source_path") != "test/blob/again.png")
 
 
 @pytest.fixture
@@ -110,6 +121,60 @@ def test_leaks_between_splits(copied):
     assert (leak.num_patients, leak.patients) == (1, ("data p19",))
     text = stats_text(dataset_stats(index))
     assert "LEAK between test and train: 1 patients in both, 1 groups of identical images in both" in text
+
+
+def test_leaks_where_patients_are_unknown(copied):
+    text = stats_text(dataset_stats(ShardIndex.open(copied)))
+    assert "LEAK between test and train: patients unknown, 1 groups of identical images in both\n" in text
+    assert "  1 of the 7 images of test are in train, and 1 of the 13 of train in test\n" in text
+    alone = stats_text(dataset_stats(without_the_copy(copied)))
+    assert "between the splits: patients unknown; no picture in two of them" in alone
+    about = json.loads((copied / "dataset.json").read_text())
+    seal(copied, totals=about["totals"] | {"images_without_patient": 3})
+    assert "LEAK between test and train: 0 of the known patients in both, 1" in page(copied)
+    seal(copied, totals=about["totals"] | {"images_without_patient": 0})
+    assert "LEAK between test and train: 0 patients in both, 1" in page(copied)
+    assert "between the splits: no patient and no picture" in stats_text(dataset_stats(without_the_copy(copied)))
+
+
+def test_the_same_pictures_at_two_sizes(tmp_path):
+    """In one split, in two, and all of a test set, whose names say so too."""
+    for split, seeds in (("train", range(6)), ("test", range(3))):
+        (tmp_path / "source" / split).mkdir(parents=True)
+        for seed in seeds:
+            film = draw_film(seed) if split == "train" else compressed(resized(draw_film(seed), 0.5), 80)
+            film.save(tmp_path / "source" / split / f"film{seed}.png")
+    resized(draw_film(5), 0.6).save(tmp_path / "source" / "train" / "again.jpg")
+    build_dataset(BuildConfig(source="folder", input=tmp_path / "source", output=tmp_path / "data", workers=1))
+    stats = dataset_stats(ShardIndex.open(tmp_path / "data"))
+    assert stats.duplicates.num_groups == 0
+    assert (stats.alike.num_groups, stats.alike.num_surplus) == (4, 4)
+    (leak,) = stats.overlaps
+    assert (leak.splits, leak.num_identical, leak.num_alike, leak.num_images) == (("test", "train"), 0, 3, (3, 3))
+    assert [(one.splits, one.num_names, one.num_same) for one in stats.shared_names] == [(("test", "train"), 3, 3)]
+    text = stats_text(stats)
+    assert "the same picture at another size, quality or gray scale: 4 groups, 4 images more than needed" in text
+    assert (
+        "LEAK between test and train: patients unknown, 0 groups of identical images in both, 3 of the same picture in "
+        "several forms\n  3 of the 3 images of test are in train, and 3 of the 7 of train in test\n"
+    ) in text
+    assert all(f"  test/film{seed}.png ~ train/film{seed}.png" in text for seed in range(3))
+    assert "file names in both test and train: 3, 3 of them of one picture" in text
+    json.dumps(asdict(stats))
+    alone = stats_text(dataset_stats(ShardIndex.open(tmp_path / "data").where(split="train")))
+    assert "the same picture at another size, quality or gray scale: 1 groups" in alone
+
+
+def test_names_that_a_split_has_twice_say_nothing(tmp_path):
+    for name in ("train/a/view.png", "train/b/view.png", "train/a/one.png", "test/c/view.png", "test/c/ONE.PNG"):
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_film(len(name) + ord(name[6])).save(path)
+    build_dataset(BuildConfig(source="folder", input=tmp_path / "source", output=tmp_path / "data", workers=1))
+    stats = dataset_stats(ShardIndex.open(tmp_path / "data"))
+    assert stats.overlaps == ()
+    assert [(one.num_names, one.num_same) for one in stats.shared_names] == [(1, 0)]
+    assert "file names in both test and train: 1, 0 of them of one picture" in stats_text(stats)
 
 
 def test_the_page(copied):

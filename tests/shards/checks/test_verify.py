@@ -153,6 +153,13 @@ def test_wrong_sizes_checksums_and_labels_of_rows(copy):
     assert any("(row 23): its bytes have changed (CRC-32)" in damage.message for damage in damages(copy))
     change_index(copy, "blob", lambda values: [7, *values[1:]])
     assert any("label blob has values other" in damage.message for damage in damages(copy))
+    change_index(copy, "fingerprint", lambda values: [None, b"short", *values[2:]])
+    assert any("column fingerprint has values that are not of 63 bytes" in damage.message for damage in damages(copy))
+    table = pq.read_table(copy / "index.parquet")
+    place = table.schema.get_field_index("fingerprint")
+    pq.write_table(table.set_column(place, "fingerprint", pa.array(["x"] * 24)), copy / "index.parquet")
+    seal(copy)
+    assert any("column fingerprint is string, not binary" in damage.message for damage in damages(copy))
 
 
 def test_an_image_that_cannot_be_decoded(copy):

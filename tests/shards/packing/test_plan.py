@@ -1,6 +1,7 @@
 import pytest
 from PIL import Image
 
+from shards.base.errors import InputError
 from shards.packing.build import BuildConfig
 from shards.packing.plan import make_plan
 from shards.sources.options import SourceOptions
@@ -26,6 +27,14 @@ def test_each_record_lies_in_one_shard_and_rows_are_permuted_within_splits(sourc
         assert {record.split for record in plan.shard(name).records} == {name.split("-")[0]}
     first = [row for name, rows in plan.rows.items() if name.startswith("train") for row in rows]
     assert first != sorted(first)
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "split", "findings"])
+def test_a_label_of_an_index_column_is_refused(tmp_path, name):
+    source = write_patterns(tmp_path / "source", {"train": 2})
+    (source / "train" / "blob").rename(source / "train" / name)
+    with pytest.raises(InputError, match=f"label '{name}' has the name of an index column; rename it"):
+        make_plan(config(source, tmp_path / "out"))
 
 
 def test_images_listed_again_are_rejected_and_counted(tmp_path, monkeypatch):

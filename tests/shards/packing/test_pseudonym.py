@@ -54,7 +54,7 @@ def test_nothing_in_the_output_names_a_patient(tmp_path, key):
     rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
     assert [row["reason"] for row in rejected] == ["damaged"]
     index = pq.read_table(tmp_path / "out" / "index.parquet")
-    texts = [json.dumps(table.to_pylist()) for table in (index,)] + [json.dumps(rejected)]
+    texts = [json.dumps(index.to_pylist(), default=repr), json.dumps(rejected)]
     texts += [path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir()]
     for text in texts:
         for planted in ("patient0", "study1", "view1", "train/"):
