@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from shards.images import jpeg, png, tiff
-from shards.images.codecs import decode_stream
 from shards.images.codestream import JP2, JPEG, JPEG_2000, read_codestream
 from shards.images.depth import to_levels
-from shards.images.dicom.decode import decode_dicom
-from shards.images.dicom.header import is_dicom
+from shards.images.dicom.signature import is_dicom
 from shards.images.gray import luminance, to_gray
 from shards.images.refusal import ImageError, check_size
 
@@ -55,7 +53,7 @@ _NOT_READ = {  # where the name stands, the name, and what is meant
 # How Pillow's decoders, and pydicom's, fail on damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
-    *(AttributeError, struct.error, MemoryError, NotImplementedError, RuntimeError),
+    *(AttributeError, struct.error, NotImplementedError, RuntimeError),
 )
 
 
@@ -74,6 +72,7 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
     """Decodes a picture of which ``shorter`` pixels of the shorter side are wanted.
 
     Raises:
+        MemoryError: there is not enough memory for the picture, or for what it says to be.
         ImageError: with reason ``empty``, ``not-an-image``, ``damaged`` (truncated or corrupt), ``unsupported``,
             ``multi-frame``, ``too-large`` (a decompression bomb), ``too-small``, and for DICOM those of
             :func:`shards.images.dicom.decode.decode_dicom`.
@@ -81,6 +80,8 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
     if not data:
         raise ImageError("empty", "the file has no bytes")
     if is_dicom(data):
+        from shards.images.dicom.decode import decode_dicom  # takes as long to import as all else
+
         return _whole(Image.fromarray(decode_dicom(data)))
     try:
         if data.startswith(tiff.SIGNATURES):
@@ -141,6 +142,8 @@ def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
 
 
 def _decode_stream(data: bytes) -> Decoded:
+    from shards.images.codecs import decode_stream  # imports decoders that few files need
+
     found = decode_stream(data)
     levels = to_levels(found.values, bits=found.bits)
     if levels.ndim == 3:

@@ -4,12 +4,14 @@ import contextlib
 import importlib
 import logging
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 
 import joblib
 
 from shards.base.children import local_workers
 from shards.base.errors import InputError
 from shards.packing.config import Backend
+from shards.sandbox.sandbox import Killed
 
 _PACKAGES = {"dask": "distributed", "ray": "ray.util.joblib"}
 _DASK_SECONDS = 30
@@ -25,11 +27,12 @@ def parallel_backend(backend: Backend, *, address: str | None, workers: int) -> 
 
     Raises:
         InputError: an address for loky, a package that is not installed, a cluster that cannot be reached.
+        Killed: a worker was killed.
     """
     if backend == "loky":
         if address is not None:
             raise InputError(f"--address {address}: loky has no cluster; add --backend dask or --backend ray")
-        with local_workers(workers):
+        with _told_of_kills(BrokenExecutor), local_workers(workers):
             yield joblib.effective_n_jobs(workers)
         return
     try:
@@ -43,8 +46,17 @@ def parallel_backend(backend: Backend, *, address: str | None, workers: int) -> 
 
 
 @contextlib.contextmanager
+def _told_of_kills(*kinds: type[Exception]) -> Iterator[None]:
+    """Around what raises one of ``kinds`` where a worker is killed."""
+    try:
+        yield
+    except kinds as error:
+        raise Killed from error
+
+
+@contextlib.contextmanager
 def _dask(address: str | None, num_local: int) -> Iterator[int]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, KilledWorker, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it logs tracebacks when a failed build closes it
     with contextlib.ExitStack() as stack:
@@ -58,7 +70,8 @@ def _dask(address: str | None, num_local: int) -> Iterator[int]:
             client.wait_for_workers(1, timeout=_DASK_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"--address {target}: no Dask scheduler with workers answers there ({error})") from None
-        yield sum(client.ncores().values())
+        with _told_of_kills(KilledWorker):
+            yield sum(client.ncores().values())
 
 
 @contextlib.contextmanager
@@ -76,6 +89,7 @@ def _ray(address: str | None, num_local: int) -> Iterator[int]:
     try:
         register_ray()
         logging.getLogger("ray.util").setLevel(logging.ERROR)  # it warns of an argument that joblib gives it
-        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+        with _told_of_kills(ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+            yield max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         ray.shutdown()

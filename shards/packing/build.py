@@ -134,8 +134,8 @@ def _write_shards(plan: Plan, config: BuildConfig, workers: int, show_plan: Call
         return
     if show_plan is not None:
         show_plan(describe(plan, shards, estimate(plan, shards), workers=workers))
-    threads = max(1, workers // len(shards))
-    tasks = (joblib.delayed(write_shard)(plan.shard(name), plan.packing, threads=threads) for name in shards)
+    processes = max(1, workers // len(shards))
+    tasks = (joblib.delayed(write_shard)(plan.shard(name), plan.packing, processes=processes) for name in shards)
     work, num_done = plan.packing.output / WORK, len(plan.records) - num_left
     with progress_bar(work, total=len(plan.records), done=num_done, title=f"packing {plan.packing.dataset}"):
         num_written = sum(joblib.Parallel(batch_size=1)(tasks))

@@ -16,8 +16,9 @@ from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
+from shards.packing.image import Packing
 from shards.packing.pseudonym import Pseudonyms, read_key, withholding
-from shards.packing.shard import NOT_STORED, Packing, Shard
+from shards.packing.shard import NOT_STORED, Shard
 from shards.packing.split import Shares, draw_splits, shared_patients
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from shards.base.randomness import generator
 from shards.base.words import as_duration, as_size
 from shards.format.blank import UNKNOWN
+from shards.packing.image import HANGS, LIMITS, pack_images
 from shards.packing.plan import SPLITS, Plan
-from shards.packing.shard import pack_image
 from shards.packing.split import shared_patients
 from shards.sources.record import Rejected
 
@@ -41,11 +41,14 @@ def estimate(plan: Plan, shards: Sequence[str]) -> Estimate:
     lengths: list[int] = []
     seconds: list[float] = []
     rejected: list[Rejected] = []
-    begin = time.perf_counter()
-    for row in chosen:
-        start = time.perf_counter()
-        result = pack_image(plan.records[row], plan.sizes[row], plan.packing)
+    begin = start = time.perf_counter()
+    records, sizes = [plan.records[row] for row in chosen], [plan.sizes[row] for row in chosen]
+    limits = replace(LIMITS, seconds=_SAMPLING_SECONDS)
+    for result in pack_images(records, sizes, plan.packing, limits=limits):
+        if isinstance(result, Rejected) and result.reason == HANGS:
+            break  # the build gives it more time
         seconds.append(time.perf_counter() - start)
+        start += seconds[-1]
         if isinstance(result, Rejected):
             rejected.append(result)
         else:

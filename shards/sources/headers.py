@@ -10,7 +10,8 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from shards.images.dicom.header import MODALITIES, SNIFFED, is_dicom, open_header, texts
+from shards.images.dicom.header import MODALITIES, open_header, texts
+from shards.images.dicom.signature import SNIFFED, is_dicom
 from shards.sources.files import SourceFiles
 from shards.sources.record import Rejected
 from shards.sources.release import DICOM_SUFFIXES, IMAGE_SUFFIXES

@@ -30,6 +30,7 @@ def decode_dicom(data: bytes) -> np.ndarray:
         ImageError: ``other-modality``, ``no-pixels``, ``multi-frame``, ``unsupported`` (a transfer syntax, a
             photometric interpretation that is not of pictures), ``inconsistent`` (the header and the pixels disagree),
             ``too-large``, ``too-small``, ``damaged``.
+        MemoryError: there is not enough memory.
     """
     try:
         header = read_header(data)
@@ -39,7 +40,7 @@ def decode_dicom(data: bytes) -> np.ndarray:
             raise ImageError("damaged", "DICOM that is cut in its header")
         check_modality(header)
         return show_header(header)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # a damaged header or stream shows as any exception of pydicom or of its decoders
         # its text may quote the header

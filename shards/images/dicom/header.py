@@ -17,6 +17,7 @@ import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
+from shards.images.dicom.signature import PREFIX, SNIFFED, without_preamble
 from shards.images.refusal import ImageError
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # headers of old devices break many rules
@@ -27,33 +28,12 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 # Computed, digital and scanned radiography; what other devices make is not a chest X-ray.
 MODALITIES = ("", "CR", "DX", "DR", "RG", "OT", "SC")
-SNIFFED = 144  # bytes that tell a DICOM file
 
-_PREFIX = b"DICM"
 _PREAMBLE = 132  # bytes before the first element, with the prefix
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _CUT = "DICOM whose deflated data are cut or damaged"
 _SIZE_ELEMENT = 12  # bytes of the element that tells the size of the meta information
-_FIRST_GROUPS = (2, 8)
 _LAST_GROUPS = (b"\xfa\xff", b"\xfc\xff")  # signatures and padding, the only ones behind pixels
-_LAST_FIRST = 0x18  # no file begins with a later element of these groups
-_VR = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT OB OF OW PN SH SL SQ SS ST TM UI UL UN UR US UT".split())
-
-
-def is_dicom(data: bytes) -> bool:
-    """Whether these bytes (the first ``SNIFFED`` will do) begin as a DICOM file does: with the preamble, or, as old
-    archives write them, at once with the first element."""
-    if data[128:132] == _PREFIX or data[:4] == _PREFIX:
-        return True
-    data = _without_preamble(data)
-    if len(data) < 16:
-        return False
-    group, element = np.frombuffer(data[:4], "<u2").tolist()
-    if group in _FIRST_GROUPS and element <= _LAST_FIRST:
-        length = int.from_bytes(data[4:8], "little")  # where no type stands before it
-        return data[4:6] in _VR or 0 < length <= 64
-    group, element = np.frombuffer(data[:4], ">u2").tolist()
-    return group in _FIRST_GROUPS and element <= _LAST_FIRST and data[4:6] in _VR
 
 
 def read_header(data: bytes) -> Dataset:
@@ -62,7 +42,7 @@ def read_header(data: bytes) -> Dataset:
     Raises:
         Exception: whatever pydicom raises for what it cannot read.
     """
-    data = _without_preamble(data)
+    data = without_preamble(data)
     try:
         header = pydicom.dcmread(io.BytesIO(data), force=True)
     except zlib.error as error:
@@ -88,7 +68,7 @@ def _check_end(data: bytes, header: Dataset) -> None:
     size = whole(header.file_meta, "FileMetaInformationGroupLength")
     if size is None:
         return
-    start = (_PREAMBLE if data[128:132] == _PREFIX else 0) + _SIZE_ELEMENT + size
+    start = (_PREAMBLE if data[128:132] == PREFIX else 0) + _SIZE_ELEMENT + size
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = inflate.decompress(data[start:])
     if not inflate.eof:
@@ -102,18 +82,9 @@ def open_header(file: IO[bytes], keywords: tuple[str, ...]) -> Dataset:
     """As :func:`read_header`, these elements only, and no pixels."""
     start = file.read(SNIFFED)
     file.seek(0)
-    if _without_preamble(start) is not start:
-        file = io.BytesIO(_without_preamble(file.read()))
+    if without_preamble(start) is not start:
+        file = io.BytesIO(without_preamble(file.read()))
     return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords), force=True)
-
-
-def _without_preamble(data: bytes) -> bytes:
-    """A file from its first element on, if its preamble or the letters after it are missing."""
-    if data[128:132] == _PREFIX:
-        return data
-    if data[:4] == _PREFIX:
-        return data[4:]
-    return data[128:] if not any(data[:128]) else data
 
 
 def check_modality(header: Dataset) -> None:

@@ -29,7 +29,8 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from shards.images.decode import decode_image
 from shards.images.depth import CUT
 from shards.images.dicom.decode import show_header
-from shards.images.dicom.header import is_dicom, read_header
+from shards.images.dicom.header import read_header
+from shards.images.dicom.signature import is_dicom
 from shards.images.refusal import ImageError
 
 DCMTK = next((tool for tool in ("dcm2img", "dcmj2pnm") if shutil.which(tool)), None)

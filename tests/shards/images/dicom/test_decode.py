@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from shards.images.dicom.decode import decode_dicom
-from shards.images.dicom.header import is_dicom
+from shards.images.dicom.signature import is_dicom
 from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import dicom_bytes, dicom_dataset, report_bytes

@@ -8,8 +8,8 @@ import pytest
 
 from shards.base.errors import InputError
 from shards.packing.build import BuildConfig, build_dataset
+from shards.packing.image import pack_images
 from shards.packing.plan import make_plan
-from shards.packing.shard import pack_image
 from shards.sources.options import SourceOptions
 from tests.shards.packing.pseudonym.planting import NAME, holds_name, jpegs, planted_dicom, pngs, write
 
@@ -97,7 +97,7 @@ def test_a_file_that_changes_meanwhile_is_named_by_its_pseudonym(tmp_path, key):
         file.write_bytes(PNG)
     for record, size in zip(plan.records, plan.sizes, strict=True):
         with pytest.raises(InputError, match=f"--input: {record.key} has changed") as caught:
-            pack_image(record, size, plan.packing)
+            list(pack_images([record], [size], plan.packing))
         assert not holds_name(str(caught.value).encode())
 
 

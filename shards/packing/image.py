@@ -1,0 +1,107 @@
+"""One image: from the release's file to its stored form, or why there is none.
+
+Files are read and decoded in processes that may die of them (:mod:`shards.sandbox.sandbox`), never in the one that
+packs.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from shards.base.errors import InputError
+from shards.base.words import as_size, reason_of
+from shards.images.refusal import ImageError
+from shards.images.store import ImageSpec, StoredImage, store_image
+from shards.packing.pseudonym import WITHHELD, Pseudonyms
+from shards.sandbox.sandbox import Limits, Lost, Sandbox
+from shards.sources.files import SourceFiles
+from shards.sources.record import Record, Rejected
+
+LIMITS = Limits()
+HANGS = "decoder-hangs"
+_OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
+_SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """What all images and shards of a build share."""
+
+    files: SourceFiles
+    spec: ImageSpec
+    dataset: str
+    labels: tuple[str, ...]
+    output: Path
+    pseudonyms: Pseudonyms | None = None
+
+
+def pack_images(
+    records: Sequence[Record],
+    sizes: Sequence[int | None],
+    packing: Packing,
+    *,
+    processes: int = 1,
+    limits: Limits | None = None,
+) -> Iterator[StoredImage | Rejected]:
+    """The stored form of each record's image, or why there is none; each process works a few images ahead.
+
+    ``sizes`` are the bytes of the files when the build was planned.
+
+    Raises:
+        InputError: a file has other bytes than it had then.
+        Killed: a process was killed from outside.
+    """
+    limits = limits or LIMITS
+    pack = partial(_pack, files=packing.files, spec=packing.spec)
+    items = [(record.name, size) for record, size in zip(records, sizes, strict=True)]
+    with contextlib.ExitStack() as stack:
+        sandboxes = [stack.enter_context(Sandbox(pack, limits)) for _ in range(processes)]
+        results = [sandbox.map(items[first::processes]) for first, sandbox in enumerate(sandboxes)]
+        for number, record in enumerate(records):
+            found = next(results[number % processes])
+            if isinstance(found, StoredImage):
+                yield found
+                continue
+            if found == "changed":
+                name = record.source_path if packing.pseudonyms else record.name
+                raise InputError(
+                    f"--input: {name} has changed since this build began; put it back as it was, "
+                    "or remove the output folder to begin anew"
+                )
+            refusal = _refusal(found, limits) if isinstance(found, Lost) else found
+            message = WITHHELD if packing.pseudonyms else str(refusal)
+            yield Rejected(source_path=record.source_path, reason=refusal.reason, message=message)
+
+
+def _pack(
+    item: tuple[str, int | None], *, files: SourceFiles, spec: ImageSpec
+) -> StoredImage | ImageError | Literal["changed"]:
+    name, size = item
+    try:
+        data = files.read(name)
+        return store_image(data, spec) if len(data) == size else "changed"
+    except ImageError as error:
+        return error
+    except FileNotFoundError:
+        missing = ImageError("missing", "listed by the release, but there is no such file")
+        return missing if size is None else "changed"
+    except InputError as error:
+        return ImageError("bad-path", str(error))
+    except OSError as error:
+        if error.errno in (*_OWN_TROUBLE, *_SHARE_TROUBLE):
+            raise
+        return ImageError("unreadable", reason_of(error))
+
+
+def _refusal(lost: Lost, limits: Limits) -> ImageError:
+    """What a user is told of a file that no decoder came back from."""
+    if lost.kind == "seconds":
+        return ImageError(HANGS, f"not decoded after {limits.seconds:g} s of computing: the file is damaged")
+    if lost.kind == "memory":
+        most = as_size(limits.memory_bytes)
+        return ImageError("too-much-memory", f"decoding takes more than {most} of memory: the file is damaged")
+    return ImageError("decoder-died", f"decoding crashes ({lost.how}): the file is damaged")

@@ -1,0 +1,1 @@
+"""Work on files from outside, in processes that may die of it."""
