@@ -43,7 +43,8 @@ def run_work(
     Args:
         folder: of this cell alone: checkpoints while it runs, and the model if it is to be kept.
         module: that calls :func:`run_process` with ``train``, where it is the program.
-        device: ``cpu``, ``cuda``, ``cuda:1``; auto: a GPU if there is one. Several processes take the GPUs in turn.
+        device: ``cpu``, ``cuda``, ``cuda:1``; auto: a GPU if there is one. Several processes take the first GPUs, of
+            those in CUDA_VISIBLE_DEVICES where it is set.
         title: of the progress bar.
 
     Raises:
@@ -53,7 +54,7 @@ def run_work(
     if work.config.num_processes == 1:
         result = train(work, folder, world=_alone(device), title=title)
     else:
-        result = _launch(work, folder, module, on_cpu=device == "cpu")
+        result = _launch(work, folder, module, device=device)
     with contextlib.suppress(OSError):  # was never made, or holds the model
         folder.rmdir()
     return result
@@ -91,11 +92,12 @@ def _alone(device: str) -> World:
     return World(rank=0, size=1, local_rank=0, device=torch.device(device))
 
 
-def _launch(work: Work[Config], folder: Path, module: str, *, on_cpu: bool) -> Trained:
+def _launch(work: Work[Config], folder: Path, module: str, *, device: str) -> Trained:
     num_processes = work.config.num_processes
+    devices = choose_devices(num_processes, device=device)
     if (result := read_result(folder, work.mark)) is None:
         write_work(folder, work)
-        status = _run_processes(folder, module, num_processes, on_cpu=on_cpu)
+        status = _run_processes(folder, module, num_processes, devices)
         if (result := read_result(folder, work.mark)) is None:
             if status == 0:
                 raise KeyboardInterrupt
@@ -107,18 +109,50 @@ def _launch(work: Work[Config], folder: Path, module: str, *, on_cpu: bool) -> T
     return result
 
 
-def _run_processes(folder: Path, module: str, num_processes: int, *, on_cpu: bool) -> int:
+def choose_devices(num_processes: int, *, device: str) -> list[str]:
+    """The options by which the deepspeed launcher starts so many processes, each on its device. It passes over
+    CUDA_VISIBLE_DEVICES beside a number of processes, so the GPUs are named; no options are for the CPU.
+
+    Raises:
+        InputError: fewer GPUs than processes are chosen, or not by their numbers.
+    """
+    if device.startswith("cuda:"):
+        raise InputError(
+            f"--device {device}: is one GPU, for {num_processes} processes; use cuda, and choose GPUs with "
+            "CUDA_VISIBLE_DEVICES"
+        )
+    if device == "cpu" or not torch.cuda.is_available():
+        return []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return ["--num_accelerators", str(num_processes)]
+    numbers = [number.strip() for number in chosen.split(",")]
+    if not all(number.isdigit() for number in numbers):
+        raise InputError(f"CUDA_VISIBLE_DEVICES {chosen}: the deepspeed launcher takes GPUs by number, such as 0,1")
+    if len(numbers) < num_processes:
+        raise InputError(
+            f"CUDA_VISIBLE_DEVICES {chosen}: {len(numbers)} GPU(s) for {num_processes} processes; choose more GPUs, "
+            "or fewer processes"
+        )
+    return ["--include", f"localhost:{','.join(numbers[:num_processes])}"]
+
+
+def _run_processes(folder: Path, module: str, num_processes: int, devices: list[str]) -> int:
     """Runs the module under the launcher on this machine; its exit status. The launcher's own words go nowhere, those
     of the processes to standard error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_accelerators", str(num_processes)]
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner"]
+    launcher += devices or ["--num_accelerators", str(num_processes)]
     command = [*launcher, "--master_port", str(port), "--module", module, str(folder.resolve())]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), ASKED_BY: str(os.getpid())}
-    if on_cpu:
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    if not devices:
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    elif devices[0] == "--include":
+        print(f"{num_processes} processes on GPUs {devices[1].partition(':')[2]}", file=sys.stderr)
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             return process.wait()

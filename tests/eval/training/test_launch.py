@@ -1,4 +1,4 @@
-"""A command of evaluation that is killed leaves nothing behind: no workers, and no processes that they have started."""
+"""Which GPUs several processes take; and a command that is killed leaves none of them behind, and no workers."""
 
 import os
 import signal
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from eval.training.launch import choose_devices
+from shards.base.errors import InputError
 from tests.conftest import ROOT
 
 GRID = """
@@ -60,3 +63,42 @@ def computes(process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     return "multiprocessing.spawn" in command or ("--local_rank" in command and "launcher" not in command)
+
+
+@pytest.fixture
+def with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("with_gpus")
+def test_the_chosen_gpus_are_named_to_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_devices(2, device="auto") == ["--num_accelerators", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5, 6")
+    assert choose_devices(2, device="auto") == ["--include", "localhost:4,5"]
+    assert choose_devices(3, device="cuda") == ["--include", "localhost:4,5,6"]
+
+
+@pytest.mark.usefixtures("with_gpus")
+def test_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert choose_devices(2, device="cpu") == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_devices(2, device="auto") == []
+
+
+@pytest.mark.usefixtures("with_gpus")
+@pytest.mark.parametrize(
+    ("visible", "device", "said"),
+    [
+        ("4", "auto", "CUDA_VISIBLE_DEVICES 4: 1 GPU.s. for 2 processes; choose more"),
+        ("GPU-8932f937,GPU-d2e5", "cuda", "CUDA_VISIBLE_DEVICES GPU-8932f937,GPU-d2e5: .* by number"),
+        ("0,1", "cuda:1", "--device cuda:1: is one GPU, for 2 processes"),
+    ],
+)
+def test_gpus_that_two_processes_cannot_have(
+    monkeypatch: pytest.MonkeyPatch, visible: str, device: str, said: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(InputError, match=said):
+        choose_devices(2, device=device)
