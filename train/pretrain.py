@@ -10,13 +10,13 @@ exit with 0; SIGKILL loses what came behind the last checkpoint.
 Expect about 130 images/s for ``small_resnet18`` on one CPU core with AVX512-BF16 (measured on a busy machine).
 """
 
-import os
 import sys
 import threading
 import warnings
 
 from shards.base.disk import refusal
 from shards.base.errors import run_command
+from train.ranks.place import read_place
 from train.ranks.watchdog import run_together
 from train.settings.checks import check_config
 from train.settings.command import parse_command
@@ -27,7 +27,7 @@ def main() -> None:
     warnings.formatwarning = _one_line
     threading.excepthook = _leave_disks_to_main
     config = parse_command(sys.argv[1:])
-    check_config(config, world_size=int(os.environ.get("WORLD_SIZE", "1")))
+    check_config(config, world_size=read_place().size)
     from train.run.loop import pretrain  # torch and all that goes with it: seconds that no mistake should wait for
 
     pretrain(config)

@@ -36,6 +36,7 @@ class Lock:
         self.path = path
         self._beat = beat
         self._patience = lease + beat
+        self._inode = -1  # of the file that this object holds, or has held
         self._seen: tuple[tuple[int, int], float] | None = None  # inode and time of the last touch, and since when
 
     @contextlib.contextmanager
@@ -46,6 +47,7 @@ class Lock:
         if descriptor is None:
             yield False
             return
+        self._inode = os.fstat(descriptor).st_ino
         ended = threading.Event()
         heart = threading.Thread(target=_touch_until, args=(ended, descriptor, self._beat), daemon=True)
         heart.start()
@@ -77,13 +79,28 @@ class Lock:
     def held_by(self) -> str:
         """Who has the lock, in words for somebody who waits for it."""
         try:
-            holder, touched = _holder(self.path.read_bytes()), self.path.stat().st_mtime
+            who, touched = self.holder(), self.path.stat().st_mtime
         except FileNotFoundError:
             return f"{self.path} is free"
-        who = f"process {holder['pid']} of {holder['host']}" if holder else "somebody unknown"
         ahead = touched - time.time()
         skew = f", whose date is {ahead:,.0f} s ahead of the clock here," if ahead > _SKEW_SECONDS else ""
         return f"{who} has {self.path}{skew} and loses it when he has been silent for {self._patience:.0f} s"
+
+    def holder(self) -> str:
+        """Who has the lock, such as ``process 7 of HOST``.
+
+        Raises:
+            FileNotFoundError: nobody.
+        """
+        found = _holder(self.path.read_bytes())
+        return f"process {found['pid']} of {found['host']}" if found else "somebody unknown"
+
+    def is_lost(self) -> bool:
+        """Whether another has taken over what this object holds, as from a process that was suspended for a minute."""
+        try:
+            return self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return False
 
     def _take(self) -> int | None:
         """The open file of the lock, made now; None where another has it."""

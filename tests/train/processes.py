@@ -17,18 +17,24 @@ def free_port() -> int:
 
 
 def start_ranks(
-    arguments: Sequence[str], *, size: int = 2, port: int | None = None, joins: bool = True
+    arguments: Sequence[str],
+    *,
+    size: int = 2,
+    port: int | None = None,
+    joins: bool = True,
+    own: Sequence[Sequence[str]] = ((), ()),
 ) -> list["subprocess.Popen[str]"]:
     """Starts ``python ARGUMENTS`` once a rank.
 
     Args:
         joins: standard error goes with standard output.
+        own: further arguments of each rank.
     """
     meeting = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port or free_port())}
     common = os.environ | meeting | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return [
         subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, *arguments, *own[rank]],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if joins else subprocess.PIPE,

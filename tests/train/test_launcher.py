@@ -55,7 +55,8 @@ def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path:
 def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str) -> None:
     """Ctrl-C reaches the whole group; a scheduler's SIGTERM may reach the launcher alone, or only the command."""
     settings = ["--run.epochs", "200", "--run.checkpoint-every", "1000", "--run.log-every", "1"]
-    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=two_under_the_launcher())
+    launcher = two_under_the_launcher()
+    process = start(tiny_dataset, tmp_path / "run", *settings, launcher=launcher)
     wait_for(lambda: last_step(tmp_path / "run") >= 2, process)
     stopped = time.monotonic()
     if to == "group":
@@ -66,7 +67,7 @@ def test_stopping_under_the_launcher(tiny_dataset: Path, tmp_path: Path, to: str
     out, err = process.communicate(timeout=60)  # until all ranks have closed their output
     assert time.monotonic() - stopped < 30
     assert "stopped; this continues from step" in out, err
-    assert f"deepspeed --num_accelerators 2 {ENTRY} debug" in out
+    assert f"deepspeed {' '.join(launcher[1:])} {ENTRY} debug" in out
     assert len(checkpoint_steps(tmp_path / "run")) == 1
 
 
@@ -84,3 +85,13 @@ def test_a_rank_killed_under_the_launcher_ends_all(tiny_dataset: Path, tmp_path:
     assert process.returncode != 0
     assert (out + err).count("error: ") == 1, out + err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.slow
+def test_a_hostfile_that_is_not_there_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    launcher = [*two_under_the_launcher(), "--hostfile", str(tmp_path / "hosts")]
+    process = start(tiny_dataset, tmp_path / "run", *SETTINGS, launcher=launcher)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert (out + err).count(f"error: --hostfile {tmp_path / 'hosts'}: no such file") == 1
+    assert not (tmp_path / "run").exists()

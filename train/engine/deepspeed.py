@@ -1,8 +1,10 @@
 """The DeepSpeed engine around what is trained: mixed precision, gradient exchange, optimiser step. Its configuration is
 generated from ours, with the user's own JSON merged over it."""
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -75,8 +77,23 @@ def start_engine(model: nn.Module, optimizer: torch.optim.Optimizer, ds_config: 
         # DeepSpeed would compile a shared-memory all-reduce at the first run: half a minute, and a compiler needed,
         # for what gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+    with _local_rank(world):
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     return engine
+
+
+@contextlib.contextmanager
+def _local_rank(world: World) -> Iterator[None]:
+    """DeepSpeed takes the number of this process's device from LOCAL_RANK, which plain python does not set."""
+    before = os.environ.get("LOCAL_RANK")
+    os.environ["LOCAL_RANK"] = str(world.local_rank)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["LOCAL_RANK"]
+        else:
+            os.environ["LOCAL_RANK"] = before
 
 
 def loss_scaler(engine: Any) -> torch.amp.GradScaler | None:

@@ -11,7 +11,6 @@ after the other, and SIGKILL after 30 seconds; then it exits with 1 whatever the
 
 import os
 import select
-import shlex
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from train.ranks.again import continuing_command
 from train.ranks.world import World
 
 ASKED_BY = "MOCO_CXR_ASKED_BY"
@@ -42,6 +42,8 @@ class Stop:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.continuing = continuing_command(world)  # while the launcher, whose command it is, lives
+        """The command line that goes on with the run."""
         self._asked = False
         self._group: Any = dist.new_group(backend="gloo") if world.size > 1 else None
         self._pending: dist.Work | None = None
@@ -134,15 +136,3 @@ def _launcher() -> _Launcher | None:
 
 def _noted(number: int, frame: FrameType | None) -> None:
     """The thread has been told; without a handler the signal would end the process."""
-
-
-def continuing_command(world: World) -> str:
-    """The command line that goes on with this run."""
-    own = [argument for argument in sys.argv if not argument.startswith(("--local_rank", "--local-rank"))]
-    if world.size == 1 and "MASTER_ADDR" not in os.environ:
-        return shlex.join(["python", *own])
-    if os.environ.get("TORCHELASTIC_RUN_ID"):
-        return shlex.join(["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"], *own])
-    if int(os.environ.get("CROSS_SIZE", "1")) > 1:
-        return shlex.join(["deepspeed", "--hostfile", "HOSTFILE", *own])
-    return shlex.join(["deepspeed", "--num_accelerators", str(world.size), *own])

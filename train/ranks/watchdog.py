@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from shards.base.disk import AGAIN, refusal
 from shards.base.errors import InputError
+from train.ranks.place import leads_by
 
 if TYPE_CHECKING:
     from train.ranks.world import World
@@ -69,7 +70,7 @@ def run_together(body: Callable[[], None]) -> None:
     except Exception as caught:
         error, dist = _mendable(caught), _group()
         if dist is None:
-            if isinstance(error, InputError) and os.environ.get("RANK", "0") != "0":
+            if isinstance(error, InputError) and not leads_by():
                 # Rank 0 says the same, and the launcher then stops this rank. If it still lives, it alone has failed.
                 time.sleep(_DOOR_SECONDS)
             raise error from None
@@ -103,11 +104,10 @@ def _end(error: Exception, dist: Any) -> NoReturn:
     except RuntimeError:
         _fall_silent(rank)
     sys.stdout.flush()
-    status = 1
+    status = 2 if isinstance(error, InputError) else 1
     if is_first and is_echo:
         print(f"error: a process has ended without a word, killed perhaps, says rank {rank}: {error}", file=sys.stderr)
     elif is_first and isinstance(error, InputError):
-        status = 2
         print(f"error: {error}", file=sys.stderr)
     elif is_first:
         traceback.print_exception(error)

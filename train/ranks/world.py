@@ -1,20 +1,27 @@
 """The processes of a run: who am I, on which device, and how the ranks meet.
 
-Works under the ``deepspeed`` launcher (or any other that sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
-MASTER_PORT) and under plain ``python`` with one process. NCCL on GPUs, gloo on CPUs.
+Works under the launchers that :mod:`train.ranks.place` knows, and under plain ``python`` with one process. NCCL on
+GPUs, gloo on CPUs.
 """
 
 import os
+import socket
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
+from pipeline.ranks import num_local_ranks
 from shards.base.errors import InputError
 from shards.base.facts import num_cores
+from train.ranks.above import refuse_lost_hostfile
+from train.ranks.place import Place, read_place
+
+_PATIENCE = timedelta(minutes=10)  # that the ranks have for one another: imports from a shared disk take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,61 +69,100 @@ def describe_world() -> World:
     """Reads this process's place from the environment, without starting any communication.
 
     Raises:
-        InputError: more processes than GPUs.
+        InputError: variables that say no place, a hostfile that is not there, or more processes than GPUs.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available() and local_rank >= torch.cuda.device_count():
+    place = read_place()
+    if place.launcher == "deepspeed":
+        refuse_lost_hostfile()
+    device = torch.device("cuda", _gpu(place)) if torch.cuda.is_available() else torch.device("cpu")
+    local_rank = place.local_rank or 0 if device.index is None else device.index
+    return World(rank=place.rank, size=place.size, local_rank=local_rank, device=device)
+
+
+def _gpu(place: Place) -> int:
+    """The number of this process's GPU among those that it sees."""
+    num_gpus = torch.cuda.device_count()
+    if num_gpus == 1 and (place.local_rank is None or place.launcher == "srun"):
+        return 0  # srun --gpus-per-task shows each process its own
+    if place.local_rank is None:
         raise InputError(
-            f"LOCAL_RANK {local_rank}: this machine shows {torch.cuda.device_count()} GPU(s); start at most as many "
-            "processes on it, or set CUDA_VISIBLE_DEVICES to the empty string to compute on its CPU"
+            f"LOCAL_RANK: not set, and this machine shows {num_gpus} GPUs; set it to this process's number among those "
+            "of its machine"
         )
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    return World(
-        rank=int(os.environ.get("RANK", "0")),
-        size=int(os.environ.get("WORLD_SIZE", "1")),
-        local_rank=local_rank,
-        device=device,
-    )
+    if place.local_rank >= num_gpus:
+        raise InputError(
+            f"LOCAL_RANK {place.local_rank}: this machine shows {num_gpus} GPU(s); start at most as many processes on "
+            "it, or set CUDA_VISIBLE_DEVICES to the empty string to compute on its CPU"
+        )
+    return place.local_rank
 
 
 def start_processes(world: World) -> None:
     """Joins the ranks to one process group, once a process.
 
     Raises:
-        InputError: the port at which the ranks are to meet is in use.
+        InputError: the ranks cannot meet, as where a port is in use or a machine unknown, or two have one GPU.
     """
     on_gpu = world.device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(world.device)
     if dist.is_initialized():
         return
-    backend, device_id = ("nccl", world.device) if on_gpu else ("gloo", None)
-    if "RANK" in os.environ:
-        dist.init_process_group(
-            backend, store=_meet(world), rank=world.rank, world_size=world.size, device_id=device_id
-        )
-    else:  # plain python: the store listens on a port that the system picks, so two runs never collide
-        os.environ["LOCAL_RANK"] = "0"  # DeepSpeed reads it
+    if world.size > 1:
+        store: Store = _meet(world)
+    else:  # the store listens on a port that the system picks, so two runs never collide
         store = TCPStore("127.0.0.1", 0, world_size=1, is_master=True)
-        dist.init_process_group(backend, store=store, rank=0, world_size=1, device_id=device_id)
+    if world.size > 1 and on_gpu:
+        _refuse_shared_gpu(store, world)
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=world.rank,
+        world_size=world.size,
+        device_id=world.device if on_gpu else None,
+    )
 
 
 def _meet(world: World) -> PrefixStore:
     """The store at MASTER_ADDR and MASTER_PORT, which the leading rank, or its launcher, keeps."""
+    place = read_place()
+    address, port = place.master_address, place.master_port
+    os.environ.update(place.variables())  # which torch and the loader read
     try:
-        store, _, _ = next(iter(rendezvous("env://", world.rank, world.size)))
-    except dist.DistNetworkError as error:
-        if "EADDRINUSE" not in str(error):
-            raise
+        socket.getaddrinfo(address, port)
+    except OSError as error:
         raise InputError(
-            f"MASTER_PORT {os.environ.get('MASTER_PORT')}: in use on this machine, by another run perhaps; choose "
-            "another with: deepspeed --master_port N"
+            f"MASTER_ADDR {address}: not known on {socket.gethostname()} ({error.strerror}); give the name or address "
+            "of the machine of rank 0"
+        ) from None
+    try:
+        store, _, _ = next(iter(rendezvous("env://", world.rank, world.size, timeout=_PATIENCE)))
+    except dist.DistError as error:
+        if "EADDRINUSE" in str(error):
+            raise InputError(
+                f"MASTER_PORT {port}: in use on this machine, by another run perhaps; choose another with: deepspeed "
+                "--master_port N, or in the variable"
+            ) from None
+        raise InputError(
+            f"WORLD_SIZE {world.size}: rank {world.rank} on {socket.gethostname()} has not met all others at "
+            f"{address}:{port} within {_PATIENCE.seconds // 60} minutes; see whether all were started, and whether "
+            "this is the machine of rank 0"
         ) from None
     return PrefixStore("ranks", store)
+
+
+def _refuse_shared_gpu(store: Store, world: World) -> None:
+    gpu = f"{torch.cuda.get_device_properties(world.device).uuid} on {socket.gethostname()}"
+    store.set(f"gpu of {world.rank}", gpu)
+    everyones = [store.get(f"gpu of {rank}").decode() for rank in range(world.size)]
+    if everyones.count(gpu) > 1:
+        ranks = [str(rank) for rank, other in enumerate(everyones) if other == gpu]
+        raise InputError(
+            f"LOCAL_RANK {world.local_rank}: ranks {', '.join(ranks)} would share GPU {gpu}; start one process a GPU"
+        )
 
 
 def share_cores(world: World) -> None:
     """Gives each local rank its share of the cores, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world.size)
-        torch.set_num_threads(max(1, num_cores() // local_size))
+        torch.set_num_threads(max(1, num_cores() // num_local_ranks(world.size)))

@@ -1,23 +1,31 @@
 """How a run goes: checked against its data, built, trained from its newest checkpoint on, and written down."""
 
+import contextlib
+import os
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from shards.index import ShardIndex
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
-from train.engine.precision import resolve_precision
-from train.ranks.stop import Stop, continuing_command
+from train.engine.precision import Precision, resolve_precision
+from train.ranks.door import compare_facts, let_pass, pass_together
+from train.ranks.stop import Stop
 from train.ranks.watchdog import Watchdog
-from train.ranks.world import describe_world, share_cores, start_processes
+from train.ranks.world import World, describe_world, share_cores, start_processes
+from train.run.agreement import facts_of_run
 from train.run.checkpoint import Checkpoints
 from train.run.data import select_rows, training_loader
 from train.run.folder import check_run_folder, write_encoders_and_card, write_run_folder
-from train.run.guards import LossWatch, compare_ranks
-from train.run.knn import build_neighbours
+from train.run.guards import START, LossWatch, compare_ranks
+from train.run.knn import Neighbours, build_neighbours
 from train.run.metrics_file import CheckpointScores
 from train.run.model_card import hardware
 from train.run.monitor import Monitor
+from train.run.writer import Writer
 from train.settings.checks import check_rows
 from train.settings.config import PretrainConfig, has_queue
 from train.settings.schedule import describe_rate, images_per_step
@@ -32,33 +40,63 @@ def pretrain(config: PretrainConfig) -> None:
         InputError: data or run folder are not usable, found before anything is computed; or the loss is not finite, the
             ranks have come to differ, or nothing can be written.
     """
-    # ---- check at the door
-    world, run = describe_world(), config.run
-    assert config.output is not None
-    index = select_rows(config)
+    world, output = describe_world(), config.output
+    assert output is not None
+    if world.size > 1:  # the ranks meet first, so that what one of them finds at the door ends all
+        start_processes(world)
+    watchdog = Watchdog(world)
+    found = pass_together(lambda: _check_at_the_door(config, world), world)
+    if world.size > 1:
+        compare_facts(facts_of_run(config, found.index, precision=found.precision), world)
+    writer = Writer(output)
+    with contextlib.ExitStack() as held:
+        let_pass(lambda: held.enter_context(writer.hold()), world)
+        start_processes(world)
+        _train(config, found, world=world, watchdog=watchdog, writer=writer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What was found at the door."""
+
+    index: ShardIndex
+    neighbours: Neighbours | None
+    precision: Precision
+    ds_config: dict[str, Any]
+
+
+def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
+    index, run = select_rows(config), config.run
     largest_side = int(index.sizes().min(axis=1).max())
     check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
     check_run_folder(config)
     neighbours = build_neighbours(config, index, world)
     precision = resolve_precision(run.precision, world.device)
     ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
+    return _Found(index=index, neighbours=neighbours, precision=precision, ds_config=ds_config)
+
+
+def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Watchdog, writer: Writer) -> None:
+    run, index, neighbours, precision = config.run, found.index, found.neighbours, found.precision
+    assert config.output is not None
 
     # ---- build
     share_cores(world)
     torch.use_deterministic_algorithms(run.deterministic)
     torch.backends.cudnn.benchmark = not run.deterministic
-    start_processes(world)
-    watchdog, stop = Watchdog(world), Stop(world)
+    stop = Stop(world)
     loader = training_loader(config, index, world)
-    trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=ds_config)
+    trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
     encoder = trainer.method.model.encoder
     images = images_per_step(run, world_size=world.size)
     if world.leads:
         rate = describe_rate(config.optimizer, batch=images)
-        notes = [f"{hardware(world)}, {world.size} process(es), {precision}", loader.choice.reason]
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES") if world.device.type == "cuda" else None
+        place = hardware(world) + (f" (CUDA_VISIBLE_DEVICES {devices})" if devices else "")
+        notes = [f"{place}, {world.size} process(es), {precision}", loader.choice.reason]
         notes += [loader.partners.summary] if loader.partners else []
         print("\n".join([*notes, describe_start(encoder), rate]))
-        write_run_folder(config, ds_config, note=rate)
+        write_run_folder(config, found.ds_config, note=rate)
     checkpoints = Checkpoints(
         config.output / "checkpoints",
         keep=run.keep_checkpoints,
@@ -70,6 +108,7 @@ def pretrain(config: PretrainConfig) -> None:
     )
     checkpoints.restore(trainer, loader)
     start = trainer.progress
+    compare_ranks(trainer.method, world, step=start.step, cause=START)
     more_steps, num_left = divmod(run.epochs * len(loader) - start.batch, run.gradient_accumulation)
     num_steps = start.step + more_steps
     if world.leads and num_left:
@@ -105,6 +144,8 @@ def pretrain(config: PretrainConfig) -> None:
             saves = is_stopping or is_scored or progress.step % run.checkpoint_every == 0
             if saves or progress.step % run.log_every == 0:
                 losses.check(checkpoints.last)
+                if world.leads:
+                    writer.check()
             if run.check_ranks and progress.step % run.check_ranks == 0:
                 compare_ranks(trainer.method, world, step=progress.step)
             monitor.after_step(
@@ -131,7 +172,7 @@ def pretrain(config: PretrainConfig) -> None:
     step = trainer.progress.step
     if world.leads and step < num_steps:
         where = f"step {step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
-        print(f"stopped; this continues from {where}:\n{continuing_command(world)}")
+        print(f"stopped; this continues from {where}:\n{stop.continuing}")
     elif world.leads:
         write_encoders_and_card(config, trainer.method, index, step=step, precision=precision, world=world)
     watchdog.close()

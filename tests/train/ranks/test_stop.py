@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.ranks.stop import Stop, continuing_command
+from train.ranks.stop import Stop
 from train.ranks.world import World
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
@@ -72,14 +72,3 @@ def test_the_same_signal_later_ends_at_once() -> None:
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=5) == 128 + signal.SIGTERM
-
-
-def test_the_command_that_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["train/pretrain.py", "--local_rank=0", "debug", "--data", "my data"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    for name in ("MASTER_ADDR", "CROSS_SIZE", "TORCHELASTIC_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-    assert continuing_command(WORLD) == "python train/pretrain.py debug --data 'my data'"
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    two = World(rank=0, size=2, local_rank=0, device=torch.device("cpu"))
-    assert continuing_command(two) == "deepspeed --num_accelerators 2 train/pretrain.py debug --data 'my data'"
