@@ -73,9 +73,9 @@ def save_sheet(sheet: Image.Image, output: Path) -> None:
 
 def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(index.read(row)))
+        image = Image.open(io.BytesIO(index.read(row)), formats=("JPEG", "PNG"))
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         folders = " ".join(map(str, index.folders))
         raise InputError(f"image {key}: cannot be decoded ({error}); run: python -m shards verify {folders}") from None
     return image.convert("L")

@@ -100,13 +100,13 @@ def _check_image(encoded: bytes, image: Mapping[str, Any], name: str | None) -> 
         return [f"{what}: its bytes have changed (CRC-32)"]
     try:
         with Image.open(io.BytesIO(encoded)) as decoded:
-            decoded.load()
             form, mode, size = decoded.format, decoded.mode, decoded.size
+            wanted = _FORMATS.get(name.rpartition(".")[2]) if name else form
+            if form != wanted or mode != "L":
+                return [f"{what}: is {form} of mode {mode}, where {wanted} of mode L, 8-bit gray, belongs"]
+            if size != (image["width"], image["height"]):
+                return [f"{what}: is {size[0]}x{size[1]} px, but its row says {image['width']}x{image['height']}"]
+            decoded.load()  # once it is known to be what a build writes, and no larger
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return [f"{what}: cannot be decoded ({error})"]
-    wanted = _FORMATS.get(name.rpartition(".")[2]) if name else form
-    if form != wanted or mode != "L":
-        return [f"{what}: is {form} of mode {mode}, where {wanted} of mode L, 8-bit gray, belongs"]
-    if size != (image["width"], image["height"]):
-        return [f"{what}: is {size[0]}x{size[1]} px, but its row says {image['width']}x{image['height']}"]
     return []

@@ -1,7 +1,11 @@
 """Why an image cannot be packed, and the sizes beyond which none is."""
 
+from shards.base.words import as_size
+from shards.sandbox.sandbox import Limits, Lost
+
 MAX_PIXELS = 80_000_000  # the largest films are digitised at some 50 megapixels; a bomb claims far more
 MIN_SIDE = 8
+HANGS = "decoder-hangs"
 
 
 class ImageError(ValueError):
@@ -13,6 +17,16 @@ class ImageError(ValueError):
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
         return ImageError, (self.reason, str(self))
+
+
+def of_lost(lost: Lost, limits: Limits) -> ImageError:
+    """Why a file cannot be packed that was never decoded within ``limits``."""
+    if lost.kind == "seconds":
+        return ImageError(HANGS, f"not decoded after {limits.seconds:g} s of computing: the file is damaged")
+    if lost.kind == "memory":
+        most = as_size(limits.memory_bytes)
+        return ImageError("too-much-memory", f"decoding takes more than {most} of memory: the file is damaged")
+    return ImageError("decoder-died", f"decoding crashes ({lost.how}): the file is damaged")
 
 
 def check_size(width: int, height: int) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from shards.base.errors import InputError
-from shards.base.words import as_size, reason_of
-from shards.images.refusal import ImageError
+from shards.base.words import reason_of
+from shards.images.refusal import ImageError, of_lost
 from shards.images.store import ImageSpec, StoredImage, store_image
 from shards.packing.pseudonym import WITHHELD, Pseudonyms
 from shards.sandbox.sandbox import Limits, Lost, Sandbox
@@ -22,7 +22,6 @@ from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
 LIMITS = Limits()
-HANGS = "decoder-hangs"
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
 _SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
 
@@ -72,7 +71,7 @@ def pack_images(
                     f"--input: {name} has changed since this build began; put it back as it was, "
                     "or remove the output folder to begin anew"
                 )
-            refusal = _refusal(found, limits) if isinstance(found, Lost) else found
+            refusal = of_lost(found, limits) if isinstance(found, Lost) else found
             message = WITHHELD if packing.pseudonyms else str(refusal)
             yield Rejected(source_path=record.source_path, reason=refusal.reason, message=message)
 
@@ -95,13 +94,3 @@ def _pack(
         if error.errno in (*_OWN_TROUBLE, *_SHARE_TROUBLE):
             raise
         return ImageError("unreadable", reason_of(error))
-
-
-def _refusal(lost: Lost, limits: Limits) -> ImageError:
-    """What a user is told of a file that no decoder came back from."""
-    if lost.kind == "seconds":
-        return ImageError(HANGS, f"not decoded after {limits.seconds:g} s of computing: the file is damaged")
-    if lost.kind == "memory":
-        most = as_size(limits.memory_bytes)
-        return ImageError("too-much-memory", f"decoding takes more than {most} of memory: the file is damaged")
-    return ImageError("decoder-died", f"decoding crashes ({lost.how}): the file is damaged")

@@ -11,10 +11,8 @@ import hashlib
 from collections import Counter
 from pathlib import PurePosixPath
 
-from shards.base.errors import InputError
-from shards.base.words import reason_of
 from shards.sources.files import SourceFiles
-from shards.sources.headers import Header, described, pictureless_kind, read_fields, refusal
+from shards.sources.headers import Header, described, pictureless_kind, read_headers, refusal
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected
 from shards.sources.release import DICOM_SUFFIXES, Note, Release
@@ -40,22 +38,12 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     others: list[str] = []
     pictureless: dict[str, str] = {}
     num_written_on = 0
-    for name in files.names():
+    names = [name for name in files.names() if options.csv is None or name != options.csv.as_posix()]
+    for name, header in zip(names, read_headers(files, names, joined_by), strict=True):
         path = PurePosixPath(name)
-        if options.csv is not None and name == options.csv.as_posix():
-            continue
         if path.name.upper() == "DICOMDIR":
             others.append(name)
-            continue
-        try:
-            header = read_fields(files, name, joined_by)
-        except OSError as error:
-            rejected.append(Rejected(source_path=name, reason="unreadable", message=reason_of(error)))
-            continue
-        except InputError as error:  # a link out of the input
-            rejected.append(Rejected(source_path=name, reason="bad-path", message=str(error)))
-            continue
-        if isinstance(header, Rejected):
+        elif isinstance(header, Rejected):
             rejected.append(header)
         elif header is not None and (kind := pictureless_kind(header)):
             pictureless[name] = kind

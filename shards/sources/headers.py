@@ -4,20 +4,27 @@ Read are patient, study, sex, age, view position, and what kind of image it is; 
 joined by, which is not stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydicom.uid import UID
 
+from shards.base.errors import InputError
+from shards.base.words import reason_of
 from shards.images.dicom.header import MODALITIES, open_header, texts
 from shards.images.dicom.signature import SNIFFED, is_dicom
+from shards.images.refusal import ImageError, of_lost
+from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.files import SourceFiles
 from shards.sources.record import Rejected
 from shards.sources.release import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.view import parse_view
 
+LIMITS = Limits()
+UNREADABLE, BAD_PATH = "unreadable", "bad-path"
 _CLASS = "SOPClassUID"
 _TAGS = (
     *("PatientID", "StudyInstanceUID", "PatientSex", "PatientAge", "ViewPosition", "Modality", "Rows", "Columns"),
@@ -32,27 +39,39 @@ def may_be_dicom(name: str) -> bool:
     return suffix in DICOM_SUFFIXES or suffix not in IMAGE_SUFFIXES
 
 
-def read_fields(files: SourceFiles, name: str, also: Sequence[str] = ()) -> Header | Rejected | None:
-    """The elements of a header as text, with ``also`` others; None for a file that is no DICOM.
+def read_headers(
+    files: SourceFiles, names: Sequence[str], also: Sequence[str] = ()
+) -> Iterator[Header | Rejected | None]:
+    """The elements of each file's header as text, with ``also`` others; None for a file that is no DICOM. They are read
+    in a process of their own: a short file can nest without end, or be inflated to one of any size."""
+    with Sandbox(partial(_read, files=files, also=tuple(also)), LIMITS) as sandbox:
+        for name, found in zip(names, sandbox.map(names), strict=True):
+            if isinstance(found, Lost):
+                found = of_lost(found, LIMITS)
+            if isinstance(found, ImageError):
+                yield Rejected(source_path=name, reason=found.reason, message=str(found))
+            else:
+                yield found
 
-    Raises:
-        OSError: the file cannot be read.
-        InputError: its name leaves the input.
-    """
-    with files.open(name) as file:
-        if not is_dicom(file.read(SNIFFED)):
-            return None
-        file.seek(0)
-        tags = (*_TAGS, _CLASS, *also)
-        try:
+
+def _read(name: str, *, files: SourceFiles, also: tuple[str, ...]) -> Header | ImageError | None:
+    tags = (*_TAGS, _CLASS, *also)
+    try:
+        with files.open(name) as file:
+            if not is_dicom(file.read(SNIFFED)):
+                return None
+            file.seek(0)
             header = open_header(file, tags)
-        except OSError:
-            raise
-        except Exception as error:  # a damaged header shows as any exception of pydicom
-            message = f"DICOM whose header cannot be read ({type(error).__name__})"
-            return Rejected(source_path=name, reason="damaged", message=message)
         found = {tag: "\\".join(texts(header, tag)) for tag in tags}
-        return found | {"PatientID": parse_patient(found["PatientID"])}
+    except OSError as error:
+        return ImageError(UNREADABLE, reason_of(error))
+    except InputError as error:  # a link out of the input
+        return ImageError(BAD_PATH, str(error))
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header shows as any exception of pydicom
+        return ImageError("damaged", f"DICOM whose header cannot be read ({type(error).__name__})")
+    return found | {"PatientID": parse_patient(found["PatientID"])}
 
 
 def pictureless_kind(header: Header) -> str:

@@ -12,9 +12,18 @@ import unicodedata
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from shards.base.errors import InputError, OptionError
+from shards.base.errors import OptionError
 from shards.sources.files import SourceFiles
-from shards.sources.headers import described, may_be_dicom, pictureless_kind, read_fields, refusal
+from shards.sources.headers import (
+    BAD_PATH,
+    UNREADABLE,
+    Header,
+    described,
+    may_be_dicom,
+    pictureless_kind,
+    read_headers,
+    refusal,
+)
 from shards.sources.lists import Row
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key
@@ -55,8 +64,9 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     once, repeated, notes = once_each(listed, unite=options.rows == "union", can_unite=True)
     rejected += repeated
     records: list[Record] = []
+    headers = read_headers(files, [record.name for record in once if may_be_dicom(record.name)])
     for record in once:
-        item = _with_header(files, record, options) if may_be_dicom(record.name) else record
+        item = _with_header(next(headers), record, options) if may_be_dicom(record.name) else record
         if isinstance(item, Record):
             records.append(item)
         else:
@@ -97,14 +107,10 @@ def _record(row: Row, list_name: str, options: SourceOptions, reader: RowReader)
     return replace(assumed, **reader.fields(row))
 
 
-def _with_header(files: SourceFiles, record: Record, options: SourceOptions) -> Record | Rejected:
-    """The record of a file that is DICOM, with what its header says and the list has no column for."""
-    try:
-        header = read_fields(files, record.name)
-    except (OSError, InputError):  # the build meets it again, and rejects the image with the reason
-        return record
-    if header is None:
-        return record
+def _with_header(header: Header | Rejected | None, record: Record, options: SourceOptions) -> Record | Rejected:
+    """The record of a file that may be DICOM, with what its header says and the list has no column for."""
+    if header is None or (isinstance(header, Rejected) and header.reason in (UNREADABLE, BAD_PATH)):
+        return record  # the build meets what is unreadable again, and rejects the image with the reason
     if isinstance(header, Rejected):
         return header
     kind = pictureless_kind(header)

@@ -6,6 +6,7 @@ import pytest
 from shards.base.errors import InputError
 from shards.checks.preview import contact_sheet
 from shards.index import ShardIndex
+from tests.shards.images.pictures import png_chunk
 from tests.shards.sealed import seal
 
 
@@ -72,12 +73,21 @@ def test_impossible_pages(index, options):
         contact_sheet(index, **options)
 
 
-def test_a_damaged_image_is_named(tiny_dataset, tmp_path):
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"x" * 64,
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", b"\0\0\xea\x60\0\0\xea\x60\x08\0\0\0\0"),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    ],
+    ids=["no picture", "3.6 billion pixels", "a program"],
+)
+def test_a_damaged_image_is_named(tiny_dataset, tmp_path, start):
     folder = shutil.copytree(tiny_dataset, tmp_path / "data")
     index = ShardIndex.open(folder).take([7])
     about = index.table.to_pylist()[0]
     data = bytearray((folder / about["shard"]).read_bytes())
-    data[about["offset"] : about["offset"] + 64] = b"x" * 64
+    data[about["offset"] : about["offset"] + len(start)] = start
     (folder / about["shard"]).write_bytes(data)
     seal(folder)
     with pytest.raises(InputError, match=f"image {about['key']}: cannot be decoded .* shards verify"):
