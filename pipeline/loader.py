@@ -27,11 +27,10 @@ from pipeline.engines.samples import Samples
 from pipeline.options import DamagePolicy, EngineName, Positives
 from pipeline.order import Last, Order, Picks
 from pipeline.pairs import Partners, mend
-from pipeline.ranks import num_local_ranks
+from pipeline.ranks import num_own_cores
 from pipeline.read_ahead import ReadAhead
 from pipeline.views import ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
-from shards.base.facts import num_cores
 from shards.index import ShardIndex
 
 Shuffle = Literal["auto", "global", "shards", "none"]
@@ -249,13 +248,12 @@ def build_loader(
     budget = pixel_budget(device, asked=resident_bytes, world_size=world_size)
     choice = choose_engine(engine, index, device=device, repeats=shuffle != "none", budget=budget)
     samples = Samples(index, on_damage=on_damage, checksums=checksums)
-    cores = num_cores() // num_local_ranks(world_size)
     made = build_engine(
         choice,
         samples,
         spec,
         device=device,
-        num_threads=num_threads or max(1, min(_MOST_THREADS, cores)),
+        num_threads=num_threads or min(_MOST_THREADS, num_own_cores(world_size)),
         batch_size=batch_size if partners is None else 2 * batch_size,
         num_views=num_views if partners is None else 1,
         is_sequential=shuffle == "none" and partners is None,

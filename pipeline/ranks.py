@@ -26,6 +26,13 @@ def machine() -> tuple[str, str | None, int]:
     return socket.gethostname(), boot_id(), os.stat("/proc/self/ns/pid").st_ino
 
 
-def num_local_ranks(world_size: int) -> int:
-    """Ranks on this machine, as the launcher says; all of them where it says nothing."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world_size)
+def num_own_cores(world_size: int) -> int:
+    """This rank's share of the cores that it may run on: srun and mpirun give each rank its own, others all the same.
+    All ranks call it together once they have met; before, those of a machine are taken to share its cores."""
+    cores = os.sched_getaffinity(0)
+    if have_met(world_size):
+        here = machine()
+        num_sharers = sum(place == here and bool(cores & theirs) for place, theirs in gather((here, cores)))
+    else:
+        num_sharers = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world_size)
+    return max(1, len(cores) // num_sharers)

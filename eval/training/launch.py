@@ -72,8 +72,8 @@ def _run_rank(train: Train[Config], kind: type[Config]) -> None:
         raise InputError("folder: give one, that of a cell that has been started")
     folder, world = Path(arguments[0]), describe_world()
     work = read_work(folder, kind)
-    share_cores(world)
     start_processes(world)
+    share_cores(world)
     watchdog = Watchdog(world)
     with contextlib.suppress(KeyboardInterrupt):  # a checkpoint has been written
         result = train(work, folder, world=world, title=folder.name)

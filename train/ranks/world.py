@@ -15,9 +15,8 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
-from pipeline.ranks import num_local_ranks
+from pipeline.ranks import num_own_cores
 from shards.base.errors import InputError
-from shards.base.facts import num_cores
 from train.ranks.above import refuse_lost_hostfile
 from train.ranks.place import Place, read_place
 
@@ -141,7 +140,7 @@ def _meet(world: World) -> PrefixStore:
         if "EADDRINUSE" in str(error):
             raise InputError(
                 f"MASTER_PORT {port}: in use on this machine, by another run perhaps; choose another with: deepspeed "
-                "--master_port N, or in the variable"
+                "--master_port N, or set MASTER_PORT"
             ) from None
         raise InputError(
             f"WORLD_SIZE {world.size}: rank {world.rank} on {socket.gethostname()} has not met all others at "
@@ -163,6 +162,7 @@ def _refuse_shared_gpu(store: Store, world: World) -> None:
 
 
 def share_cores(world: World) -> None:
-    """Gives each local rank its share of the cores, unless OMP_NUM_THREADS says otherwise."""
+    """Gives each rank its share of the machine's cores, unless OMP_NUM_THREADS says otherwise. For ranks that have met;
+    all call it together."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, num_cores() // num_local_ranks(world.size)))
+        torch.set_num_threads(num_own_cores(world.size))
