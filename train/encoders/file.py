@@ -8,6 +8,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from shards.base.disk import refusal
 from shards.base.errors import InputError
 
 FORMAT_VERSION = 1
@@ -43,14 +44,19 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and header of any safetensors file.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or cannot be read.
     """
     try:
+        file.open("rb").close()  # of a file that may not be read, safetensors says that it is not there
         with safe_open(file, framework="pt") as opened:
             header = opened.metadata() or {}
             return {key: opened.get_tensor(key) for key in opened.keys()}, header  # noqa: SIM118 (is no dictionary)
     except SafetensorError as error:
         raise InputError(f"encoder {file}: is no safetensors file ({error})") from None
+    except OSError as error:
+        if (said := refusal(error, instead=file)) is None:
+            raise
+        raise InputError(f"encoder {file}: cannot be read ({said.why}); {said.remedy}") from None
 
 
 def has_our_header(header: dict[str, str]) -> bool:
