@@ -39,6 +39,7 @@ WHOLE = {
     "pipeline/test_positives.py",
     "shards/test_interruption.py",
     "train/test_launcher.py",
+    "train/test_lost_ranks.py",
     "train/test_leakage.py",
     "train/test_package.py",
     "train/test_two_ranks.py",

@@ -10,6 +10,7 @@ exit with 0; SIGKILL loses what came behind the last checkpoint.
 Expect about 130 images/s for ``small_resnet18`` on one CPU core with AVX512-BF16 (measured on a busy machine).
 """
 
+import os
 import sys
 import threading
 import warnings
@@ -26,6 +27,7 @@ def main() -> None:
     """Reads and checks the command, then trains."""
     warnings.formatwarning = _one_line
     threading.excepthook = _leave_disks_to_main
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each lost connection is a warning of 20 lines, beside ours
     config = parse_command(sys.argv[1:])
     check_config(config, world_size=read_place().size)
     from train.run.loop import pretrain  # torch and all that goes with it: seconds that no mistake should wait for

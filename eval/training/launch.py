@@ -80,7 +80,6 @@ def _run_rank(train: Train[Config], kind: type[Config]) -> None:
         if world.leads:
             write_result(folder, result, work.mark)
     watchdog.close()
-    world.barrier()
     torch.distributed.destroy_process_group()
 
 
@@ -148,6 +147,7 @@ def _run_processes(folder: Path, module: str, num_processes: int, devices: list[
     command = [*launcher, "--master_port", str(port), "--module", module, str(folder.resolve())]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), ASKED_BY: str(os.getpid())}
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each lost connection is a warning of 20 lines
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     if not devices:
         environment["CUDA_VISIBLE_DEVICES"] = ""

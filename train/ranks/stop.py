@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from train.ranks.again import continuing_command
+from train.ranks.watchdog import is_ending
 from train.ranks.world import World
 
 ASKED_BY = "MOCO_CXR_ASKED_BY"
@@ -100,7 +101,7 @@ class Stop:
                 os._exit(1)
 
     def _ask(self, message: str) -> None:
-        if not self._asked and self.world.leads:
+        if not self._asked and self.world.leads and not is_ending():
             begin = "\n" if sys.stderr.isatty() else ""  # below the bar
             print(f"{begin}{message}", file=sys.stderr, flush=True)
         self._asked = True

@@ -18,6 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 from pipeline.ranks import num_own_cores
 from shards.base.errors import InputError
 from train.ranks.above import refuse_lost_hostfile
+from train.ranks.interface import name_interface
 from train.ranks.place import Place, read_place
 
 _PATIENCE = timedelta(minutes=10)  # that the ranks have for one another: imports from a shared disk take minutes
@@ -109,6 +110,7 @@ def start_processes(world: World) -> None:
         return
     if world.size > 1:
         store: Store = _meet(world)
+        name_interface(store, rank=world.rank, size=world.size)
     else:  # the store listens on a port that the system picks, so two runs never collide
         store = TCPStore("127.0.0.1", 0, world_size=1, is_master=True)
     if world.size > 1 and on_gpu:

@@ -175,7 +175,6 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         print(f"stopped; this continues from {where}:\n{stop.continuing}")
     elif world.leads:
         write_encoders_and_card(config, trainer.method, index, step=step, precision=precision, world=world)
-    watchdog.close()
     stop.close()
-    world.barrier()
+    watchdog.close()
     torch.distributed.destroy_process_group()
