@@ -72,7 +72,7 @@ def describe_world() -> World:
         InputError: variables that say no place, a hostfile that is not there, or more processes than GPUs.
     """
     place = read_place()
-    if place.launcher == "deepspeed":
+    if place.launcher == "deepspeed" and place.rank == 0:  # all have one launcher, which then stops the others
         refuse_lost_hostfile()
     device = torch.device("cuda", _gpu(place)) if torch.cuda.is_available() else torch.device("cpu")
     local_rank = place.local_rank or 0 if device.index is None else device.index
