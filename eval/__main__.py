@@ -165,7 +165,7 @@ def table(
     if not files:
         raise InputError("table: no file given; give results that `python -m eval` wrote")
     from eval.report.tables import render
-    from eval.results.table import load_comparison
+    from eval.results.file import load_comparison
 
     print(render([load_comparison(path) for path in files], format, metric=metric, subgroups=subgroups))
 
@@ -186,7 +186,7 @@ def report(
         device: Where features are computed.
         seed: Of the sample, the map and the choice of images.
     """
-    from eval.results.table import load_comparison
+    from eval.results.file import load_comparison
 
     load_comparison(folder)  # a mistake is told before what takes seconds to import
     from eval.report.page import write_page

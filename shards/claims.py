@@ -32,17 +32,15 @@ def check_index_file(path: Path) -> None:
     """Refuses an ``index.parquet`` of more bytes or rows than any dataset has, before it is read into memory.
 
     Raises:
-        InputError: it is too large, or no file.
+        InputError: it is too large, in words that can follow its name.
         OSError, ArrowException: it cannot be read.
     """
     num_bytes = path.stat().st_size
-    if not path.is_file():
-        raise InputError(f"{path}: is no file; copy the dataset folder again")
     about = pq.read_metadata(path)
     unpacked = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
     if max(num_bytes, unpacked) > MOST_INDEX_BYTES or about.num_rows > MOST_ROWS:
         raise InputError(
-            f"{path}: has {about.num_rows:,} rows in {max(num_bytes, unpacked):,} bytes; at most {MOST_ROWS:,} in "
+            f"has {about.num_rows:,} rows in {max(num_bytes, unpacked):,} bytes; at most {MOST_ROWS:,} in "
             f"{MOST_INDEX_BYTES:,} are read; {_ANEW}"
         )
 

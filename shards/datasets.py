@@ -7,9 +7,8 @@ folder and the fingerprint that the member had. A merge holds nothing else; a su
 of the chosen rows, whose column ``member`` counts in ``members``.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
+from shards.base.stored import check_regular, read_parquet
+from shards.base.words import reason_of
 from shards.claims import DEEPEST, MOST_MEMBERS, check_index_file, check_rows, shard_bytes
 from shards.format.blank import Blank, blank_rules
-from shards.format.manifest import MANIFEST, read_manifest
+from shards.format.manifest import check_listed, read_manifest
 from shards.format.schema import BASE_COLUMNS
 from shards.open_shards import OpenShards
 from shards.remote.address import Address
@@ -33,6 +33,12 @@ from shards.remote.folder import RemoteFolder
 Rows = npt.NDArray[np.int64]
 MEMBER = "member"
 _INDEX = "index.parquet"
+_NAMES = (
+    "key",
+    "dataset",
+    "split",
+    "patient_id",
+)  # of every row; its numbers and shard are asked for with their values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,24 +128,38 @@ def member_folder(derived: Path, member: Mapping[str, str]) -> Path:
     return Path(os.path.normpath(derived.resolve() / member["path"]))
 
 
-def read_index(folder: Path, *columns: str) -> pa.Table:
+def read_index(folder: Path, about: Mapping[str, Any], *columns: str) -> pa.Table:
     """The folder's ``index.parquet``.
 
+    Args:
+        about: what the folder's ``dataset.json`` says.
+
     Raises:
-        InputError: it is missing, cannot be read, or lacks one of the ``columns`` or of those of every index.
+        InputError: it is missing, cannot be read, was changed, or lacks one of the ``columns`` or of those of every
+            index, or has others in their place.
     """
     path = folder / _INDEX
     try:
+        check_regular(path)
         check_index_file(path)
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; copy the whole dataset folder, or pack it again") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); run: python -m shards verify {folder}") from None
-    absent = [name for name in (*BASE_COLUMNS, *columns) if name not in table.column_names]
-    if absent:
-        raise InputError(f"{path}: is no index of images, as it has no column {absent[0]!r}; copy it again")
+        check_listed(path, about)
+        table = read_parquet(path)
+        labels = dict.fromkeys(() if MEMBER in columns else about["labels"], pa.int8())
+        kinds = dict(zip(table.schema.names, table.schema.types, strict=True))
+        for name, kind in {**BASE_COLUMNS, **labels, **dict.fromkeys(columns, pa.int32())}.items():
+            if kinds.get(name) != kind:
+                raise InputError(f"is no index of images, as its column {name!r} is {kinds.get(name, 'missing')}")
+        blank = [name for name in _NAMES if table[name].null_count]
+        if blank:
+            raise InputError(f"has rows without {blank[0]}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: {_why(error)}; copy it again, or run: python -m shards verify {folder}") from None
     return table
+
+
+def _why(error: Exception) -> str:
+    """In words that can follow the name of the file."""
+    return str(error) if isinstance(error, InputError) else f"cannot be read ({reason_of(error)})"
 
 
 _Loaded = tuple[list[Packed], pa.Table, Rows]
@@ -166,19 +186,18 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
     about, where = home.about, home.where
     if "members" not in about:
         table = _read_index(home)
-        with _reading(where):
-            packed = Packed(
-                folder=home.folder,
-                labels=tuple(about["labels"]),
-                blanks=blank_rules(about),
-                tells_blanks="blanks" in about,
-                num_images=len(table),
-                num_without_patient=_num_without_patient(about, len(table)),
-                extension="jpg" if about["image"]["format"] == "jpeg" else "png",
-                fingerprint=about["fingerprint"],
-                shard_bytes=shard_bytes(about),
-                remote=home.remote,
-            )
+        packed = Packed(
+            folder=home.folder,
+            labels=tuple(about["labels"]),
+            blanks=blank_rules(about),
+            tells_blanks="blanks" in about,
+            num_images=len(table),
+            num_without_patient=_num_without_patient(about, len(table)),
+            extension="jpg" if about["image"]["format"] == "jpeg" else "png",
+            fingerprint=about["fingerprint"],
+            shard_bytes=shard_bytes(about),
+            remote=home.remote,
+        )
         number = np.zeros(len(table), dtype=np.int64)
         check_rows(where, table, number, [packed.shard_bytes])
         return [packed], table, number
@@ -187,8 +206,7 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
         raise InputError(f"dataset {where}: is a member of itself; merge its members anew")
     if len(above) >= DEEPEST:
         raise InputError(f"dataset {where}: is derived {DEEPEST} times over; merge its members anew")
-    with _reading(where):
-        members = [{field: str(member[field]) for field in ("path", "fingerprint")} for member in about["members"]]
+    members = about["members"]
     loaded: list[_Loaded] = []
     for member in members:
         loaded.append(_load_member(where, member, cache, above=(*above, name)))
@@ -211,18 +229,6 @@ def _num_without_patient(about: Mapping[str, Any], num_images: int) -> int:
     return int(about.get("totals", {}).get("images_without_patient", former))
 
 
-@contextlib.contextmanager
-def _reading(where: Path | Address) -> Iterator[None]:
-    """Around what is taken from a ``dataset.json``, which may be JSON and lack it all the same."""
-    try:
-        yield
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"dataset {where}: its {MANIFEST} is damaged ({type(error).__name__}: {error}); copy it again, or pack the "
-            "dataset again"
-        ) from None
-
-
 def _load_member(
     of: Path | Address, member: Mapping[str, str], cache: Cache | None, *, above: tuple[str, ...]
 ) -> _Loaded:
@@ -242,7 +248,7 @@ def _load_member(
 def _read_index(home: _Home, *columns: str) -> pa.Table:
     if home.remote is not None:
         home.remote.open_file(_INDEX).close()
-    return read_index(home.folder, *columns)
+    return read_index(home.folder, home.about, *columns)
 
 
 def _join(loaded: Sequence[_Loaded]) -> _Loaded:

@@ -17,6 +17,7 @@ from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from pipeline.loader import Loader, build_loader
 from pipeline.order import Order
+from shards.format.manifest import MANIFEST, file_checksum, read_manifest, write_manifest
 from shards.index import ShardIndex
 
 
@@ -110,4 +111,7 @@ def repeat_rows(data: Path, folder: Path, num_rows: int) -> Path:
     repeated = repeated.set_column(repeated.schema.get_field_index("key"), "key", pa.array(keys))
     (folder / "index.parquet").unlink()
     pq.write_table(repeated.replace_schema_metadata(table.schema.metadata), folder / "index.parquet")
+    about = read_manifest(data)
+    (folder / MANIFEST).unlink()
+    write_manifest(folder, about, about["files"] | {"index.parquet": file_checksum(folder / "index.parquet")})
     return folder

@@ -11,6 +11,7 @@ from benchmarks.measuring.resources import Resources
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
+from shards.base.stored import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +131,9 @@ def read_result(path: Path) -> Result:
         InputError: no such file, or not a benchmark result; the message names the part that is wrong.
     """
     try:
-        raw = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a file that a benchmark wrote") from None
-    except ValueError:
-        raise InputError(f"{path}: not a JSON file; name one that a benchmark wrote") from None
+        raw = read_json(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; name a file that a benchmark wrote") from None
     try:
         result = from_written(Result, raw, unknown="ignore")  # such as fields of a later version
         for one in result.comparisons:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from eval.finetune.config import FinetuneConfig
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
-from train.encoders.file import FILES, read_tensors
+from train.encoders.file import FILES, header_value, load_state, read_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 from train.engine.optimizers import grouped
 
@@ -93,7 +93,7 @@ def load_finetuned(folder: Path) -> tuple[FinetuneModel, tuple[str, ...], Loaded
     if not (folder / HEAD_FILE).is_file():
         raise InputError(f"{folder}: has no {HEAD_FILE}; give the folder of a cell that was fine-tuned with keep_model")
     head, header = read_tensors(folder / HEAD_FILE)
-    labels = tuple(json.loads(header["labels"]))
+    labels = header_value(folder / HEAD_FILE, header, "labels", tuple[str, ...])
     model = FinetuneModel(loaded.encoder, len(labels), seed=0)
-    model.head.load_state_dict(head)
+    load_state(folder / HEAD_FILE, model.head, head, kind="its labels")
     return model.eval(), labels, loaded

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eval.grid.config import WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
+from shards.base.stored import parse_yaml, read_file
 
 _STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"
 _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one
@@ -45,18 +44,16 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
     Raises:
         InputError: no such file, no YAML, an unknown field, a value of the wrong type or out of range.
     """
-    if not path.is_file():
-        raise InputError(f"grid {path}: no such file; give a YAML file with data, label, starts and readout")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"grid {path}: no YAML ({' '.join(str(error).split())})") from None
+        content = parse_yaml(read_file(path))
+    except InputError as error:
+        raise InputError(f"grid {path}: {error}; give a YAML file with data, label, starts and readout") from None
     if not isinstance(content, dict):
         raise InputError(f"grid {path}: holds no fields; give data, label, starts and readout")
     content |= {name: [content[name]] for name in _LISTS if name in content and not isinstance(content[name], list)}
-    if "starts" in content:
-        content["starts"] = _read_starts(content["starts"])
     try:
+        if "starts" in content:
+            content["starts"] = _read_starts(content["starts"])
         file = from_mapping(_GridFile, content)
     except InputError as error:
         raise InputError(f"grid {path}: {error}") from None
@@ -76,7 +73,10 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         features=folder / "features",
         **measured,
     )
-    check_grid(config)
+    try:
+        check_grid(config)
+    except InputError as error:
+        raise InputError(f"grid {path}: {error}") from None
     return config
 
 

@@ -22,9 +22,10 @@ from eval.grid.plan import CellTask, Plan, make_plan
 from eval.grid.work import CellWorker
 from eval.report.tables import csv_table, latex_tables
 from eval.results.compare import Group, Statistics, compare
+from eval.results.file import save_comparison
 from eval.results.inputs import compare_inputs
 from eval.results.subgroups import compare_subgroups
-from eval.results.table import Comparison, StartResult, save_comparison
+from eval.results.table import Comparison, StartResult
 from eval.stats.interval import replicates_for_holm
 from eval.study.cells import Cell, cell_path, load_cell, save_cell
 from eval.words import NO_IMAGE

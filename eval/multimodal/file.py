@@ -7,17 +7,18 @@ FOLDER/encoder.safetensors       the image encoder, where it was trained, as a r
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
+from pydantic import Field
 
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.model import MultimodalModel
 from eval.multimodal.tokenizer import TextTokenizer
 from shards.base.atomic import atomic_write
-from shards.base.dataclass_io import from_mapping, to_mapping
+from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
-from train.encoders.file import FILES, read_tensors
+from train.encoders.file import FILES, header_value, load_state, read_tensors
 from train.encoders.saved import LoadedEncoder, save_encoder
 
 MODEL_FILE, _TEXT = "multimodal.safetensors", "text"
@@ -68,9 +69,11 @@ def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], Mul
         raise InputError(f"{folder}: has no {MODEL_FILE}; give the folder of a cell that was trained with keep_model")
     from transformers import AutoConfig, AutoModel
 
-    tensors, header = read_tensors(folder / MODEL_FILE)
-    labels = tuple(json.loads(header["labels"]))
-    config = from_mapping(MultimodalConfig, json.loads(header["config"]), "multimodal")
+    file = folder / MODEL_FILE
+    tensors, header = read_tensors(file)
+    labels = header_value(file, header, "labels", tuple[str, ...])
+    config = header_value(file, header, "config", MultimodalConfig)
+    num_features = header_value(file, header, "num_features", Annotated[int, Field(ge=0, le=65_536)])
     text_model: Any = AutoModel.from_config(
         AutoConfig.from_pretrained(folder / _TEXT, trust_remote_code=False), trust_remote_code=False
     )
@@ -79,8 +82,8 @@ def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], Mul
     model = MultimodalModel(
         text_model,
         num_labels=len(labels),
-        num_features=json.loads(header["num_features"]),
+        num_features=num_features,
         num_image_tokens=config.image_tokens,
     )
-    model.load_state_dict(tensors)
+    load_state(file, model, tensors, kind="its settings")
     return model.eval(), labels, config

@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from eval.multimodal.tokenizer import TextTokenizer
 from shards.base.atomic import atomic_file
+from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
+from shards.base.stored import parse_json, read_arrays
 from shards.index import ShardIndex
 
 TEXT_COLUMN = "indication"
@@ -88,11 +90,8 @@ def tokenize(texts: Sequence[str | None], tokenizer: TextTokenizer, *, max_token
 def cached_tokens(folder: Path, texts: Sequence[str | None], tokenizer: TextTokenizer, *, max_tokens: int) -> Tokens:
     """:func:`tokenize`, read from ``folder`` if this tokenizer saw these texts before."""
     path = folder / f"text-{tokenizer.key}-{texts_fingerprint(texts)}-{max_tokens}.npz"
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as file:
-            counts = TextCounts(**json.loads(str(file["counts"])))
-            tokens = Tokens(ids=file["ids"], lengths=file["lengths"], counts=counts)
-    else:
+    tokens = _stored_tokens(path, len(texts), max_tokens)
+    if tokens is None:
         tokens = tokenize(texts, tokenizer, max_tokens=max_tokens)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
@@ -105,6 +104,18 @@ def cached_tokens(folder: Path, texts: Sequence[str | None], tokenizer: TextToke
             stacklevel=2,
         )
     return tokens
+
+
+def _stored_tokens(path: Path, num_texts: int, max_tokens: int) -> Tokens | None:
+    """None where there are none, or where they are damaged: they are made anew."""
+    try:
+        found = read_arrays(path, ("ids", "lengths", "counts"))
+        counts = from_written(TextCounts, parse_json(str(found["counts"])))
+    except InputError:
+        return None
+    ids, lengths = found["ids"], found["lengths"]
+    is_whole = ids.ndim == 2 and ids.shape[1] <= max_tokens and len(ids) == num_texts and lengths.shape == (num_texts,)
+    return Tokens(ids=ids, lengths=lengths, counts=counts) if is_whole else None
 
 
 def texts_fingerprint(texts: Sequence[str | None]) -> str:

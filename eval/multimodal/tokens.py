@@ -12,6 +12,7 @@ Legend: K images of a selection, B of a batch, H W pixels, h w places of the las
 
 import hashlib
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.views import ViewSpec
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.base.locks import Lock
+from shards.base.stored import read_array
 from shards.index import ShardIndex
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -80,8 +82,20 @@ def _image_names(index: ShardIndex) -> npt.NDArray[np.uint64]:
 
 
 def _known(store: Path) -> npt.NDArray[np.uint64]:
-    parts = [np.load(path, allow_pickle=False) for path in sorted(store.glob("*.images.npy"))]
+    parts = [images for images, _ in _parts(store)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
+
+
+def _parts(store: Path) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.floating]]]:
+    """Names of images with their tokens; what is damaged is passed over, and computed anew."""
+    for path in sorted(store.glob("*.images.npy")):
+        try:
+            images = read_array(path)
+            tokens = read_array(path.with_name(path.name.replace(".images", ".tokens")), mmap_mode="r")
+        except InputError:
+            continue
+        if images.ndim == 1 and images.dtype == np.uint64 and tokens.ndim == 3 and 0 < len(images) == len(tokens):
+            yield images, tokens
 
 
 def _write(store: Path, names: npt.NDArray[np.uint64], tokens: npt.NDArray[np.float32]) -> None:
@@ -96,9 +110,7 @@ def _write(store: Path, names: npt.NDArray[np.uint64], tokens: npt.NDArray[np.fl
 
 def _gather(store: Path, names: npt.NDArray[np.uint64]) -> ImageTokens:
     found: ImageTokens | None = None
-    for path in sorted(store.glob("*.images.npy")):
-        images = np.load(path, allow_pickle=False)
-        tokens = np.load(path.with_name(path.name.replace(".images", ".tokens")), mmap_mode="r", allow_pickle=False)
+    for images, tokens in _parts(store):
         order = np.argsort(images, kind="stable")
         places = order[np.searchsorted(images, names, sorter=order) % len(images)]
         is_here = images[places] == names

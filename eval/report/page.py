@@ -18,10 +18,10 @@ from eval.report.note import note
 from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, texts
 from eval.report.sortable import counts_table, label_names, results_table
 from eval.report.strips import neighbour_strips, saliency_cases
+from eval.results.file import load_comparison
 from eval.results.headline import headline
-from eval.results.table import Comparison, load_comparison
+from eval.results.table import Comparison
 from shards.base.atomic import atomic_write
-from shards.base.errors import InputError
 
 FILE = "report.html"
 FIGURES = "figures"
@@ -46,8 +46,6 @@ def write_page(
     """
     comparison = load_comparison(folder)
     folder = folder if folder.is_dir() else folder.parent
-    if not comparison.rows:
-        raise InputError(f"result {folder}: holds no rows; repeat the evaluation")
     spoken = headline(comparison)
     figures = FigureFolder(folder / FIGURES)
     evidence = Evidence(folder, comparison, spoken, max_images=max_images, device=pick_device(device), seed=seed)

@@ -1,5 +1,5 @@
-"""What a comparison found, with what is needed to repeat it: ``results.json`` in its folder, and ``cells/`` beside it,
-from which it was computed (:mod:`eval.study.cells`).
+"""What a comparison found, with what is needed to repeat it: ``results.json`` (:mod:`eval.results.file`) in its folder,
+and ``cells/`` beside it, from which it was computed (:mod:`eval.study.cells`).
 
 A comparison is a table: one :class:`Row` for each readout, label, fraction and start, in that order. Where there are
 several labels, the rows of ``MACRO`` come first and hold the means over them, and multimodal readouts also have
@@ -7,22 +7,15 @@ several labels, the rows of ``MACRO`` come first and hold the means over them, a
 ``None``.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from eval.readouts.registry import Inputs
 from eval.stats.interval import Interval, Verdict, verdict
 from eval.study.studies import TestCounts
 from eval.words import MACRO
-from shards.base.atomic import atomic_write
-from shards.base.dataclass_io import from_written, to_mapping
-from shards.base.errors import InputError
 
-FORMAT_VERSION = 2
-FILE = "results.json"
 CELLS = "cells"
 
 
@@ -222,36 +215,3 @@ class Comparison:
                 and start in ("", row.start)
             ):
                 yield row
-
-
-def save_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Writes ``results.json`` into ``folder``, which is made if need be, and returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"format_version": FORMAT_VERSION, **to_mapping(comparison)}
-    atomic_write(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return folder / FILE
-
-
-def load_comparison(path: Path) -> Comparison:
-    """Reads what :func:`save_comparison` wrote; ``path`` is the file or the folder around it.
-
-    Raises:
-        InputError: a missing file, one that is no result, or one of another format version.
-    """
-    path = path / FILE if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"result {path}: no such file; write one with: python -m eval linear")
-    try:
-        stored = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"result {path}: not JSON; give a file that `python -m eval` wrote") from None
-    version = stored.pop("format_version", None) if isinstance(stored, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"result {path}: format version {version}, but this version of moco-cxr reads {FORMAT_VERSION}; "
-            "repeat the evaluation"
-        )
-    try:
-        return from_written(Comparison, stored)
-    except InputError as error:
-        raise InputError(f"result {path}: damaged ({error}); repeat the evaluation") from None

@@ -9,8 +9,6 @@ Legend: N test images, M validation images, L labels.
 import hashlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +21,10 @@ from eval.study.draws import LabelledDraw
 from eval.study.partition import Partition
 from eval.study.protocol import Protocol
 from shards.base.atomic import atomic_file
+from shards.base.bounds import Count
+from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
+from shards.base.stored import parse_json, read_arrays
 
 FORMAT_VERSION = 1
 Scores = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], dict[str, Any]]
@@ -72,6 +73,26 @@ class CellKey:
         except ValueError:
             pass  # a fraction that is no number, told below
         raise InputError(f"cell {name!r}: names no cell; one looks like linear/pretrained/0.01-draw2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """What a cell's file holds beside its arrays."""
+
+    format_version: int
+    key: CellKey
+    fingerprint: str
+    labels: tuple[str, ...]
+    num_patients: Count
+    num_images: list[Count]
+    num_positives: list[Count]
+    is_extended: bool
+    details: dict[str, Any]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not len(self.num_images) == len(self.num_positives) == len(self.labels):
+            raise InputError("counts of other labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,17 +210,25 @@ def save_cell(folder: Path, cell: Cell) -> Path:
 def load_cell(folder: Path, key: CellKey, *, fingerprint: str | None = None) -> Cell | None:
     """The stored cell; None where there is none, where it is of another ``fingerprint`` or format version, or where
     its file is damaged: all of these are to be computed anew."""
-    path = cell_path(folder, key)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(str(stored["about"]))
-            arrays = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays: dict[str, Any] = read_arrays(cell_path(folder, key), ("about", *_ARRAYS))
+        about = from_written(_About, parse_json(str(arrays.pop("about"))))
+        if about.format_version != FORMAT_VERSION or about.key != key or fingerprint not in (None, about.fingerprint):
+            return None
+        _check_arrays(arrays, num_labels=len(about.labels))
+    except InputError:
         return None
-    if about.pop("format_version") != FORMAT_VERSION or fingerprint not in (None, about["fingerprint"]):
-        return None
-    about |= {"key": CellKey(**about["key"]), "labels": tuple(about["labels"])}
-    return Cell(**about, **arrays)
+    fields = {name: value for name, value in vars(about).items() if name != "format_version"}
+    return Cell(**fields, **arrays)
+
+
+def _check_arrays(arrays: Mapping[str, npt.NDArray[Any]], *, num_labels: int) -> None:
+    for part in ("", "valid_"):
+        rows, scores = arrays[f"{part or 'test_'}rows"], arrays[f"{part}scores"]
+        if rows.ndim != 1 or rows.dtype != np.int64 or scores.dtype != np.float32:
+            raise InputError("arrays of other types")
+        if scores.shape != (len(rows), num_labels) or not np.isfinite(scores).all():
+            raise InputError("scores that are no number an image and label")
 
 
 def stored_cells(folder: Path) -> list[CellKey]:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 from shards.base.randomness import generator
+from shards.base.stored import read_parquet
 from shards.index import ShardIndex
 from shards.options import LabelPolicy
 
@@ -145,15 +145,12 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     Raises:
         InputError: no such file, one without these columns, or images that are not in the training set, naming some.
     """
-    if not path.is_file():
-        raise InputError(f"draws {path}: no such file; write one with: python -m eval draws export")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid:
-        raise InputError(f"draws {path}: is no Parquet file") from None
-    absent = [name for name in _COLUMNS if name not in table.column_names]
-    if absent or not len(table):
-        what = f"has no column {', '.join(absent)}" if absent else "holds no draw"
+        table = read_parquet(path)
+    except InputError as error:
+        raise InputError(f"draws {path}: {error}; write one with: python -m eval draws export") from None
+    what = _wrong_with(table)
+    if what:
         raise InputError(f"draws {path}: {what}; one row an image, with the columns {', '.join(_COLUMNS)}")
     known = {
         (dataset, key): row
@@ -170,6 +167,19 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     for image, fraction, draw in zip(images, table["fraction"].to_pylist(), table["draw"].to_pylist(), strict=True):
         rows.setdefault((float(fraction), int(draw)), []).append(known[image])
     return {key: np.unique(np.array(members, dtype=np.int64)) for key, members in rows.items()}
+
+
+def _wrong_with(table: pa.Table) -> str:
+    absent = [name for name in _COLUMNS if name not in table.column_names]
+    if absent or not len(table):
+        return f"has no column {', '.join(absent)}" if absent else "holds no draw"
+    text, number = pa.types.is_string, lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    for name, is_right in zip(_COLUMNS, (text, text, number, pa.types.is_integer), strict=True):
+        if not is_right(table[name].type) or table[name].null_count:
+            return f"its column {name} is {table[name].type}{' with blanks' if table[name].null_count else ''}"
+    fractions, draws = table["fraction"].to_numpy(), table["draw"].to_numpy()
+    are_right = ((fractions > 0) & (fractions <= 1)).all() and (draws >= 0).all()
+    return "" if are_right else "holds fractions beyond 0 to 1, or draws below 0"
 
 
 def _draw_rows(

@@ -18,6 +18,7 @@ from pipeline.options import EngineName
 from pipeline.views import ViewSpec
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
+from shards.base.stored import read_array
 from shards.index import ShardIndex
 
 Features = npt.NDArray[np.float32]
@@ -72,10 +73,9 @@ def cached_features(
 ) -> Features:
     """:func:`extract_features`, read from ``folder`` if this encoder saw these images in this view before."""
     path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{views_hash(views, engine)}.npy"
-    if path.is_file():
-        features: Features = np.load(path, allow_pickle=False)
-        if features.shape[0] == len(index):
-            return features
+    features = _stored_features(path, len(index))
+    if features is not None:
+        return features
     features = extract_features(
         encoder,
         index,
@@ -89,6 +89,16 @@ def cached_features(
     with atomic_file(path) as file:
         np.save(file, features)
     return features
+
+
+def _stored_features(path: Path, num_images: int) -> Features | None:
+    """None where there are none, or where they are damaged: they are computed anew."""
+    try:
+        features: Features = read_array(path)
+    except InputError:
+        return None
+    is_whole = features.ndim > 1 and features.dtype == np.float32 and len(features) == num_images
+    return features if is_whole and np.isfinite(features).all() else None
 
 
 def encoder_hash(encoder: nn.Module) -> str:

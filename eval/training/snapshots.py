@@ -131,7 +131,7 @@ class Snapshots:
                 state = read_tensors(folder, "state.pt", mark)
             except BrokenSnapshot:
                 continue  # the cell is computed anew, from the one before if there is one
-            if mark["fingerprint"] != self.mark:
+            if mark.get("fingerprint") != self.mark:
                 continue
             model.load_state_dict(state["model"])
             load_optimizer_state(engine, model, state["optimizer"])

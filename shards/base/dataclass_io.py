@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from shards.base.errors import InputError
 from shards.base.problems import damage, mistakes
+from shards.base.stored import parse_yaml
 
 Config = TypeVar("Config")
 _Unknown = Literal["forbid", "ignore"]
@@ -31,17 +32,13 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False)
 
 
-def from_yaml(kind: type[Config], text: str) -> Config:
+def from_yaml(kind: type[Config], text: str | bytes) -> Config:
     """The inverse of :func:`to_yaml`.
 
     Raises:
-        InputError: as :func:`from_mapping`; it is no YAML, or asks for more than plain values.
+        InputError: as :func:`shards.base.stored.parse_yaml` and :func:`from_mapping`.
     """
-    try:
-        mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"no YAML of plain values: {' '.join(str(error).split())}") from None
-    return from_mapping(kind, mapping)
+    return from_mapping(kind, parse_yaml(text))
 
 
 def from_mapping(kind: type[Config], mapping: Any, where: str = "") -> Config:

@@ -5,7 +5,6 @@ An error of the system names the file, says what is wrong with it, and here gets
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -36,7 +35,6 @@ _REMEDIES = {
     ),
     **dict.fromkeys((errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EBUSY, errno.EAGAIN, errno.ENOTEMPTY), _SHARE),
 }
-_BY_PYARROW = re.compile(r"local file '(.+?)'")  # which names the file in its words
 _TELLING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)  # of files and nothing else
 
 
@@ -70,8 +68,6 @@ def refusal(error: BaseException, *, instead: Path | None = None) -> Refusal | N
         return None
     why, remedy = error.strerror or os.strerror(error.errno), _REMEDIES[error.errno]
     where = instead if error.filename is None or isinstance(error.filename, int) else Path(os.fsdecode(error.filename))
-    if (told := _BY_PYARROW.search(why)) is not None:
-        where, why = Path(told[1]), os.strerror(error.errno)
     if error.errno == errno.ENOSPC and error.filename is None:
         where = _full_place() or instead
     if where is None:

@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from shards.base.atomic import naming
 from shards.base.facts import boot_id
 
 _BEAT_SECONDS = 5.0
@@ -44,8 +43,7 @@ class Lock:
     def try_hold(self) -> Iterator[bool]:
         """Takes the lock if it is free, and says whether it was; frees it behind the block."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with naming(self.path):
-            descriptor = self._take()
+        descriptor = self._take()
         if descriptor is None:
             yield False
             return

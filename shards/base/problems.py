@@ -52,14 +52,18 @@ def damage(kind: type, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     names, parts, section = _follow(kind, first["loc"])
     if first["type"] in _UNKNOWN:
-        return f"{section.__name__.lower()} with {names[-1]}"
+        return f"{_word(section)} with {names[-1]}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     if _is_absent(first, names):
-        return f"{section.__name__.lower()} without {names[-1]}"
+        return f"{_word(section)} without {names[-1]}"
     wanted = "a mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
     wanted = {"float": "a number", "int": "a whole number", "string": "a string", "list": "a list"}.get(wanted, wanted)
-    return f"{': '.join(names[-2:]) or kind.__name__.lower()} is {reprlib.repr(first['input'])}, not {wanted}"
+    return f"{': '.join(names[-2:]) or _word(kind)} is {reprlib.repr(first['input'])}, not {wanted}"
+
+
+def _word(kind: type) -> str:
+    return kind.__name__.lstrip("_").lower()
 
 
 def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[Any], Any]:

@@ -4,13 +4,16 @@ Each reader raises :class:`InputError` in words that can follow the name of the 
 nothing else; whoever asked puts the file before them and the remedy behind.
 """
 
+import contextlib
+import hashlib
+import json
 import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +29,35 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, most: int | None = None) -> bytes:
     """The bytes of a regular file: a pipe would keep its reader waiting, a device has no end.
 
     Raises:
-        InputError: it is none, or cannot be read.
+        InputError: it is none, cannot be read, or has more than ``most`` bytes.
     """
+    with _opening(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise InputError(f"has more than {most:,} bytes, as none has that was written here")
+        return file.read()
+
+
+def check_regular(path: Path) -> None:
+    """Refuses, for libraries that open a file themselves, what :func:`read_file` would.
+
+    Raises:
+        InputError: it is no regular file, or cannot be read.
+    """
+    with _opening(path):
+        pass
+
+
+@contextlib.contextmanager
+def _opening(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError("is no file")
-            return file.read()
+            yield file
     except FileNotFoundError:
         raise InputError("no such file") from None
     except OSError as error:
@@ -76,15 +97,36 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds: mappings, lists, text, numbers, truth values and nothing. Aliases, by which a short file
+def with_digest(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with a ``digest`` of all that is in it."""
+    return {**content, "digest": _digest(content)}
+
+
+def read_digested(path: Path) -> dict[str, Any]:
+    """The object of a JSON file without its ``digest``, which must hold; earlier versions wrote none.
+
+    Raises:
+        InputError: as :func:`read_json_object`; something was changed since it was written.
+    """
+    content = read_json_object(path)
+    if "digest" in content and content.pop("digest") != _digest(content):
+        raise InputError("was changed since it was written")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def parse_yaml(content: str | bytes) -> Any:
+    """What YAML text holds: mappings, lists, text, numbers, truth values and nothing. Aliases, by which a short file
     can stand for an endless one, and tags are not read; dates are text.
 
     Raises:
-        InputError: as :func:`read_file`; it is no YAML.
+        InputError: it is no YAML.
     """
     try:
-        return yaml.load(read_file(path), _PlainLoader)
+        return _PlainLoader(content).get_single_data()
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"is no YAML ({' '.join(str(error).split())})") from None
     except RecursionError:
@@ -114,11 +156,28 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]
     Raises:
         InputError: as :func:`read_file`; it is none, or lacks an array.
     """
+    check_regular(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in names}
     except _NO_ARRAYS as error:
         raise InputError(f"is no file of arrays ({reason_of(error)})") from None
+
+
+def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file, or a map of it.
+
+    Raises:
+        InputError: as :func:`read_file`; it is none.
+    """
+    check_regular(path)
+    try:
+        found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except _NO_ARRAYS as error:
+        raise InputError(f"is no file of an array ({reason_of(error)})") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError("is no file of an array")
+    return found
 
 
 # What np.load and the zip around its arrays say of a file that is damaged.

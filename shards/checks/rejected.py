@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from shards.base.errors import InputError
 from shards.format.manifest import MANIFEST
+from shards.format.rejected import FILE, read_rejected
 from shards.index import ShardIndex
-
-FILE = "rejected.parquet"
 
 
 def rejected_text(folders: Sequence[Path]) -> str:
@@ -34,10 +30,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _of_folder(folder: Path) -> str:
-    try:
-        rows = pq.read_table(folder / FILE).to_pylist()
-    except FileNotFoundError:
-        raise InputError(f"{folder / FILE}: missing; copy the whole dataset folder, or pack it again") from None
+    rows = read_rejected(folder).to_pylist()
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         by_reason.setdefault(row["reason"], []).append(f"    {row['source_path']}: {row['message']}")

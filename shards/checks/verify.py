@@ -5,7 +5,6 @@ DALI indexes against one another, both ways; each image's checksum, decoding and
 2,000 images a second and core (320 px JPEG), most of it decoding.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from shards.base.bar import Bar
 from shards.base.children import local_workers
 from shards.base.errors import InputError
+from shards.base.stored import read_json_object
 from shards.base.words import as_size
 from shards.checks.verify_shard import ROW_COLUMNS, Damage, check_shard, difference
 from shards.claims import DEEPEST, check_rows
@@ -114,8 +114,8 @@ def _read_trusted(folder: Path) -> tuple[dict[str, Any] | None, list[Damage]]:
     if digest_holds(folder):
         return read_manifest(folder), []
     try:
-        has_digest = "digest" in json.loads((folder / MANIFEST).read_bytes())
-    except (ValueError, TypeError, RecursionError):
+        has_digest = "digest" in read_json_object(folder / MANIFEST)
+    except InputError:
         has_digest = True
     why = "its bytes have changed (digest)" if has_digest else "has no checksums: it was packed by an older version"
     return None, [Damage(file=MANIFEST, message=why)]
@@ -275,13 +275,13 @@ def _check_subset(folder: Path, about: Mapping[str, Any], subset: ShardIndex) ->
     damages = []
     numbers = subset.packed_numbers()
     for number, packed in enumerate(subset.packed):
-        mine, theirs = subset.take(numbers == number).table, read_index(packed.folder)
+        mine, theirs = subset.take(numbers == number).table, read_index(packed.folder, read_manifest(packed.folder))
         places = pc.index_in(_identities(mine), value_set=_identities(theirs))
         if places.null_count:
             message = f"has {places.null_count} rows that {packed.folder} does not hold"
             damages.append(Damage(file="index.parquet", message=message))
     written = [dali_index(entries).encode() for entries in subset.dali_entries().values()]
-    listed = [idx for _, idx in about["dali"]]
+    listed = [idx for _, idx in about.get("dali", ())]
     if not all(map(is_plain, listed)) or [(folder / idx).read_bytes() for idx in listed] != written:
         damages.append(Damage(file=MANIFEST, message="its DALI indexes do not list the images of index.parquet"))
     return damages

@@ -6,13 +6,19 @@ the digest itself emptied, so that no byte of the folder can change unseen.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from shards.base.atomic import atomic_write
+from shards.base.bounds import Count
+from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
+from shards.base.stored import parse_json, read_file
+from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION
 
 MANIFEST = "dataset.json"
@@ -53,22 +59,66 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The contents of the folder's ``dataset.json``.
 
     Raises:
-        InputError: there is none, it cannot be read, is not JSON, or is of another format version; it lists a file
-            outside of the folder, or one without a size and SHA-256.
+        InputError: there is none, it cannot be read, is not JSON, or is damaged, or of another format version; it
+            lists a file outside of the folder, or one without a size and SHA-256.
     """
     path = folder / MANIFEST
-    try:
-        about = _read(folder)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check its rights and its disk") from None
+    text, about = _read(folder)
     found = about.get("format_version") if isinstance(about, dict) else None
     if found != FORMAT_VERSION:
         raise InputError(
-            f"dataset {folder}: format version {found}, but this version of moco-cxr reads "
+            f"{path}: format version {found}, but this version of moco-cxr reads "
             f"{FORMAT_VERSION}; pack it again with: python -m shards build"
         )
     _check_files(path, about.get("files", {}))
+    try:
+        kind = _Derived if "members" in about else _Packed
+        from_written(kind, {name: about[name] for name in kind.__dataclass_fields__ if name in about}, unknown="ignore")
+        if "digest" in about and not _holds(text, about["digest"]):
+            raise InputError("it was changed since it was written")
+    except InputError as error:
+        raise InputError(f"{path}: is damaged ({error}); copy it again, or pack the dataset again") from None
     return dict(about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    format: Literal["jpeg", "png"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Totals:
+    images: Count = 0
+    rejected: Count = 0
+    patients: Count = 0
+    images_without_patient: Count = 0
+    bytes: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packed:
+    """What is read of a dataset with shards."""
+
+    labels: tuple[str, ...]
+    image: _Image
+    fingerprint: str
+    blanks: dict[str, Blank] = field(default_factory=dict)
+    totals: _Totals = field(default_factory=_Totals)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Derived:
+    """What is read of a subset or a merge."""
+
+    members: tuple[_Member, ...]
+    fingerprint: str
+    dali: tuple[tuple[str, str], ...] = ()
 
 
 def _check_files(path: Path, files: object) -> None:
@@ -85,7 +135,7 @@ def _check_files(path: Path, files: object) -> None:
         raise InputError(f"{path}: {what}; copy the dataset again from where you trust it, or pack it again")
 
 
-def _read(folder: Path) -> Any:
+def _read(folder: Path) -> tuple[bytes, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise InputError(f"dataset {folder}: no such folder; pack one with: python -m shards build")
@@ -98,29 +148,51 @@ def _read(folder: Path) -> Any:
         )
         raise InputError(f"dataset {folder}: no {MANIFEST} there; {remedy}")
     try:
-        return json.loads(_content(path))
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply; copy it again, or pack the dataset again") from None
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise InputError(f"{path}: not JSON ({error}); copy it again, or pack the dataset again") from None
+        text = _content(path)
+        return text, parse_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; copy it again, or pack the dataset again") from None
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size > MOST_MANIFEST_BYTES:
-            raise InputError(f"{path}: has more than {MOST_MANIFEST_BYTES:,} bytes, as no dataset has; copy it again")
-        return file.read()
+    return read_file(path, most=MOST_MANIFEST_BYTES)
+
+
+def check_listed(path: Path, about: Mapping[str, Any]) -> None:
+    """Holds a file of a dataset folder against its checksum in ``about``, what ``dataset.json`` says; early versions
+    listed none.
+
+    Raises:
+        InputError: it was changed since it was written; in words that can follow its name.
+        OSError: it cannot be read.
+    """
+    listed = about.get("files", {}).get(path.name)
+    if listed is not None and listed != file_checksum(path):
+        raise InputError(f"was changed since it was written: it has not the checksum in {MANIFEST}")
 
 
 def digest_holds(folder: Path) -> bool:
-    """Whether the folder's ``dataset.json`` is, byte for byte, what was written."""
+    """Whether the folder's ``dataset.json`` is, byte for byte, what was written.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = folder / MANIFEST
     try:
-        text = _content(folder / MANIFEST).decode()
-        digest = json.loads(text)["digest"]
-        emptied = _with_digest(text, digest, "")
+        text = _content(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; copy it again") from None
+    try:
+        about = parse_json(text)
     except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(about, dict) and _holds(text, about.get("digest"))
+
+
+def _holds(text: bytes, digest: object) -> bool:
+    try:
+        emptied = _with_digest(text.decode(), str(digest), "")
+    except ValueError:
         return False
     return hashlib.sha256(emptied.encode()).hexdigest() == digest
 

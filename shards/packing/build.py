@@ -18,6 +18,7 @@ from shards.base.errors import InputError, writing
 from shards.base.facts import versions
 from shards.base.words import as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
+from shards.format.rejected import read_rejected
 from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
 from shards.packing.backend import parallel_backend
 from shards.packing.config import BuildConfig, check_build
@@ -223,7 +224,7 @@ def _reasons(rejected: pa.Table) -> dict[str, int]:
 
 def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
     totals = read_manifest(config.output)["totals"]
-    rejected = pq.read_table(config.output / "rejected.parquet")
+    rejected = read_rejected(config.output)
     _refuse_too_many(rejected, plan.num_source, config)
     assert plan.num_source == totals["images"] + totals["rejected"], "images in = images packed + images rejected"
     return Totals(

@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from shards.base.atomic import SUFFIX as PART_SUFFIX
 from shards.base.atomic import atomic_write
+from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
+from shards.base.stored import read_json
 from shards.format.manifest import MANIFEST, read_manifest
 from shards.packing.plan import Plan
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
@@ -20,6 +23,15 @@ from shards.packing.shard import WORK
 
 State = Literal["new", "unfinished", "complete"]
 _ANEW = "put it back as it was, or choose another folder, or remove this one to begin anew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What a build leaves at its start."""
+
+    options: str
+    source: str
+    tools: dict[str, str]
 
 
 def check_output(output: Path, plan: Plan, tools: Mapping[str, str]) -> State:
@@ -33,11 +45,14 @@ def check_output(output: Path, plan: Plan, tools: Mapping[str, str]) -> State:
         found = read_manifest(output)
         _refuse_other(output, found.get("options_fingerprint"), found.get("source_fingerprint"), plan)
         return "complete"
-    if begun.is_file():
-        found = json.loads(begun.read_text())
-        _refuse_other(output, found.get("options"), found.get("source"), plan)
-        if found.get("tools") != dict(tools):
-            versions = ", ".join(f"{name} {version}" for name, version in found.get("tools", {}).items())
+    if os.path.lexists(begun):
+        try:
+            begun_by = from_written(_Begun, read_json(begun))
+        except InputError as error:
+            raise InputError(f"--output {output}: {WORK}/plan.json {error}; remove the folder to begin anew") from None
+        _refuse_other(output, begun_by.options, begun_by.source, plan)
+        if begun_by.tools != dict(tools):
+            versions = ", ".join(f"{name} {version}" for name, version in begun_by.tools.items())
             raise InputError(f"--output {output}: was begun with {versions}; go on with these, or remove it")
         return "unfinished"
     if output.exists() and (not output.is_dir() or any(path.name != WORK for path in output.iterdir())):

@@ -11,13 +11,16 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from shards.base.atomic import atomic_file, atomic_write
-from shards.base.errors import writing
+from shards.base.dataclass_io import from_written
+from shards.base.errors import InputError, writing
+from shards.base.stored import parse_json, read_parquet
 from shards.format.manifest import Checksum, file_checksum
 from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, index_schema, table_from_rows
 from shards.format.tar import dali_index, write_tar
@@ -92,12 +95,26 @@ def write_shard(shard: Shard, packing: Packing, *, processes: int = 1) -> int:
 def finished_checksums(name: str, output: Path) -> dict[str, Checksum] | None:
     """The checksums of a shard's files, by name, if it is finished and they are there; None if it is to be written."""
     try:
-        metadata = pq.read_schema(output / WORK / f"{name}.parquet").metadata or {}
-        checksums: dict[str, Checksum] = json.loads(metadata[b"files"])
-        whole = all((output / file).stat().st_size == about["bytes"] for file, about in checksums.items())
-    except (FileNotFoundError, KeyError):
+        table, _ = (read_parquet(output / WORK / f"{name}.{kind}") for kind in ("parquet", "rejected"))
+        checksums = parse_json((table.schema.metadata or {}).get(b"files", b""))
+        files = from_written(_Files, {"files": checksums}).files
+        whole = all((output / file).stat().st_size == about.bytes for file, about in files.items())
+    except (InputError, FileNotFoundError):
         return None
-    return checksums if whole else None
+    return dict(checksums) if whole else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """Of a shard that is finished."""
+
+    files: dict[str, _File]
 
 
 def write_table(table: pa.Table, path: Path, *, scratch: Path | None = None) -> None:

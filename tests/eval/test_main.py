@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.__main__ import main
-from eval.results.table import Comparison, load_comparison, save_comparison
+from eval.results.file import load_comparison, save_comparison
+from eval.results.table import Comparison
 from shards.base.errors import InputError
 
 

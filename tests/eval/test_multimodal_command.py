@@ -11,10 +11,11 @@ import pytest
 
 from eval.__main__ import main
 from eval.report.page import write_page
-from eval.results.table import load_comparison
+from eval.results.file import load_comparison
 from eval.words import MACRO, MICRO, NO_IMAGE
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from tests.shards.sealed import seal
 
 TINY = ["--multimodal.layers", 1, "--multimodal.width", 16, "--multimodal.heads", 2, "--multimodal.vocabulary", 100]
 TINY += ["--multimodal.image-tokens", 1, "--multimodal.max-tokens", 6, "--multimodal.min-steps", 2]
@@ -34,7 +35,7 @@ def with_texts(packed: Path, tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     texts = [None if number % 9 == 0 else str(random.choice(["cough", "fall"])) for number in range(len(table))]
     pq.write_table(table.append_column("indication", pa.array(texts, pa.string())), folder / "index.parquet")
-    return folder
+    return seal(folder)
 
 
 def test_results_of_all_inputs(
@@ -80,6 +81,7 @@ def test_without_indications_it_is_refused_at_once(
     place = table.column_names.index("indication")
     empty = table.set_column(place, "indication", pa.array([" "] * len(table), pa.string()))
     pq.write_table(empty, with_texts / "index.parquet")
+    seal(with_texts)
     with pytest.raises(InputError, match="none of the .* training images has an indication.*--inputs image"):
         call(monkeypatch, "--run", run_folder, "--data", with_texts, *SHARED, *TINY)
     assert not (run_folder / "eval").exists()

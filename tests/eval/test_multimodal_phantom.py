@@ -20,6 +20,7 @@ from shards.packing.config import BuildConfig
 from shards.phantom.config import PhantomConfig
 from shards.phantom.write import write_phantom
 from shards.sources.options import SourceOptions
+from tests.shards.sealed import seal
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def test_both_inputs_beat_each_alone_and_shuffled_texts_do_not(mimic: Path, tmp_
     place = table.column_names.index("indication")
     table = table.set_column(place, "indication", pa.array(texts.tolist(), pa.string()))
     pq.write_table(table, shuffled / "index.parquet")
+    seal(shuffled)
     (without,) = compared(shuffled, tmp_path / "others", "multimodal", "multimodal-image").inputs
     assert without.auroc.estimate < gains["image"].auroc.low
     assert without.auroc.low < 0.01

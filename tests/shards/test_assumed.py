@@ -89,7 +89,7 @@ def test_what_has_no_view_leaves_with_a_word_or_is_refused(tiny_dataset, tmp_pat
     table = pq.read_table(folder / "index.parquet")
     views = pa.array([(None, "frontal", "lateral")[number % 3] for number in range(96)])
     pq.write_table(table.set_column(table.column_names.index("view"), "view", views), folder / "index.parquet")
-    index = ShardIndex.open(folder)
+    index = ShardIndex.open(seal(folder))
     assert not capsys.readouterr().err
     assert len(of_view(index, "frontal", what="--view frontal")) == 32
     assert capsys.readouterr().err == "note: --view frontal: 32 of 96 images leave, whose view is not known\n"

@@ -114,7 +114,7 @@ def test_a_row_ends_with_its_shard(copied):
 @pytest.mark.parametrize("column", ["offset", "length", "width", "height", "crc32", "shard"])
 def test_columns_of_another_kind(copied, column):
     write_column(copied, column, pa.array(np.full(96, 0.5)))
-    with pytest.raises(InputError, match=r"index.parquet has rows without (a whole number as|the name of a shard)"):
+    with pytest.raises(InputError, match=rf"index.parquet: is no index of images, as its column '{column}' is double"):
         ShardIndex.open(copied)
 
 
@@ -153,12 +153,12 @@ def test_a_manifest_without_end_and_one_without_bottom(copied, monkeypatch):
     monkeypatch.setattr(manifest, "MOST_MANIFEST_BYTES", 1_000_000)
     (copied / "dataset.json").write_bytes(b'{"format_version": 1' + b" " * 20_000_000)
     tracemalloc.start()
-    with pytest.raises(InputError, match="has more than 1,000,000 bytes, as no dataset has"):
+    with pytest.raises(InputError, match="has more than 1,000,000 bytes, as none has"):
         ShardIndex.open(copied)
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
     (copied / "dataset.json").write_text("[" * 200_000)
-    with pytest.raises(InputError, match="dataset.json: nested too deeply"):
+    with pytest.raises(InputError, match="dataset.json: is no JSON .recursion limit"):
         ShardIndex.open(copied)
     assert [damage.file for damage in verify_dataset(copied, workers=1).damages] == ["dataset.json"]
 

@@ -9,6 +9,7 @@ from shards.derived import filter_rows, merge_datasets, write_subset
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from tests.conftest import write_patterns
+from tests.shards.sealed import seal
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,7 @@ def test_a_derived_dataset_moves_with_its_members(tiny_dataset, other, tmp_path)
 def test_a_member_that_was_packed_anew_is_refused(tiny_dataset, other, tmp_path):
     copy = shutil.copytree(tiny_dataset, tmp_path / "tiny")
     write_subset(ShardIndex.open(copy).take([0]), tmp_path / "one", selection={})
-    about = json.loads((copy / "dataset.json").read_text())
-    (copy / "dataset.json").write_text(json.dumps(about | {"fingerprint": "another"}))
+    seal(copy, fingerprint="another")
     with pytest.raises(InputError, match="tiny was packed anew since"):
         ShardIndex.open(tmp_path / "one")
 
@@ -117,7 +117,7 @@ def test_a_derived_dataset_in_a_circle_is_refused(tiny_dataset, other, tmp_path)
     merge_datasets([tiny_dataset, other], tmp_path / "both")
     about = json.loads((tmp_path / "both" / "dataset.json").read_text())
     about["members"][0] = {"path": ".", "fingerprint": about["fingerprint"]}
-    (tmp_path / "both" / "dataset.json").write_text(json.dumps(about))
+    seal(tmp_path / "both", members=about["members"])
     with pytest.raises(InputError, match="a member of itself"):
         ShardIndex.open(tmp_path / "both")
 

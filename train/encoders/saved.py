@@ -18,7 +18,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
-from train.encoders.file import FORMAT_VERSION, read_encoder_file
+from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,10 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
     metadata = file.metadata
     views = from_mapping(ViewSpec, metadata["views"], "views")
     encoder = build_encoder(metadata["name"], norm=metadata["norm"])
-    try:
-        encoder.load_state_dict(file.tensors, strict=True)
-    except RuntimeError as error:
-        raise InputError(f"encoder {file.path}: does not fit {metadata['name']}: {error}") from None
+    load_state(file.path, encoder, file.tensors, kind=metadata["name"])
+    if encoder.num_features != metadata["num_features"]:
+        raise InputError(
+            f"encoder {file.path}: its header says {metadata['num_features']} features, and a {metadata['name']} has "
+            f"{encoder.num_features}; copy it again, or export it again"
+        )
     return LoadedEncoder(encoder=encoder.eval(), name=metadata["name"], views=views, metadata=metadata)

@@ -10,6 +10,7 @@ on the number of ranks or on the ZeRO stage, so a run may go on with others; its
 of the old ranks' running statistics and with new random states.
 """
 
+import math
 import re
 import shutil
 import warnings
@@ -29,10 +30,10 @@ from shards.base.words import reason_of
 from train.engine.deepspeed import loss_scaler
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
+from train.run.mark import read_run_mark
 from train.run.snapshot import (
     BrokenSnapshot,
     num_bytes,
-    read_mark,
     read_tensors,
     remove,
     seal,
@@ -102,7 +103,7 @@ class Checkpoints:
             "loader": loader.state_dict(),
             "num_ranks": world.size,
             "data": self.data,
-            "score": score,
+            "score": score if score is not None and math.isfinite(score) else None,  # JSON has no word for it
         }
         failure = self._first(_failure(lambda: begin_folder(folder)) if world.leads else "")
         if not failure:
@@ -133,7 +134,7 @@ class Checkpoints:
         for folder in candidates:
             mark, content, failure = None, None, ""
             try:
-                mark = read_mark(folder)
+                mark = read_run_mark(folder)
                 self._check(folder, mark)
                 content = self._read(folder, mark)
             except BrokenSnapshot as error:
@@ -242,12 +243,10 @@ class Checkpoints:
             if int(folder.name[5:]) > step:
                 continue
             try:
-                scores[folder] = read_mark(folder)["score"]
+                scores[folder] = read_run_mark(folder)["score"]
             except BrokenSnapshot:
                 remove(folder)
-        scored = sorted(
-            ((score, folder) for folder, score in scores.items() if score is not None and score == score), reverse=True
-        )
+        scored = sorted(((score, folder) for folder, score in scores.items() if score is not None), reverse=True)
         kept = {*list(scores)[: self.keep], *(folder for _, folder in scored[: self.keep_best])}
         for folder in scores:
             if folder not in kept:

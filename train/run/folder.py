@@ -1,12 +1,14 @@
 """The folder of a run: whether a command continues it, its config, and in the end its encoders and model card."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to_yaml
 from shards.base.errors import InputError
+from shards.base.stored import read_file
 from shards.index import ShardIndex
 from train.encoders.file import FILES
 from train.encoders.saved import save_encoder
@@ -48,28 +50,36 @@ def check_run_folder(config: PretrainConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output {folder}: is a file; give a folder")
     path = folder / "config.yaml"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     try:
-        before = from_yaml(PretrainConfig, path.read_text())
+        before = from_yaml(PretrainConfig, read_file(path))
     except InputError as error:
+        why = "; ".join(str(error).splitlines())
         raise InputError(
-            f"--output {folder}: its config.yaml is not of this version ({error}); give a new folder"
+            f"--output {folder}: its config.yaml is damaged or not of this version ({why}); copy it again, or give a "
+            "new folder"
         ) from None
     differing = [name for name in differing_fields(before, config) if name not in _FREE]
     if differing:
         raise InputError(
-            f"--output {folder}: holds a run with other settings ({', '.join(differing)}); repeat its command as it "
-            "was, or give a new folder"
+            f"--output {folder}: its config.yaml is of a run with other settings ({', '.join(differing)}); repeat its "
+            "command as it was, or give a new folder"
         )
 
 
 def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note: str) -> None:
-    """Creates the folder with ``config.yaml``, headed by ``note`` as a comment, and ``ds_config.json``."""
+    """Creates the folder with ``config.yaml``, headed by ``note`` as a comment, and ``ds_config.json``; a file that
+    would say the same stays as it is."""
     folder = _folder(config)
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / "config.yaml", f"# {note}\n{to_yaml(config)}")
-    atomic_write(folder / "ds_config.json", json.dumps(ds_config, indent=2) + "\n")
+    contents = {
+        "config.yaml": f"# {note}\n{to_yaml(config)}",
+        "ds_config.json": json.dumps(ds_config, indent=2) + "\n",
+    }
+    for name, content in contents.items():
+        if not (folder / name).is_file() or read_file(folder / name) != content.encode():
+            atomic_write(folder / name, content)
 
 
 def write_encoders_and_card(

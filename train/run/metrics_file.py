@@ -1,12 +1,29 @@
 """A run's ``metrics.jsonl`` read back, and the scores of its checkpoints by it."""
 
 import json
+import os
+import reprlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shards.base.atomic import atomic_write
+from shards.base.bounds import Count
+from shards.base.dataclass_io import from_written
+from shards.base.errors import InputError
+from shards.base.stored import parse_json, read_file
 from train.settings.config import RunConfig
+
+_REMEDY = "copy the file again, or take it away to go on without the figures so far"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """What each line has, and what is no number."""
+
+    step: Count
+    warnings: dict[str, str] = field(default_factory=dict)
 
 
 class CheckpointScores:
@@ -40,14 +57,36 @@ class CheckpointScores:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line cut off by a kill is passed over."""
+    """The lines of a metrics.jsonl; none where there is no such file. A last line that a kill or a loss of power cut
+    off is passed over.
+
+    Raises:
+        InputError: it cannot be read, or another line is damaged.
+    """
+    if not os.path.lexists(path):
+        return []
+    try:
+        *texts, last = read_file(path).rstrip(b"\0\n").split(b"\n")
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {_REMEDY}") from None
     lines = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for number, text in enumerate([*texts, last], start=1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            lines.append(_parse(text))
+        except InputError as error:
+            if number > len(texts):
+                break
+            raise InputError(f"{path}: line {number} {error}; {_REMEDY}") from None
     return lines
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    line = parse_json(text)
+    from_written(_Line, line, unknown="ignore")
+    for name, value in line.items():
+        if name != "warnings" and not (value is None or type(value) in (int, float)):
+            raise InputError(f"has {reprlib.repr(value)} as {name}, which is no number")
+    return dict(line)
 
 
 def last_values(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

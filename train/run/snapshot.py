@@ -8,12 +8,16 @@ import io
 import json
 import shutil
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from shards.base.atomic import atomic_file, atomic_write, commit_folder, part_of
+from shards.base.dataclass_io import from_written
+from shards.base.errors import InputError
+from shards.base.stored import read_digested, read_file, with_digest
 from shards.base.words import reason_of
 
 FORMAT = 2
@@ -22,6 +26,13 @@ MARK = "complete.json"
 
 class BrokenSnapshot(Exception):
     """A folder that cannot be read back; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """Size and CRC-32 of each file beside the mark."""
+
+    files: dict[str, tuple[int, int]]
 
 
 def write_tensors(path: Path, content: dict[str, Any]) -> None:
@@ -38,7 +49,7 @@ def seal(folder: Path, mark: dict[str, Any]) -> None:
     """Gives the written files of ``folder`` their place, with ``mark`` beside them."""
     part = part_of(folder)
     files = {path.name: _fingerprint(path) for path in sorted(part.iterdir())}
-    atomic_write(part / MARK, json.dumps({"format": FORMAT, **mark, "files": files}, indent=1))
+    atomic_write(part / MARK, json.dumps(with_digest({"format": FORMAT, **mark, "files": files}), indent=1))
     remove(folder)
     commit_folder(folder)
 
@@ -50,13 +61,15 @@ def read_mark(folder: Path) -> dict[str, Any]:
         BrokenSnapshot: something is missing, cut off or of another format.
     """
     try:
-        mark: dict[str, Any] = json.loads((folder / MARK).read_text())
+        mark = read_digested(folder / MARK)
         if mark.get("format") != FORMAT:
             raise BrokenSnapshot(f"format {mark.get('format', 1)}, not {FORMAT}")
-        for name, (size, _) in mark["files"].items():
+        for name, (size, _) in from_written(_Files, mark, unknown="ignore").files.items():
             if (folder / name).stat().st_size != size:
                 raise BrokenSnapshot(f"{name} is not of {size} bytes")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except InputError as error:
+        raise BrokenSnapshot(f"{MARK}: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
         raise BrokenSnapshot(_reason(error)) from None
     return mark
 
@@ -68,8 +81,8 @@ def read_tensors(folder: Path, name: str, mark: dict[str, Any]) -> Any:
         BrokenSnapshot: the file has changed or cannot be read.
     """
     try:
-        content = (folder / name).read_bytes()
-        if zlib.crc32(content) != mark["files"][name][1]:
+        content = read_file(folder / name)
+        if name not in mark["files"] or zlib.crc32(content) != mark["files"][name][1]:
             raise BrokenSnapshot(f"{name} does not have its checksum")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except BrokenSnapshot:

@@ -110,6 +110,9 @@ def read_own_json(path: Path) -> dict[str, Any]:
     """
     try:
         own = read_json_object(path)
+    except InputError as error:
+        raise InputError(f"run.deepspeed {path}: {error}; give a DeepSpeed JSON") from None
+    try:
         for name, setting in _OURS.items():
             if name in own:
                 raise InputError(f"{name} is set by --{setting}; take it out of the file")
@@ -151,6 +154,6 @@ def _check_names(kind: type, mapping: dict[str, Any], prefix: str = "") -> None:
     fields = {each.name: each.default_factory for each in dataclasses.fields(kind)}
     for name, value in mapping.items():
         if name not in fields:
-            raise InputError(f"{prefix}{name}: is not among what a run takes over, which are {', '.join(fields)}")
+            raise InputError(f"{prefix}{name}: is not among what a run takes over; these are {', '.join(fields)}")
         if isinstance(value, dict) and isinstance(inner := fields[name], type):
             _check_names(inner, value, f"{prefix}{name}.")

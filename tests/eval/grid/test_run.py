@@ -11,7 +11,7 @@ from eval.grid.config import GridConfig, Settings
 from eval.grid.plan import make_plan
 from eval.grid.run import compute_cells, run_grid
 from eval.grid.work import CellWorker
-from eval.results.table import load_comparison
+from eval.results.file import load_comparison
 from eval.study.cells import cell_path, stored_cells
 from eval.words import MACRO
 from pipeline.views import ViewSpec

@@ -20,6 +20,7 @@ from eval.training.task import Trained, TrainingTask
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
+from tests.shards.sealed import seal
 from train.encoders.build import build_encoder
 from train.encoders.saved import LoadedEncoder
 
@@ -100,6 +101,7 @@ def write_texts(dataset: Path, texts: list[str | None]) -> None:
     else:
         table = table.append_column("indication", column)
     pq.write_table(table, dataset / "index.parquet")
+    seal(dataset)
 
 
 def copied(dataset: Path, folder: Path) -> Path:

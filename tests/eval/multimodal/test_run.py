@@ -17,6 +17,7 @@ from eval.training.task import Trained, TrainingTask
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from tests.eval.multimodal.conftest import SHORT, Run, copied, make_task, write_texts
+from tests.shards.sealed import seal
 from train.encoders.saved import LoadedEncoder
 
 LEARNS = dataclasses.replace(SHORT, min_steps=100, max_steps=100, validations=4)
@@ -130,6 +131,7 @@ def test_images_without_any_text(run: Run, task: TrainingTask, dataset: Path, tm
     bare = copied(dataset, tmp_path / "bare")
     table = pq.read_table(bare / "index.parquet")
     pq.write_table(table.drop_columns("indication"), bare / "index.parquet")
+    seal(bare)
     without = dataclasses.replace(task, index=ShardIndex.open(bare))
     assert run(inputs="image", task=without).details["vocabulary"] == 5
     with pytest.raises(InputError, match="no column 'indication'"):

@@ -1,55 +1,11 @@
-"""Results survive their file, and files that are none are refused in one line."""
+"""Rows of a comparison are chosen, and differences have a verdict."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 
-from eval.results.table import FILE, Comparison, Difference, load_comparison, save_comparison
+from eval.results.table import Comparison, Difference
 from eval.stats.interval import Interval
-from shards.base.errors import InputError
-
-
-def test_a_comparison_survives_its_file(comparison: Comparison, tmp_path: Path) -> None:
-    path = save_comparison(comparison, tmp_path / "new" / "folder")
-    assert path == tmp_path / "new" / "folder" / FILE
-    assert load_comparison(path) == load_comparison(path.parent) == comparison
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no such file"),
-        ("{", "not JSON"),
-        ("[1]", "format version None"),
-        ('{"format_version": 1}', "format version 1,.*repeat the evaluation"),
-        ('{"format_version": 2, "command": "a"}', "damaged"),
-        ('{"format_version": 2, "starts": [], "test": {}}', "damaged"),
-    ],
-)
-def test_other_files_are_refused(content: str | None, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match=message):
-        load_comparison(path)
-
-
-def test_the_file_holds_what_repeating_needs(comparison: Comparison, tmp_path: Path) -> None:
-    stored = json.loads(save_comparison(comparison, tmp_path).read_text())
-    assert stored.keys() == {"format_version", *(field.name for field in dataclasses.fields(Comparison))}
-    assert stored["starts"]["pretrained"]["hashes"] == ["1" * 16]
-    assert stored["rows"][0]["draws"][1]["num_images"] == 12
-
-
-def test_a_figure_that_is_no_number_is_not_written(comparison: Comparison, tmp_path: Path) -> None:
-    nothing = Interval(estimate=float("nan"), low=0.0, high=1.0)
-    broken = dataclasses.replace(comparison, rows=[dataclasses.replace(comparison.rows[0], ece=nothing)])
-    with pytest.raises(ValueError, match="JSON compliant"):
-        save_comparison(broken, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_rows_are_selected(comparison: Comparison) -> None:

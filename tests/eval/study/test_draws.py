@@ -160,7 +160,7 @@ def test_files_that_are_no_draws_are_refused(make_train, tmp_path: Path) -> None
     with pytest.raises(InputError, match="no such file"):
         import_draws(path, train)
     path.write_text("text")
-    with pytest.raises(InputError, match="is no Parquet file"):
+    with pytest.raises(InputError, match="is no Parquet"):
         import_draws(path, train)
     pq.write_table(pa.table({"key": ["k0"]}), path)
     with pytest.raises(InputError, match="has no column dataset, fraction, draw"):

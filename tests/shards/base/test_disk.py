@@ -106,10 +106,3 @@ def test_files_have_the_rights_that_the_user_s_mask_leaves(tmp_path: Path, mask:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == (tmp_path / "b" / "c").stat().st_mode & 0o777 == mode
-
-
-def test_pyarrow_names_the_file_in_words(tmp_path: Path) -> None:
-    words = f"Failed to open local file '{tmp_path}/a.parquet'. Detail: [errno 13] Permission denied"
-    said = refusal(OSError(errno.EACCES, words))
-    assert said is not None
-    assert (said.where, said.why) == (f"{tmp_path}/a.parquet", "Permission denied")

@@ -26,7 +26,7 @@ def change(folder, **columns):
             continue
         table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
     pq.write_table(table, folder / "index.parquet")
-    return ShardIndex.open(folder)
+    return ShardIndex.open(seal(folder))
 
 
 def page(folder):

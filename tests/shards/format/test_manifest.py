@@ -10,7 +10,8 @@ from shards.format.manifest import digest_holds, file_checksum, read_manifest, w
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"abc")
-    about = {"format_version": 1, "name": "ä", "nested": {"digest": ""}}
+    about = {"format_version": 1, "name": "ä", "nested": {"digest": ""}, "labels": [], "fingerprint": "f"}
+    about["image"] = {"format": "png"}
     write_manifest(tmp_path, about, {"a.bin": file_checksum(tmp_path / "a.bin")})
     return tmp_path
 
@@ -40,5 +41,5 @@ def test_any_changed_byte_breaks_the_digest(folder):
 def test_what_is_no_manifest(folder, text):
     (folder / "dataset.json").write_text(text)
     assert not digest_holds(folder)
-    with pytest.raises(InputError, match=r"not JSON|format version"):
+    with pytest.raises(InputError, match=r"is no JSON|format version"):
         read_manifest(folder)

@@ -1,4 +1,3 @@
-import errno
 from pathlib import Path
 
 import pytest
@@ -63,15 +62,3 @@ def test_refuses_what_is_not_an_encoder(tmp_path: Path) -> None:
     save_encoder(file, build_encoder("resnet18"), name="resnet50", views=VIEWS)
     with pytest.raises(InputError, match="does not fit resnet50"):
         load_encoder(file)
-
-
-def test_a_file_that_may_not_be_read_is_not_said_to_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "encoder.safetensors"
-    path.write_bytes(b"")
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(InputError, match=r"encoder .*: cannot be read \(Permission denied\); give yourself the right"):
-        load_encoder(path)

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from tests.shards.sealed import seal
 from train.encoders.build import build_encoder
 from train.encoders.neighbours import knn_scores
 from train.ranks.world import World
@@ -70,7 +71,7 @@ def test_unknown_labels_are_in_neither_part(tiny_dataset: Path, tmp_path: Path) 
     values = [value if number % 2 else None for number, value in enumerate(table["blob"].to_pylist())]
     place = table.column_names.index("blob")
     pq.write_table(table.set_column(place, "blob", pa.array(values, pa.int8())), folder / "index.parquet")
-    neighbours = build(ShardIndex.open(folder).where(split="train"))
+    neighbours = build(ShardIndex.open(seal(folder)).where(split="train"))
     assert len(neighbours.index) == 32
     assert not set(neighbours.index.rows % 2) - {1}
 
