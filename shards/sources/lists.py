@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from shards.base.errors import InputError, OptionError
-from shards.sources.files import SourceFiles
+from shards.sources.files import MAX_FILE_BYTES, SourceFiles
 
 _SNIFFED = 1 << 16
+_LONGEST = 1 << 24  # signs of a line
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -149,11 +150,19 @@ def _begin(
     if not said:
         text.seek(0)
     # strict: a quotation mark left open is an error, and does not swallow the rows behind it
-    reader = csv.reader(text, delimiter=said[1] if said else _delimiter(first, label, needed), strict=True)
+    reader = csv.reader(_lines(text), delimiter=said[1] if said else _delimiter(first, label, needed), strict=True)
     header = [column.strip().strip("\ufeff") for column in next((fields for fields in reader if any(fields)), [])]
     while header and not header[-1]:
         header.pop()
     return reader, header
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a text, one at a time; a short file can be inflated to one without end."""
+    while line := text.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise csv.Error(f"a line of {_LONGEST:,} signs or more")
+        yield line
 
 
 def _encoding(head: bytes) -> str:
@@ -196,7 +205,7 @@ def _require_equal(fields: list[str], twice: dict[str, list[int]], where: str) -
 def _undecodable(files: SourceFiles, name: str, label: str, encoding: str) -> str:
     """Which line of a list is not text of ``encoding``, and what to do."""
     with files.open(name) as raw:
-        data = _unzipped(raw, name, label).read()
+        data = _unzipped(raw, name, label).read(MAX_FILE_BYTES)
     before, shown = data, b""
     try:
         data.decode(encoding)

@@ -128,6 +128,8 @@ def test_rows_with_more_or_fewer_fields_have_a_problem(tmp_path):
         ("list.csv", b"PK\x03\x04xl/workbook.xml", "it is a workbook or a zip; save its table as CSV"),
         ("list.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "it is a workbook"),
         ("list.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9999)[:-20], "cannot be read"),
+        ("list.csv.gz", gzip.compress(b"a,b\n" + b"1" * (1 << 24)), "a line of 16,777,216 signs or more"),
+        ("list.csv.gz", gzip.compress(b"a," * (1 << 23)), "a line of 16,777,216 signs or more"),
         ("list.csv", b'a,b\n1,2\n3,"4\n5,6\n7,8\n', "unexpected end of data; a quotation mark"),
         ("list.csv", b'a,b\n1,2\n3,"4\n5,6\n7,"8"\n', "expected after"),
         ("list.csv", b'a,b\n"' + b"x" * 200_000, "line 2: cannot be read as a table"),
