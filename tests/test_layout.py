@@ -38,6 +38,7 @@ WHOLE = {
     "eval/study/test_few_shot.py",
     "pipeline/test_bad_shards.py",
     "pipeline/test_positives.py",
+    "shards/images/test_hostile.py",
     "shards/test_interruption.py",
     "train/test_launcher.py",
     "train/test_lost_ranks.py",
