@@ -68,6 +68,9 @@ def _check(comparison: Comparison) -> None:
         _check_row(row, comparison)
         if row.difference and (row.readout, row.fraction, row.label, row.difference.against) not in rows:
             raise InputError(f"a difference to {row.difference.against}, which has no row")
+    strange = {each.readout for each in comparison.subgroups} - READOUTS.keys()
+    if strange:
+        raise InputError(f"readout {min(strange)} is none")
     pairs = {(each.label, each.start) for each in comparison.subgroups}
     for label, start in pairs | {(each.label, each.start) for each in comparison.inputs}:
         if start not in comparison.starts or label not in {*comparison.labels, MACRO, MICRO}:
