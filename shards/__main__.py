@@ -220,10 +220,12 @@ def merge(datasets: Datasets, output: Path) -> None:
         output: Folder to write; it must be new or empty.
     """
     from shards.derived import merge_datasets, merge_notes
+    from shards.repeated import repeated_note
 
     written = merge_datasets(datasets, output)
-    for note in merge_notes(written):
-        print(f"note: {note}")
+    for note in [*merge_notes(written), repeated_note(written)]:
+        if note:
+            print(f"note: {note}")
     patients = f"{written.num_patients:,} patients in {len(datasets)} datasets"
     print(f"{output}: {len(written):,} images of {patients}; no image copied")
 

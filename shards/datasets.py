@@ -47,6 +47,7 @@ class Packed:
 
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
     ``shard_bytes`` is what ``dataset.json`` says of its shards, by name, empty in one of an early version.
+    ``source`` and ``is_pseudonymised`` say from what and how it was packed.
     ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
     """
 
@@ -59,6 +60,8 @@ class Packed:
     extension: str
     fingerprint: str
     shard_bytes: Mapping[str, int]
+    source: str = ""
+    is_pseudonymised: bool = False
     remote: RemoteFolder | None = None
 
 
@@ -195,6 +198,8 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
             num_without_patient=_num_without_patient(about, len(table)),
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
             fingerprint=about["fingerprint"],
+            source=str(about.get("source", "")),
+            is_pseudonymised=bool(about.get("pseudonymised")),
             shard_bytes=shard_bytes(about),
             remote=home.remote,
         )

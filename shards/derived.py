@@ -25,6 +25,7 @@ from shards.format.manifest import file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION
 from shards.index import ShardIndex
 from shards.remote.address import require_here
+from shards.repeated import refuse_repeated
 
 _MANY = 20  # values that a message lists
 
@@ -44,9 +45,7 @@ def merge_datasets(folders: Sequence[Path], output: Path) -> ShardIndex:
     for folder in folders:
         require_here(folder, "merge")
     index = ShardIndex.open(*folders)
-    num_repeated = len(index) - _num_distinct_images(index)
-    if num_repeated:
-        raise InputError(f"merge: {num_repeated:,} images are in two of the datasets; they would count twice")
+    refuse_repeated(index, "merge", in_copies=False)
     members = [
         member_entry(output, folder, read_manifest(folder)["fingerprint"]) for folder in folders
     ]  # their own fingerprints, not those of what they hold
@@ -87,9 +86,10 @@ def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any
         selection: how the rows were chosen, for ``dataset.json``; values that JSON can hold.
 
     Raises:
-        InputError: no rows, rows of a dataset elsewhere, or an ``output`` that exists.
+        InputError: no rows, rows that are there twice, rows of a dataset elsewhere, or an ``output`` that exists.
     """
     index.require_rows("subset")
+    refuse_repeated(index, "subset")
     for member in index.packed:
         if member.remote is not None:
             raise InputError(f"subset: {member.remote.source.address} is elsewhere; copy the dataset folder here first")
@@ -105,20 +105,6 @@ def write_subset(index: ShardIndex, output: Path, *, selection: Mapping[str, Any
         dali = [[os.path.relpath(tar.resolve(), output.resolve()), idx.name] for tar, idx in pairs]
         _write_about(folder, output, index, members, {"selection": dict(selection), "dali": dali})
     return ShardIndex.open(output)
-
-
-def _num_distinct_images(index: ShardIndex) -> int:
-    """Images told apart by where they lie; members that are derived can share some."""
-    folders: dict[Path, int] = {}
-    numbers = np.array([folders.setdefault(packed.folder.resolve(), len(folders)) for packed in index.packed])
-    places = pa.table(
-        {
-            "folder": numbers[index.packed_numbers()],
-            "shard": index.table["shard"],
-            "offset": index.table["offset"],
-        }
-    )
-    return len(places.group_by(["folder", "shard", "offset"]).aggregate([]))
 
 
 def _require_new(output: Path) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -25,9 +26,10 @@ from eval.results.compare import Group, Statistics, compare
 from eval.results.file import save_comparison
 from eval.results.inputs import compare_inputs
 from eval.results.subgroups import compare_subgroups
-from eval.results.table import Comparison, StartResult
+from eval.results.table import Comparison, Exposure, StartResult
 from eval.stats.interval import replicates_for_holm
 from eval.study.cells import Cell, cell_path, load_cell, save_cell
+from eval.study.starts import Start
 from eval.words import NO_IMAGE
 from shards.assumed import blanks_in_words, patients_in_words
 from shards.base.atomic import atomic_write
@@ -37,7 +39,9 @@ from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import TELL_SECONDS, Lock, pause
 from shards.checks.alike import num_repeated
-from train.encoders.seen import num_seen
+from shards.index import ShardIndex
+from shards.repeated import repeated_note
+from train.encoders.seen import num_seen, seen_rows
 
 _NO_START = StartResult(encoder="none", sources=[], hashes=[""], num_features=0)
 
@@ -49,6 +53,9 @@ def run_grid(config: GridConfig) -> Comparison:
         InputError: a mistake in the settings or the data; as far as possible before anything is computed.
     """
     plan = make_plan(config)
+    repeated = repeated_note(plan.cohort.index)
+    if repeated:
+        print(f"warning: --data: {repeated}; they count as different ones", file=sys.stderr)
     begin = time.perf_counter()
     if config.settings.jobs > 1 and len(_missing(plan, plan.tasks)) > 1:
         _compute_in_processes(config)
@@ -157,6 +164,7 @@ def _compared(plan: Plan) -> Comparison:
             f"can be sure after Holm's correction; give {needed} or more",
             file=sys.stderr,
         )
+    exposures = [(name, start, _exposure(start, cohort.parts.test)) for name, start in plan.starts.items()]
     return Comparison(
         command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
         config=to_mapping(config),
@@ -173,10 +181,11 @@ def _compared(plan: Plan) -> Comparison:
                 sources=list(config.starts[name]),
                 hashes=[encoder.hash for encoder in start.encoders],
                 num_features=start.encoders[0].num_features,
-                num_seen=max(num_seen(encoder.trained_on, cohort.parts.test) for encoder in start.encoders),
+                num_seen=exposure.num_images if exposure else _num_of_splits(start, cohort.parts.test),
+                exposure=exposure,
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
-            for name, start in plan.starts.items()
+            for name, start, exposure in exposures
         }
         | ({NO_IMAGE: _NO_START} if any(task.encoder is None for task in plan.tasks) else {}),
         baseline=config.baseline,
@@ -195,6 +204,26 @@ def _compared(plan: Plan) -> Comparison:
         views={name: to_mapping(start.encoders[0].views.evaluation()) for name, start in plan.starts.items()},
         versions=versions(("python", "moco-cxr", "torch", "numpy", "scikit-learn")),
         seconds={},
+    )
+
+
+def _num_of_splits(start: Start, test: ShardIndex) -> int:
+    return max(num_seen(encoder.seen.trained_on, test) for encoder in start.encoders)
+
+
+def _exposure(start: Start, test: ShardIndex) -> Exposure | None:
+    """What a start's pretraining saw of the test set; None where that is not known image by image."""
+    found = []
+    for encoder in start.encoders:
+        if encoder.seen.has_numbers:
+            is_seen, is_of_patient = seen_rows(encoder.seen, test)
+            num_patients = len(np.unique(test.patients()[is_of_patient]))
+            found.append((int(is_seen.sum()), num_patients))
+    if not found:
+        return None
+    num_images, num_patients = max(found)
+    return Exposure(
+        num_images=num_images, num_patients=num_patients, of_images=len(test), of_patients=test.num_patients
     )
 
 

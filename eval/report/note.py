@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.results.table import Comparison
+from eval.results.table import Comparison, StartResult
 from eval.words import MACRO, MICRO, decimal
 
 
@@ -32,19 +32,45 @@ def note(comparisons: Sequence[Comparison]) -> str:
         lines.append(f"{MICRO}: all labels' studies together, as if of one label.")
     assumed = (sentence for one in comparisons for sentence in (one.blanks, one.unknown_patients))
     lines += filter(None, dict.fromkeys(assumed))
-    for one in comparisons:
-        if one.num_repeated:
-            lines.append(
-                f"Caution: {one.num_repeated:,} test images of {one.dataset} show pictures that training images show "
-                "too, if at another size or quality; all figures are better for it than those of new patients."
-            )
-        for name, start in one.starts.items():
-            if start.num_seen:
-                lines.append(
-                    f"Caution: pretraining of {name} took images of the splits that {start.num_seen:,} test images of "
-                    f"{one.dataset} are in; its figures are not those of new patients."
-                )
+    lines += [
+        f"Caution: {one.num_repeated:,} test images of {one.dataset} show pictures that training images show too, if "
+        "at another size or quality; all figures are better for it than those of new patients."
+        for one in comparisons
+        if one.num_repeated
+    ]
+    lines += [
+        sentence
+        for one in comparisons
+        for name, start in one.starts.items()
+        if (sentence := _exposure(name, start, one.dataset))
+    ]
     return "\n".join(lines)
+
+
+def _exposure(name: str, start: StartResult, dataset: str) -> str:
+    """What a start's pretraining saw of the test set; empty where nothing is known."""
+    found = start.exposure
+    if found is None:
+        return (
+            f"Caution: pretraining of {name} took images of the splits that {start.num_seen:,} test images of "
+            f"{dataset} are in; its figures are not those of new patients."
+            if start.num_seen
+            else ""
+        )
+    if not found.num_patients:
+        return (
+            f"Pretraining of {name} saw none of the {found.of_images:,} test images of {dataset}, and no other image "
+            f"of their {found.of_patients:,} patients."
+        )
+    return (
+        f"Caution: pretraining of {name} saw {_of(found.num_images, found.of_images)} test images of {dataset}, and "
+        f"images of {_of(found.num_patients, found.of_patients)} test patients; its figures are not those of new "
+        "patients."
+    )
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number:,} of the {total:,} ({number / total:.1%})"
 
 
 def _draws_words(num_draws: int) -> str:

@@ -20,12 +20,23 @@ CELLS = "cells"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """How many of the test images pretraining saw, and of how many of the test patients it saw any image."""
+
+    num_images: int
+    num_patients: int
+    of_images: int
+    of_patients: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartResult:
     """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
 
     ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``; none of ``NO_IMAGE``.
-    ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``num_seen`` are the test images of
-    datasets and splits that its pretraining took images of.
+    ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``exposure`` is what its pretraining
+    saw of the test set, of the encoder that saw most, and ``num_seen`` its images; where ``exposure`` is not known,
+    these are the test images of datasets and splits that pretraining took images of.
     """
 
     encoder: str
@@ -34,6 +45,7 @@ class StartResult:
     num_features: int
     seeds: list[int] | None = None
     num_seen: int = 0
+    exposure: Exposure | None = None
 
     @property
     def is_run(self) -> bool:

@@ -25,6 +25,7 @@ from eval.study.protocol import Protocol, choose_protocol
 from eval.study.studies import ScoredStudies, scored_studies, study_set
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.repeated import refuse_repeated, same_images
 
 FRACTIONS = (0.01, 0.1, 1.0)
 DRAWS = 5
@@ -63,10 +64,11 @@ def open_cohort(
         shots: images a class.
 
     Raises:
-        InputError: no such dataset, label or split; patients that are in two splits; one class only in training or, as
-            soon as it is looked at, in test.
+        InputError: no such dataset, label or split; images that are given twice; patients that are in two splits; one
+            class only in training or, as soon as it is looked at, in test.
     """
     index = ShardIndex.open(*config.data)
+    refuse_repeated(index, "--data")
     asks_all = config.label == ("all",)
     labels = tuple(index.label_names) if asks_all else config.label
     label_matrix(index, labels, config.uncertain)  # refuses an unknown label before anything else
@@ -85,6 +87,7 @@ def open_cohort(
     if refused:
         lines = [f"warning: --label all: {len(refused)} labels are left out:", *refused.values()]
         print("\n  ".join(lines), file=sys.stderr)
+    _refuse_shared_images(parts)
     return Cohort(
         index=index,
         protocol=protocol,
@@ -97,6 +100,18 @@ def open_cohort(
         ],
         labels=labels,
     )
+
+
+def _refuse_shared_images(parts: Partition) -> None:
+    """Refuses images that are learnt from and tested on, because they were packed into two datasets; what one release
+    holds twice is its own."""
+    for name, learnt_from in (("training", parts.train), ("validation", parts.valid)):
+        num_same = int(same_images(parts.test, learnt_from).sum())
+        if num_same:
+            raise InputError(
+                f"--data: {num_same:,} of {len(parts.test):,} test images are {name} images too, packed into another "
+                "dataset; give one of the datasets"
+            )
 
 
 def _divide(index: ShardIndex, labels: tuple[str, ...], config: CohortConfig) -> tuple[Protocol, Partition]:

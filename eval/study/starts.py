@@ -22,6 +22,7 @@ from shards.base.errors import InputError
 from train.encoders.build import build_encoder
 from train.encoders.file import find_encoder, has_our_header, read_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.seen import Seen, load_seen
 from train.encoders.weights import describe_start
 from train.settings.architectures import ENCODERS, check_name, check_view_size
 
@@ -33,7 +34,7 @@ class StartEncoder:
     ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
     architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
     :func:`eval.study.features.encoder_hash`; ``origin`` says in one line what was loaded,
-    ``trained_on`` is what pretraining saw (:mod:`train.encoders.seen`), as far as it is known.
+    ``seen`` is what pretraining saw, as far as it is known.
     """
 
     id: str
@@ -46,7 +47,7 @@ class StartEncoder:
     hash: str
     num_features: int
     origin: str
-    trained_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,7 @@ def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
         hash=encoder_hash(loaded.encoder),
         num_features=int(loaded.metadata["num_features"]),
         origin=f"encoder of the run {source}",
-        trained_on=loaded.metadata.get("trained_on", {}),
+        seen=load_seen(find_encoder(source), loaded.metadata),
     )
 
 

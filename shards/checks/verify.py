@@ -27,7 +27,7 @@ from shards.claims import DEEPEST, check_rows
 from shards.datasets import member_folder, read_index
 from shards.format.blank import UNKNOWN
 from shards.format.manifest import MANIFEST, Checksum, digest_holds, file_checksum, is_plain, read_manifest
-from shards.format.schema import BASE_COLUMNS, FINGERPRINT, REJECTED_SCHEMA
+from shards.format.schema import BASE_COLUMNS, FINGERPRINT, REJECTED_SCHEMA, SOURCE_HASH
 from shards.format.tar import dali_index
 from shards.images.fingerprint import NUM_BYTES
 from shards.index import ShardIndex
@@ -171,6 +171,8 @@ def _check_index(index: pa.Table, about: Mapping[str, Any] | None) -> list[Damag
             messages.append(f"column {FINGERPRINT} is {columns[FINGERPRINT]}, not {pa.binary()}")
         elif pc.any(pc.not_equal(pc.binary_length(index[FINGERPRINT]), NUM_BYTES)).as_py():
             messages.append(f"column {FINGERPRINT} has values that are not of {NUM_BYTES} bytes")
+    if columns.get(SOURCE_HASH, pa.uint64()) != pa.uint64():
+        messages.append(f"column {SOURCE_HASH} is {columns[SOURCE_HASH]}, not {pa.uint64()}")
     for label in about["labels"] if about else ():
         if columns.get(label) != pa.int8():
             messages.append(f"label {label}, which {MANIFEST} lists, has no column of int8")

@@ -1,8 +1,9 @@
 """The columns of ``index.parquet`` and ``rejected.parquet``, and the format version.
 
 A label's column holds 1 present, 0 absent, -1 uncertain, nothing where it is blank, and -2 where no list speaks of the
-image; see :mod:`shards.format.blank`. ``fingerprint`` is that of :mod:`shards.images.fingerprint`; datasets of earlier
-builds have no such column.
+image; see :mod:`shards.format.blank`. ``fingerprint`` is that of :mod:`shards.images.fingerprint`. ``source_hash`` is
+of the bytes of the file that an image was packed from, so that it is known again in another dataset; under pseudonyms
+it is keyed. Datasets of earlier builds have neither column.
 """
 
 import json
@@ -34,8 +35,9 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
     "crc32": pa.uint32(),
 }
 FINGERPRINT = "fingerprint"
+SOURCE_HASH = "source_hash"
 TEXT_COLUMNS = ("indication", "findings")
-RESERVED_COLUMNS = frozenset({*BASE_COLUMNS, FINGERPRINT, *TEXT_COLUMNS})  # no label may have these names
+RESERVED_COLUMNS = frozenset({*BASE_COLUMNS, FINGERPRINT, SOURCE_HASH, *TEXT_COLUMNS})  # no label may have these names
 REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 
 
@@ -44,6 +46,7 @@ def index_schema(labels: Sequence[str], texts: Sequence[str] = TEXT_COLUMNS) -> 
     fields = [
         *BASE_COLUMNS.items(),
         (FINGERPRINT, pa.binary()),
+        (SOURCE_HASH, pa.uint64()),
         *((name, pa.string()) for name in texts),
         *((name, pa.int8()) for name in labels),
     ]

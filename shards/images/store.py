@@ -54,7 +54,7 @@ class ImageSpec:
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
     """Encoded bytes with their size and the source's, in pixels, and the picture's
-    :func:`shards.images.fingerprint.thumbnail`."""
+    :func:`shards.images.fingerprint.thumbnail`; ``source_hash`` of the source's bytes is for who packs to fill in."""
 
     data: bytes
     width: int
@@ -62,6 +62,7 @@ class StoredImage:
     source_width: int
     source_height: int
     thumbnail: bytes
+    source_hash: int | None = None
 
 
 def store_image(data: bytes, spec: ImageSpec) -> StoredImage:

@@ -8,10 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.base.errors import InputError, writing
@@ -19,7 +21,14 @@ from shards.base.facts import versions
 from shards.base.words import as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.rejected import read_rejected
-from shards.format.schema import FORMAT_VERSION, REJECTED_SCHEMA, TEXT_COLUMNS, index_schema, table_from_rows
+from shards.format.schema import (
+    FORMAT_VERSION,
+    REJECTED_SCHEMA,
+    SOURCE_HASH,
+    TEXT_COLUMNS,
+    index_schema,
+    table_from_rows,
+)
 from shards.packing.backend import parallel_backend
 from shards.packing.config import BuildConfig, check_build
 from shards.packing.output import begin, check_output, remove_work
@@ -50,6 +59,7 @@ class Totals:
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    copies: str = ""
 
 
 def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
@@ -76,6 +86,8 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
     seconds = time.perf_counter() - start
     for note in totals.notes if not shown else ():  # the plan has them
         print(f"note: {note}")
+    if totals.copies:
+        print(f"note: {totals.copies}")
     print(
         f"{config.output}: {totals.num_source:,} images in = {totals.num_packed:,} packed + {totals.num_rejected:,} "
         f"rejected; {totals.num_patients:,} patients, {as_size(totals.num_bytes)}, {seconds:.1f} s"
@@ -218,6 +230,21 @@ def _input(config: BuildConfig) -> str:
     return "--input" if config.pseudonymise else f"--input {config.input}"
 
 
+def _copies(output: Path) -> str:
+    """What is to be said of images whose files are byte for byte those of others; empty where there are none."""
+    if SOURCE_HASH not in pq.read_schema(output / "index.parquet").names:  # of an earlier build
+        return ""
+    index = pq.read_table(output / "index.parquet", columns=["split", SOURCE_HASH])
+    groups = index.group_by(SOURCE_HASH).aggregate([("split", "count_distinct"), ([], "count_all")])
+    num_copies = len(index) - len(groups)
+    if not num_copies:
+        return ""
+    num_across = pc.sum(pc.greater(groups["split_count_distinct"], 1)).as_py()
+    across = f", {num_across:,} files being in several splits" if num_across else ""
+    told = f"{num_copies:,} images are byte for byte the files of others{across}"
+    return f"{told}; python -m shards stats {output} says which"
+
+
 def _reasons(rejected: pa.Table) -> dict[str, int]:
     return dict(sorted(Counter(rejected["reason"].to_pylist()).items()))
 
@@ -236,4 +263,5 @@ def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
         rejected_by_reason=_reasons(rejected),
         first={row["reason"]: f"{row['source_path']}: {row['message']}" for row in reversed(rejected.to_pylist())},
         notes=plan.notes,
+        copies=_copies(config.output),
     )

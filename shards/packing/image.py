@@ -6,8 +6,8 @@ packs.
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from shards.base.errors import InputError
 from shards.base.words import reason_of
 from shards.images.refusal import ImageError, of_lost
 from shards.images.store import ImageSpec, StoredImage, store_image
-from shards.packing.pseudonym import WITHHELD, Pseudonyms
+from shards.packing.pseudonym import WITHHELD, Pseudonyms, source_hash
 from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
@@ -55,7 +55,8 @@ def pack_images(
         Killed: a process was killed from outside.
     """
     limits = limits or LIMITS
-    pack = partial(_pack, files=packing.files, spec=packing.spec)
+    hashed = source_hash if packing.pseudonyms is None else packing.pseudonyms.source_hash
+    pack = partial(_pack, files=packing.files, spec=packing.spec, hashed=hashed)
     items = [(record.name, size) for record, size in zip(records, sizes, strict=True)]
     with contextlib.ExitStack() as stack:
         sandboxes = [stack.enter_context(Sandbox(pack, limits)) for _ in range(processes)]
@@ -77,12 +78,12 @@ def pack_images(
 
 
 def _pack(
-    item: tuple[str, int | None], *, files: SourceFiles, spec: ImageSpec
+    item: tuple[str, int | None], *, files: SourceFiles, spec: ImageSpec, hashed: Callable[[bytes], int]
 ) -> StoredImage | ImageError | Literal["changed"]:
     name, size = item
     try:
         data = files.read(name)
-        return store_image(data, spec) if len(data) == size else "changed"
+        return replace(store_image(data, spec), source_hash=hashed(data)) if len(data) == size else "changed"
     except ImageError as error:
         return error
     except FileNotFoundError:

@@ -35,13 +35,14 @@ class Plan:
     """Everything that decides the bytes of a dataset.
 
     ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
-    ``records`` of each shard. ``blanks`` says what each label means where it is blank. ``options`` and ``source`` are
-    digests of what was asked and of what is packed.
+    ``records`` of each shard, ``links`` pairs of positions whose files are one. ``blanks`` says what each label means
+    where it is blank. ``options`` and ``source`` are digests of what was asked and of what is packed.
     """
 
     packing: Packing
     records: Sequence[Record]
     sizes: Sequence[int | None]
+    links: Sequence[tuple[int, int]]
     rejected: Sequence[Rejected]
     notes: tuple[str, ...]
     blanks: Mapping[str, Blank]
@@ -97,6 +98,7 @@ def make_plan(config: BuildConfig) -> Plan:
         ),
         records=records,
         sizes=sizes,
+        links=_links(records, files),
         rejected=rejected,
         notes=tuple(release.notes),
         blanks=release.blanks,
@@ -182,6 +184,29 @@ def _file_sizes(records: Sequence[Record], files: SourceFiles) -> list[int | Non
     chunks = [records[first : first + chunk] for first in range(0, len(records), chunk)]
     with ThreadPoolExecutor(_SIZE_THREADS) as pool:  # network storage answers many questions at a time
         return [one for part in pool.map(lambda part: [size(record) for record in part], chunks) for one in part]
+
+
+def _links(records: Sequence[Record], files: SourceFiles) -> list[tuple[int, int]]:
+    """Positions of two records whose files are one, by links to it or to a folder around it.
+
+    Raises:
+        InputError: they are in two splits.
+    """
+    first: dict[tuple[int, int], int] = {}
+    links = []
+    for row, record in enumerate(records):
+        number = files.file_number(record.name)
+        if number is not None and first.setdefault(number, row) != row:
+            links.append((first[number], row))
+    across = [pair for pair in links if len({records[row].split for row in pair}) > 1]
+    if across:
+        one, two = (records[row] for row in across[0])
+        raise InputError(
+            f"--input: {len(across):,} images are in two splits, as their files have two names by links, such as "
+            f"{one.source_path} ({one.split}) and {two.source_path} ({two.split}), so what is tested on would be "
+            "learnt from; remove the links"
+        )
+    return links
 
 
 def _shard_rows(records: Sequence[Record], *, seed: int, shard_images: int) -> dict[str, npt.NDArray[np.int64]]:

@@ -157,6 +157,12 @@ def _warnings(plan: Plan) -> Iterator[str]:
     shared = shared_patients(plan.records)
     if shared:
         yield f"{len(shared):,} patients are in several splits, which the release itself says"
+    if plan.links:
+        first, other = (plan.records[row].source_path for row in plan.links[0])
+        yield (
+            f"{len(plan.links):,} images are files that have another name too, by a link, such as {first} and {other}, "
+            "and count twice; remove the links if they are not meant"
+        )
     splits = {record.split for record in plan.records}
     if "test" not in splits:
         tested = "eval will test on valid" if "valid" in splits else "eval will need one; --split 70/10/20 draws one"

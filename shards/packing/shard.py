@@ -9,7 +9,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError, writing
 from shards.base.stored import parse_json, read_parquet
 from shards.format.manifest import Checksum, file_checksum
-from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, index_schema, table_from_rows
+from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, SOURCE_HASH, index_schema, table_from_rows
 from shards.format.tar import dali_index, write_tar
 from shards.images.fingerprint import fingerprints
 from shards.images.store import StoredImage
@@ -43,8 +43,8 @@ class Shard:
     for files that were missing or unreadable then."""
 
     name: str
-    records: tuple[Record, ...]
-    sizes: tuple[int | None, ...]
+    records: tuple[Record, ...] = field(repr=False)  # Dask logs the arguments of what fails, and records know paths
+    sizes: tuple[int | None, ...] = field(repr=False)
 
 
 def write_shard(shard: Shard, packing: Packing, *, processes: int = 1) -> int:
@@ -134,4 +134,5 @@ def _row(record: Record, image: StoredImage, tar: str, dataset: str) -> dict[str
         "source_height": image.source_height,
         "shard": tar,
         "crc32": zlib.crc32(image.data),
+        SOURCE_HASH: image.source_hash,
     }

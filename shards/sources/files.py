@@ -36,6 +36,10 @@ class SourceFiles(Protocol):
     def size(self, name: str) -> int:
         """Bytes of a file, uncompressed. Raises as :meth:`open` does."""
 
+    def file_number(self, name: str) -> tuple[int, int] | None:
+        """What all names of one file have in common, which can be several by links; None for a file that cannot be
+        looked at, and in a zip, which has no links."""
+
     def open(self, name: str) -> IO[bytes]:
         """A file, open for reading and seeking. Raises FileNotFoundError, PermissionError or another OSError, and
         InputError for a name or a link that leaves the input."""
@@ -131,6 +135,13 @@ class FolderFiles:
         with self._found(name) as place:
             return os.fstat(place).st_size
 
+    def file_number(self, name: str) -> tuple[int, int] | None:
+        try:
+            found = os.stat(os.path.join(self._top, _checked(name, self.label)))
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def open(self, name: str) -> IO[bytes]:
         with self._found(name) as place:
             if not stat.S_ISREG(os.fstat(place).st_mode):  # a pipe without a writer would block
@@ -207,6 +218,9 @@ class ZipFiles:
 
     def size(self, name: str) -> int:
         return self._entry(name).file_size
+
+    def file_number(self, name: str) -> tuple[int, int] | None:
+        return None
 
     def open(self, name: str) -> IO[bytes]:
         entry = self._entry(name)

@@ -28,6 +28,7 @@ from tests.train.runs import (
 )
 from train.encoders.build import build_encoder
 from train.encoders.saved import load_encoder
+from train.encoders.seen import load_seen
 from train.run.metrics_file import read_metrics
 
 
@@ -57,6 +58,8 @@ def test_run_folder(runs: tuple[Path, Path]) -> None:
     assert loaded.views.size == 32
     assert loaded.metadata["step"] == 8
     assert [*loaded.metadata["trained_on"].values()] == [["train"]]
+    seen = load_seen(whole / "encoder.safetensors", loaded.metadata)
+    assert (seen.images.size, seen.patients.size, seen.trained_on) == (64, 0, {})
     assert "| tiny | 64 |" in (whole / "model_card.md").read_text()
     lines = read_metrics(whole / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]

@@ -3,6 +3,7 @@
 from pipeline.loader import Loader, build_loader
 from shards.assumed import of_view
 from shards.index import ShardIndex
+from shards.repeated import refuse_repeated
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
@@ -11,10 +12,11 @@ def select_rows(config: PretrainConfig) -> ShardIndex:
     """Opens the datasets and selects by split, view and fraction.
 
     Raises:
-        InputError: a folder is missing or is no dataset, or nothing is left.
+        InputError: a folder is missing or is no dataset, two hold the same images, or nothing is left.
     """
     selection = config.selection
     index = ShardIndex.open(*config.data)
+    refuse_repeated(index, "--data")
     if selection.split != "all":
         index = index.where(split=selection.split)
         index.require_rows(f"selection.split {selection.split}")

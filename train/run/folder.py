@@ -10,9 +10,9 @@ from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to
 from shards.base.errors import InputError
 from shards.base.stored import read_file
 from shards.index import ShardIndex
-from train.encoders.file import FILES
+from train.encoders.file import FILES, find_encoder, has_our_header, read_encoder_file, read_tensors
 from train.encoders.saved import save_encoder
-from train.encoders.seen import trained_on
+from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
 from train.encoders.weights import describe_start
 from train.methods.contract import Method
 from train.ranks.world import World
@@ -82,11 +82,29 @@ def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note:
             atomic_write(folder / name, content)
 
 
+def seen_by_start(weights: str) -> Seen:
+    """What the run saw that ``encoder.weights`` names; of other weights nothing is known.
+
+    Raises:
+        InputError: a run that has not finished, or a damaged file.
+    """
+    path = Path(weights)
+    if not path.is_dir() and not (path.is_file() and path.suffix == ".safetensors"):
+        return Seen()
+    file = find_encoder(path)
+    return load_seen(file, read_encoder_file(file).metadata) if has_our_header(read_tensors(file)[1]) else Seen()
+
+
 def write_encoders_and_card(
-    config: PretrainConfig, method: Method, index: ShardIndex, *, step: int, precision: str, world: World
+    config: PretrainConfig, method: Method, index: ShardIndex, *, before: Seen, step: int, precision: str, world: World
 ) -> None:
-    """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run
-    folder. For the leading rank, whose running statistics the encoder gets."""
+    """Writes ``seen.safetensors``, ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and
+    ``model_card.md`` to the run folder. For the leading rank, whose running statistics the encoder gets.
+
+    Args:
+        index: the rows that were trained on.
+        before: what was seen by the run that this one started from.
+    """
     folder = _folder(config)
     metadata: dict[str, Any] = {
         "name": config.encoder.name,
@@ -94,7 +112,8 @@ def write_encoders_and_card(
         "norm": "group" if norm_strategy(config, world.size) == "group" else "batch",
         "config": to_mapping(config),
         "step": step,
-        "trained_on": trained_on(index),
+        "trained_on": united_splits(trained_on(index), before.trained_on),
+        "seen": save_seen(folder, united(seen_in(index), before)),
     }
     encoder = method.model.encoder
     save_encoder(folder / FILES["query"], encoder, **metadata)

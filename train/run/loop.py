@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from shards.index import ShardIndex
+from shards.repeated import repeated_note
+from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
 from train.engine.precision import Precision, resolve_precision
@@ -19,7 +21,7 @@ from train.ranks.world import World, describe_world, share_cores, start_processe
 from train.run.agreement import facts_of_run
 from train.run.checkpoint import Checkpoints
 from train.run.data import select_rows, training_loader
-from train.run.folder import check_run_folder, write_encoders_and_card, write_run_folder
+from train.run.folder import check_run_folder, seen_by_start, write_encoders_and_card, write_run_folder
 from train.run.guards import START, LossWatch, compare_ranks
 from train.run.knn import Neighbours, build_neighbours
 from train.run.metrics_file import CheckpointScores
@@ -63,6 +65,7 @@ class _Found:
     neighbours: Neighbours | None
     precision: Precision
     ds_config: dict[str, Any]
+    seen_before: Seen
 
 
 def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
@@ -71,9 +74,10 @@ def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
     check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
     check_run_folder(config)
     neighbours = build_neighbours(config, index, world)
+    seen_before = seen_by_start(config.encoder.weights) if world.leads else Seen()
     precision = resolve_precision(run.precision, world.device)
     ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
-    return _Found(index=index, neighbours=neighbours, precision=precision, ds_config=ds_config)
+    return _Found(index=index, neighbours=neighbours, precision=precision, ds_config=ds_config, seen_before=seen_before)
 
 
 def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Watchdog, writer: Writer) -> None:
@@ -89,6 +93,8 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
     encoder = trainer.method.model.encoder
     images = images_per_step(run, world_size=world.size)
+    if world.leads and (repeated := repeated_note(index)):
+        print(f"warning: --data: {repeated}; in one batch they are negatives of themselves", file=sys.stderr)
     if world.leads:
         rate = describe_rate(config.optimizer, batch=images)
         devices = os.environ.get("CUDA_VISIBLE_DEVICES") if world.device.type == "cuda" else None
@@ -174,7 +180,9 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         where = f"step {step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
         print(f"stopped; this continues from {where}:\n{stop.continuing}")
     elif world.leads:
-        write_encoders_and_card(config, trainer.method, index, step=step, precision=precision, world=world)
+        write_encoders_and_card(
+            config, trainer.method, index, before=found.seen_before, step=step, precision=precision, world=world
+        )
     stop.close()
     watchdog.close()
     torch.distributed.destroy_process_group()

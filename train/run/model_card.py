@@ -11,6 +11,7 @@ import torch
 from shards.base.dataclass_io import differing_fields, to_mapping, to_yaml
 from shards.base.facts import num_cores, processor, versions
 from shards.index import ShardIndex
+from train.encoders.seen import FILE
 from train.ranks.world import World
 from train.run.metrics_file import last_values
 from train.settings.config import PretrainConfig, norm_strategy
@@ -75,6 +76,10 @@ passed on depends on the terms of the data.
 
 Split `{selection.split}`, views `{selection.view}`, fraction {selection.fraction:g} of the patients. Both views of a
 positive pair are of one {config.loader.positives}. {watched}
+
+`{FILE}` beside the encoder has 64-bit hashes of these images and patients, and of those of the run it started from, by
+which `eval` tells whether test images were among them. Nothing else needs it. Of data without pseudonyms, whoever knows
+a patient's identifier can find out by it that the patient is among them: pass it on only as the data may be passed on.
 
 ## Training
 

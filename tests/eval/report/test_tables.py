@@ -8,7 +8,7 @@ import re
 import pytest
 
 from eval.report.tables import csv_table, latex_tables, markdown_tables, render, text_tables
-from eval.results.table import Comparison
+from eval.results.table import Comparison, Exposure
 from eval.stats.interval import Interval
 from eval.words import MACRO, interval_text, p_text
 
@@ -113,6 +113,36 @@ def test_encoders_of_one_start_and_images_seen_are_told(comparison: Comparison) 
 def test_pictures_that_are_trained_on_too_are_told(comparison: Comparison) -> None:
     text = text_tables([dataclasses.replace(comparison, num_repeated=1784)])
     assert "Caution: 1,784 test images of made show pictures that training images show too" in text
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_patients", "said"),
+    [
+        (
+            120,
+            30,
+            "Caution: pretraining of pretrained saw 120 of the 480 (25.0%) test images of made, and images of 30 of",
+        ),
+        (
+            0,
+            3,
+            "saw 0 of the 480 (0.0%) test images of made, and images of 3 of the 60 (5.0%) test patients; its figures",
+        ),
+        (
+            0,
+            0,
+            "Pretraining of pretrained saw none of the 480 test images of made, and no other image of their 60 patie",
+        ),
+    ],
+)
+def test_shares_of_the_test_set_that_pretraining_saw_are_told(
+    comparison: Comparison, num_images: int, num_patients: int, said: str
+) -> None:
+    exposure = Exposure(num_images=num_images, num_patients=num_patients, of_images=480, of_patients=60)
+    start = dataclasses.replace(comparison.starts["pretrained"], exposure=exposure, num_seen=num_images)
+    text = text_tables([dataclasses.replace(comparison, starts=comparison.starts | {"pretrained": start})])
+    assert said in text
+    assert text.count("retraining of") == 1
 
 
 def test_one_start_has_no_columns_of_differences(comparison: Comparison) -> None:

@@ -1,5 +1,6 @@
 """``--label all`` takes every label that could be asked for alone, and tells of the others."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from eval.study.cohort import open_cohort
 from eval.study.config import CohortConfig
 from shards.base.errors import InputError
+from shards.derived import write_subset
 from shards.format.blank import UNKNOWN
+from shards.index import ShardIndex
+from shards.packing.build import BuildConfig, build_dataset
 
 LABELS = ("Finding", "Never", "Untested", "Unknown", "Seldom")
 
@@ -71,3 +75,20 @@ def test_all_is_refused_where_nothing_is_left(make_index, tmp_path: Path) -> Non
     make_index([{"patient_id": f"{s}{i}", "split": s, "Finding": 0} for i in range(9) for s in ("train", "test")])
     with pytest.raises(InputError, match="--label all: no label can be learnt"):
         open_cohort(config(tmp_path, "all"))
+
+
+def test_the_same_data_twice_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    """A copy and a half of a dataset; and its release packed again, where that is learnt from and tested on."""
+    shutil.copytree(tiny_dataset, tmp_path / "copy")
+    write_subset(ShardIndex.open(tiny_dataset).where(split="test"), tmp_path / "half", selection={})
+    for other, count in (("copy", 96), ("half", 32)):
+        with pytest.raises(InputError, match=f"--data: {count} images are in two of the datasets"):
+            open_cohort(CohortConfig(data=(tmp_path / other, tiny_dataset), label=("blob",)))
+    build_dataset(
+        BuildConfig(source="folder", input=tiny_dataset.parent / "source", output=tmp_path / "again", size=32)
+    )
+    both = (tiny_dataset, tmp_path / "again")
+    with pytest.raises(InputError, match="--data: 58 of 96 test images are training images too, packed into another"):
+        open_cohort(CohortConfig(data=both, label=("blob",), left_out="again"))
+    cohort = open_cohort(CohortConfig(data=both, label=("blob",)))
+    assert len(cohort.parts.test) == 64, "each is on one side"

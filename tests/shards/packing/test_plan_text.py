@@ -1,10 +1,12 @@
+import shutil
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from shards.packing.build import build_dataset, plan_dataset
+from shards.base.errors import InputError
+from shards.packing.build import build_dataset, plan_dataset, run_build
 from shards.packing.plan import make_plan
 from shards.packing.plan_text import NUM_SAMPLED, estimate
 from shards.sources.options import SourceOptions
@@ -93,3 +95,33 @@ def test_dry_run_and_build_on_the_command_line(source, tmp_path):
     assert done.returncode == 0
     assert "100 images in = 99 packed + 1 rejected" in done.stdout
     assert "  rejected, empty: 1 (see " in done.stdout
+
+
+def test_a_folder_that_is_linked_beside_itself_is_told(source, tmp_path, capsys):
+    """By a link to it, by hard links of its files, or as a copy, which shows when it has been read."""
+    (source / "train" / "again").symlink_to(source / "train" / "blob")
+    (source / "train" / "clear" / "hard.png").hardlink_to(source / "train" / "clear" / "clear000.png")
+    text = plan_dataset(config(source, tmp_path / "out"))
+    assert (
+        "warning: 41 images are files that have another name too, by a link, such as train/again/blob000.png and"
+        in text
+    )
+    (source / "train" / "again").unlink()
+    (source / "train" / "clear" / "hard.png").unlink()
+    assert "another name" not in plan_dataset(config(source, tmp_path / "out"))
+    shutil.copytree(source / "train" / "blob", source / "test" / "blob", dirs_exist_ok=True)
+    assert run_build(config(source, tmp_path / "out")) == 0
+    told = "note: 40 images are byte for byte the files of others, 40 files being in several splits; python -m shards"
+    assert told in capsys.readouterr().out
+
+
+def test_a_file_that_links_put_into_two_splits_is_refused(source, tmp_path):
+    (source / "test" / "clear" / "again.png").symlink_to(source / "train" / "clear" / "clear000.png")
+    (tmp_path / "key").write_text("a key of more than sixteen bytes")
+    said = "--input: 1 images are in two splits, as their files have two names by links, such as "
+    with pytest.raises(
+        InputError, match=rf"{said}test/clear/again.png \(test\) and train/clear/clear000.png \(train\)"
+    ):
+        make_plan(config(source, tmp_path / "out"))
+    with pytest.raises(InputError, match=rf"{said}[0-9a-f]{{32}} \("):
+        make_plan(config(source, tmp_path / "out", pseudonymise=tmp_path / "key"))

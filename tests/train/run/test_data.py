@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from shards.base.errors import InputError
+from shards.derived import write_subset
+from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import draw_pattern
@@ -57,3 +59,10 @@ def test_an_empty_selection_says_what_was_asked(tiny_dataset: Path) -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         select_rows(select(tmp_path / "none"))
+
+
+def test_images_that_are_given_twice_are_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    write_subset(ShardIndex.open(tiny_dataset).take(range(8)), tmp_path / "part", selection={})
+    config = replace(select(tiny_dataset), data=(str(tiny_dataset), str(tmp_path / "part")))
+    with pytest.raises(InputError, match="--data: 8 images are in two of the datasets"):
+        select_rows(config)

@@ -101,6 +101,15 @@ def test_a_file_that_changes_meanwhile_is_named_by_its_pseudonym(tmp_path, key):
         assert not holds_name(str(caught.value).encode())
 
 
+def test_what_a_cluster_may_log_of_a_failed_task_names_nobody(tmp_path, key):
+    root = write(tmp_path / "in", {f"{NAME}.jpg": jpegs(1)["comment"]})
+    plan = make_plan(settings("folder", root, tmp_path, key))
+    assert plan.records[0].name == f"{NAME}.jpg", "by which the worker reads it"
+    assert not holds_name(repr([plan.shard(name) for name in plan.rows]).encode())
+    assert not holds_name(repr(plan.packing).encode())
+    assert key.read_bytes() not in repr(plan.packing).encode()
+
+
 def test_where_nothing_can_be_packed_the_input_is_not_named(tmp_path, key):
     root = write(tmp_path / f"{NAME} export", {f"{NAME}.jpg": jpegs(1)["comment"][:300]})
     with pytest.raises(InputError, match="--input: none of its 1 images could be packed") as caught:

@@ -95,7 +95,7 @@ def test_a_planted_name_comes_out_nowhere(name, format, tmp_path, key, monkeypat
 def test_what_is_made_of_a_dataset_names_nobody_either(tmp_path, key, capfd):
     config = settings("table", tmp_path, key)
     run_build(config)
-    run_build(replace(config, output=tmp_path / "second"))
+    run_build(replace(config, output=tmp_path / "second", size=planting.SIDE // 2))
     index = ShardIndex.open(config.output)
     write_subset(filter_rows(index, ["split=train"]), tmp_path / "part", selection={"where": "split=train"})
     merge_datasets([tmp_path / "part", tmp_path / "second"], tmp_path / "both")
