@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.results.table import load_comparison
+from eval.results.file import load_comparison
 from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import ROOT, draw_pattern
