@@ -28,6 +28,7 @@ WHOLE = {
     "test_disks.py",
     "test_failing_disks.py",
     "test_layout.py",
+    "test_mutations.py",
     "test_no_code.py",
     "test_readme.py",
     "test_settings.py",

@@ -9,14 +9,13 @@ import dataclasses
 from functools import cache
 from typing import Any, Literal, NotRequired, TypeVar, get_type_hints
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json, to_jsonable_python
 from typing_extensions import TypedDict
 
 from shards.base.errors import InputError
 from shards.base.problems import damage, mistakes
-from shards.base.stored import parse_yaml
+from shards.base.stored import dump_yaml, parse_yaml
 
 Config = TypeVar("Config")
 _Unknown = Literal["forbid", "ignore"]
@@ -29,7 +28,7 @@ def to_mapping(config: Any) -> dict[str, Any]:
 
 
 def to_yaml(config: Any) -> str:
-    return yaml.safe_dump(to_mapping(config), sort_keys=False)
+    return dump_yaml(to_mapping(config))
 
 
 def from_yaml(kind: type[Config], text: str | bytes) -> Config:

@@ -8,12 +8,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +121,8 @@ def _digest(content: dict[str, Any]) -> str:
 
 def parse_yaml(content: str | bytes) -> Any:
     """What YAML text holds: mappings, lists, text, numbers, truth values and nothing. Aliases, by which a short file
-    can stand for an endless one, and tags are not read; dates are text.
+    can stand for an endless one, and tags are not read. As in YAML 1.2, on and off, yes and no and dates are text, and
+    1e-4 is a number; a name that is there twice in a mapping is refused.
 
     Raises:
         InputError: it is no YAML.
@@ -131,6 +133,11 @@ def parse_yaml(content: str | bytes) -> Any:
         raise InputError(f"is no YAML ({' '.join(str(error).split())})") from None
     except RecursionError:
         raise InputError("is no YAML (nested too deeply)") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """The inverse of :func:`parse_yaml`."""
+    return yaml.dump(value, Dumper=_PlainDumper, sort_keys=False)
 
 
 def read_parquet(content: Path | bytes) -> "pa.Table":
@@ -187,15 +194,39 @@ _NO_ARRAYS = (
 )
 
 
+_SCALARS = {  # YAML 1.2.2, section 10.3.2; but 010, which is 8 to some and 10 to others, is text
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+}
+
+
 class _PlainLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
             raise yaml.composer.ComposerError(None, None, "aliases and tags are not read", event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = set()
+        for key, _ in node.value:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            names.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
-_PlainLoader.yaml_implicit_resolvers = {
-    sign: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for sign, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+
+class _PlainDumper(yaml.SafeDumper):
+    """Quotes what the loader, or one of YAML 1.1, would take for something else than text."""
+
+
+for _kind, (_pattern, _first) in _SCALARS.items():
+    for _side in (_PlainLoader, _PlainDumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_pattern})$"), _first)
