@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.settings import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS, CHEXPERT_ROWS, CHEXPERT_STUDIES, IndexConfig
 from shards.format.manifest import write_manifest
-from shards.format.schema import FINGERPRINT, FORMAT_VERSION, index_schema
+from shards.format.schema import FINGERPRINT, FORMAT_VERSION, SOURCE_HASH, index_schema
 from shards.images.fingerprint import NUM_BYTES
 from shards.sources.chexpert import LABELS
 
@@ -119,6 +119,7 @@ def write_synthetic_index(folder: Path, num_rows: int = CHEXPERT_ROWS) -> Path:
         "length": lengths,
         "crc32": random.integers(0, 2**32, num_rows, dtype=np.uint32),
         FINGERPRINT: [random.bytes(NUM_BYTES) for _ in range(num_rows)],
+        SOURCE_HASH: random.integers(1, 2**63, num_rows),
     }
     for name in LABELS:
         drawn = random.choice(4, num_rows, p=(0.08, 0.12, 0.2, 0.6)) - 1

@@ -14,7 +14,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -150,7 +151,9 @@ def read_parquet(content: Path | bytes) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(pa.BufferReader(content if isinstance(content, bytes) else read_file(content)))
+        table = pq.read_table(pa.BufferReader(content if isinstance(content, bytes) else read_file(content)))
+        table.validate(full=True)  # that text is UTF-8
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -190,7 +193,7 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDAr
 # What np.load and the zip around its arrays say of a file that is damaged.
 _NO_ARRAYS = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError, RecursionError),
-    *(NotImplementedError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, SyntaxError),
+    *(NotImplementedError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, SyntaxError, TokenError),
 )
 
 
@@ -206,7 +209,7 @@ _SCALARS = {  # YAML 1.2.2, section 10.3.2; but 010, which is 8 to some and 10 t
 
 
 class _PlainLoader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class has it
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()

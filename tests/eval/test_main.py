@@ -71,7 +71,7 @@ def test_a_mistake_gives_one_line_and_exit_code_2(comparison: Comparison, tmp_pa
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"error: result {tmp_path / 'absent.json'}: no such file; write one with: python -m eval linear"
+        f"error: result {tmp_path / 'absent.json'}: no such file; give a file that `python -m eval` wrote"
     ]
 
 

@@ -140,11 +140,12 @@ def test_help_names_presets_defaults_and_exit_codes(run):
         (["--seed", -1], "--seed -1: out of range"),
         (["--epoch", -1], "--epoch -1: out of range"),
         (["--output", "sheet.jpg"], "--output sheet.jpg: must end in .png"),
-        (["--output", "/dev/null/sheet.png"], "--output /dev/null/sheet.png: cannot be written"),
+        (["--output", "/dev/null/sheet.png"], "--output /dev/null/sheet.png: /dev/null cannot be written"),
     ],
 )
 def test_mistakes_are_one_line(run, tiny_dataset, options, message):
-    status, out, err = run("preview", "--data", tiny_dataset, "--images", 1, *options)
+    images = [] if "--images" in options else ["--images", 1]
+    status, out, err = run("preview", "--data", tiny_dataset, *images, *options)
     assert (status, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1

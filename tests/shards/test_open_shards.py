@@ -121,11 +121,12 @@ def test_a_shard_that_is_cut_off_while_it_is_read_is_told(copied):
 
 def test_other_files_open_give_way(copied, monkeypatch):
     whole = images(copied)
+    opened, again = ShardIndex.open(copied.folders[0]), ShardIndex.open(copied.folders[0])
     failing(monkeypatch, "open", errno.EMFILE)
-    assert images(ShardIndex.open(copied.folders[0])) == whole
+    assert images(opened) == whole
     failing(monkeypatch, "open", errno.EMFILE, errno.EMFILE)
     with pytest.raises(InputError, match=r"cannot be opened, as this process has opened .*: ulimit -n \d+"):
-        images(ShardIndex.open(copied.folders[0]))
+        images(again)
 
 
 def test_a_disk_or_share_that_fails_is_one_line(copied, monkeypatch):

@@ -44,6 +44,7 @@ def test_both_inputs_tell_more_than_each(run: Run, truth: np.ndarray, tmp_path: 
     assert not (tmp_path / "cell").exists()
 
 
+@pytest.mark.slow
 def test_texts_of_other_patients_tell_nothing(run: Run, dataset: Path, truth: np.ndarray, tmp_path: Path) -> None:
     other = copied(dataset, tmp_path / "shuffled")
     texts = list(ShardIndex.open(dataset).column("indication"))
@@ -103,6 +104,7 @@ def test_image_tokens_are_computed_once(run: Run, monkeypatch: pytest.MonkeyPatc
     assert same(first, run())
 
 
+@pytest.mark.slow
 def test_the_image_encoder_can_be_trained(run: Run, truth: np.ndarray, start: LoadedEncoder, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in start.encoder.state_dict().items()}
     config = dataclasses.replace(
