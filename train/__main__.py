@@ -47,6 +47,9 @@ def export(
         )
     if which == "key" and not run.is_dir():
         raise InputError(f"--which key: --run {run} is one encoder alone; give the run folder, or leave --which away")
+    own = [run / name for name in FILES.values()] if run.is_dir() else [run]
+    if output.resolve() in [each.resolve() for each in own]:
+        raise InputError(f"--output {output}: is the run's own encoder, which evaluation reads; name another file")
     exported = export_encoder(load_encoder(run if which == "query" else path), output, format=format)
     print(f"written: {output} ({as_size(exported.size)}); load it with\n{exported.usage}")
 

@@ -54,6 +54,20 @@ def test_a_missing_key_encoder_names_the_remedy(
     assert not (tmp_path / "out.pth").exists()
 
 
+def test_a_runs_own_encoders_are_not_written_over(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link.safetensors").symlink_to(run_folder / FILES["query"])
+    before = (run_folder / FILES["query"]).read_bytes()
+    for source in (run_folder, run_folder / FILES["query"]):
+        for output in (run_folder / FILES["query"], tmp_path / "link.safetensors", run_folder / "." / FILES["query"]):
+            with pytest.raises(InputError, match="is the run's own encoder"):
+                call(monkeypatch, "export", "--run", source, "--format", "timm", "--output", output)
+    with pytest.raises(InputError, match="is the run's own encoder"):
+        call(monkeypatch, "export", "--run", run_folder, "--format", "timm", "--output", run_folder / FILES["key"])
+    assert (run_folder / FILES["query"]).read_bytes() == before
+
+
 def test_a_mistake_gives_one_line_and_exit_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train", "export", "--run", str(tmp_path / "none"), "--format", "timm"]
     done = subprocess.run([*command, "--output", "out.pth"], capture_output=True, text=True, check=False)
