@@ -54,9 +54,10 @@ def read_codestream(data: bytes) -> Codestream:
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, begin and end of each segment of a JPEG's header, up to the first scan's; what lies between is skipped.
+    All of a segment is there.
 
     Raises:
-        ImageError: ``damaged``: there is no scan.
+        ImageError: ``damaged``: there is no scan, or a segment would end behind the data.
     """
     position = 2
     while True:
@@ -68,6 +69,8 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             position += 1 if marker == 0xFF else 2
             continue
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
+        if end > len(data):
+            raise ImageError("damaged", "JPEG that is cut in its header, or whose header is damaged")
         yield marker, position, end
         if marker == _SOS:
             return
@@ -111,6 +114,8 @@ def _read_jpeg(data: bytes) -> Codestream:
         if _names_colors(data, marker, begin, end):
             colors = "RGB" if marker == _APP14 and data[begin + 15 : begin + 16] == b"\0" else "YBR"
         elif marker in _FRAMES and found is None:
+            if end - begin < 10:
+                raise ImageError("damaged", "JPEG with a frame header that is cut")
             samples = data[begin + 9]
             ids = [data[at] for at in range(begin + 10, min(end, begin + 10 + 3 * samples), 3)]
             found = Codestream(

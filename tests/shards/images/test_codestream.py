@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.images.codestream import check_boxes, read_codestream, with_colors, without_junk
+from shards.images.codestream import check_boxes, read_codestream, segments, with_colors, without_junk
 from shards.images.refusal import ImageError
 from shards.images.store import ImageSpec, store_image
 from tests.shards.dicom_files import jpeg_12_bit, lossless_jpeg
@@ -86,3 +86,14 @@ def test_boxes_as_they_may_be():
     check_boxes(boxed(jp2c=0))
     check_boxes(boxed() + b"\0")
     assert store_image(boxed(jp2c=0), ImageSpec(size=100)).width == 200
+
+
+def test_a_jpeg_header_cut_anywhere_is_refused():
+    whole = encoded(GRAY, "JPEG")
+    *_, (_, scan, end) = segments(whole)
+    frame = next(begin for marker, begin, _ in segments(whole) if marker == 0xC0)
+    short = [whole[:frame] + b"\xff\xc0" + length.to_bytes(2) + bytes(length - 2) for length in range(2, 8)]
+    for data in (*(whole[:length] for length in range(3, end)), *short, *(each + whole[scan:] for each in short)):
+        with pytest.raises(ImageError, match="JPEG"):
+            read_codestream(data)
+    read_codestream(whole)
