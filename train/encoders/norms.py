@@ -18,6 +18,12 @@ from torch import Tensor, nn
 Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
 
 
+# Values of an input up to which its groups are normalised in one call. It takes two copies: cheaper than the launches
+# of a call for each group where the input is small, dearer where it is large.
+_CPU_TOGETHER = 2**20
+_GPU_TOGETHER = 2**22
+
+
 class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm with separate statistics for each of ``num_groups`` equal, contiguous parts of the batch.
 
@@ -25,7 +31,8 @@ class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
     running statistics move to the mean of the groups' updates. In evaluation it is an ordinary batch norm. Parameters
     and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
 
-    Cost: none measurable on a CPU; the parts stay contiguous in both memory formats, and one copy joins them.
+    A small input is normalised in one call, its groups side by side as G * C channels; a large one part by part. Both
+    keep the memory format.
     """
 
     num_groups: int
@@ -39,18 +46,70 @@ class SplitBatchNorm(nn.modules.batchnorm._BatchNorm):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        means = self.running_mean.repeat(self.num_groups, 1)  # (G, C)
-        variances = self.running_var.repeat(self.num_groups, 1)
-        parts = [
-            F.batch_norm(part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
-            for part, mean, variance in zip(input.chunk(self.num_groups), means, variances, strict=True)
-        ]
+        groups = self.num_groups
         with torch.no_grad():
-            self.running_mean.copy_(means.mean(dim=0))
-            self.running_var.copy_(variances.mean(dim=0))
+            running = torch.cat([self.running_mean] * groups + [self.running_var] * groups)
+            running = running.view(2, groups, -1)  # mean and variance of each group, (2, G, C)
+        together = _CPU_TOGETHER if input.device.type == "cpu" else _GPU_TOGETHER
+        output = self._all_at_once(input, running) if input.numel() <= together else self._one_by_one(input, running)
+        with torch.no_grad():
+            torch._foreach_copy_([self.running_mean, self.running_var], running.mean(dim=1).unbind())
             self.num_batches_tracked.add_(1)
-        return torch.cat(parts)
+        return output
+
+    def _all_at_once(self, input: Tensor, running: Tensor) -> Tensor:
+        affine = [None if each is None else each.repeat(self.num_groups) for each in (self.weight, self.bias)]
+        output = self._normalise(_Regroup.apply(input, self.num_groups, True), *running.flatten(1), *affine)
+        regrouped: Tensor = _Regroup.apply(output, self.num_groups, False)
+        return regrouped
+
+    def _one_by_one(self, input: Tensor, running: Tensor) -> Tensor:
+        parts = zip(input.chunk(self.num_groups), *running, strict=True)
+        return torch.cat([self._normalise(part, mean, var, self.weight, self.bias) for part, mean, var in parts])
+
+    def _normalise(self, input: Tensor, mean: Tensor, var: Tensor, *affine: Tensor | None) -> Tensor:
+        assert self.momentum is not None
+        weight, bias = affine
+        return F.batch_norm(input, mean, var, weight, bias, True, self.momentum, self.eps)
+
+
+class _Regroup(torch.autograd.Function):
+    """(B, C, ...) to (B / G, G * C, ...), where the channels of group g are g * C to (g + 1) * C; or back.
+
+    One copy, which keeps the memory format. The result is no view, for an in-place ReLU behind a view costs four
+    launches more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, num_groups: int, side_by_side: bool) -> Tensor:
+        ctx.num_groups, ctx.side_by_side = num_groups, side_by_side
+        return _regroup(input, num_groups, side_by_side)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _regroup(gradients[0], ctx.num_groups, not ctx.side_by_side), None, None
+
+
+def _regroup(input: Tensor, num_groups: int, side_by_side: bool) -> Tensor:
+    batch, channels, *space = input.shape
+    shape = (
+        (batch // num_groups, num_groups * channels) if side_by_side else (batch * num_groups, channels // num_groups)
+    )
+    output = torch.empty(
+        (*shape, *space),
+        dtype=input.dtype,
+        device=input.device,
+        memory_format=torch.channels_last if _is_channels_last(input) else torch.contiguous_format,
+    )
+    whole, wide = (input, output) if side_by_side else (output, input)
+    groups, columns = whole.unflatten(0, (num_groups, -1)), wide.unflatten(1, (num_groups, -1)).transpose(0, 1)
+    target, source = (columns, groups) if side_by_side else (groups, columns)  # (G, B / G, C, ...)
+    target.copy_(source)
+    return output
+
+
+def _is_channels_last(batch: Tensor) -> bool:
+    return batch.dim() == 4 and batch.is_contiguous(memory_format=torch.channels_last) and not batch.is_contiguous()
 
 
 class SplitBatchNorm1d(SplitBatchNorm):
@@ -61,20 +120,23 @@ class SplitBatchNorm2d(SplitBatchNorm):
     """Over (B, C, H, W) feature maps."""
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """As an ordinary batch norm of the batches of all ranks together, forward and backward.
 
     Parameters and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
     Running statistics come out equal on all ranks. Gradients of weight and bias are this rank's own sums, as everywhere
     under data parallelism. In evaluation it is an ordinary batch norm.
 
-    ``torch.nn.SyncBatchNorm`` has kernels for GPUs alone. On a CPU the same sums are exchanged here, so that what is
-    trained on a GPU can be tried, and tested, with gloo. Cost: one all-gather of 2 C + 1 numbers forward and one
-    all-reduce of 2 C backward.
+    ``torch.nn.SyncBatchNorm`` runs on GPUs alone, and there each layer waits for the device, to leave out ranks with
+    empty batches. Here the same sums are exchanged on CPUs and GPUs, and nothing is read back. Cost: one all-gather of
+    2 C + 1 numbers forward and one all-reduce of 2 C backward.
     """
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions from (B, C) on."""
+
     def forward(self, input: Tensor) -> Tensor:
-        if input.is_cuda or not self.training or not dist.is_initialized():
+        if not self.training or not dist.is_initialized():
             return super().forward(input)
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -104,7 +166,7 @@ def _statistics(input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     the mean is large.
     """
     variance, mean = torch.var_mean(input.float(), dim=_all_but_channels(input), correction=0)
-    count = mean.new_tensor([input.numel() / input.shape[1]])
+    count = mean.new_full((1,), input.numel() / input.shape[1])  # filled there: a list would be copied, and waited for
     own = torch.cat([mean, variance, count])  # (2 C + 1,)
     everyone = own.new_empty(dist.get_world_size() * len(own))
     dist.all_gather_into_tensor(everyone, own)

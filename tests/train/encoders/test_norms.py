@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from tests.gpu.launches import Launches
 from tests.train.processes import run_ranks
 from train.encoders.norms import (
     SplitBatchNorm2d,
@@ -24,7 +26,12 @@ def make_norm(seed: int = 0) -> nn.BatchNorm2d:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_split_equals_a_batchnorm_for_each_group(memory_format: torch.memory_format) -> None:
+@pytest.mark.parametrize("together", [0, 2**20], ids=["one by one", "all at once"])
+def test_split_equals_a_batchnorm_for_each_group(
+    memory_format: torch.memory_format, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output, gradients and running statistics, within 1e-6, before and behind an in-place ReLU; memory format too."""
+    monkeypatch.setattr("train.encoders.norms._CPU_TOGETHER", together)
     split = split_batchnorm(make_norm(), 4)
     groups = [make_norm() for _ in range(4)]
     images = torch.randn(16, 6, 5, 7).to(memory_format=memory_format).requires_grad_()
@@ -32,14 +39,47 @@ def test_split_equals_a_batchnorm_for_each_group(memory_format: torch.memory_for
 
     out = split(images)
     expected = torch.cat([norm(part) for norm, part in zip(groups, same.chunk(4), strict=True)])
-    torch.testing.assert_close(out, expected)
+    assert out.is_contiguous(memory_format=memory_format)
+    assert_near(out, expected)
     weights = torch.randn(out.shape)
-    (out * weights).sum().backward()
-    (expected * weights).sum().backward()
-    torch.testing.assert_close(images.grad, same.grad)
-    torch.testing.assert_close(split.weight.grad, sum(norm.weight.grad for norm in groups))
-    torch.testing.assert_close(split.running_mean, torch.stack([norm.running_mean for norm in groups]).mean(0))
-    torch.testing.assert_close(split.running_var, torch.stack([norm.running_var for norm in groups]).mean(0))
+    (out.relu_() * weights).sum().backward()
+    (expected.relu_() * weights).sum().backward()
+    assert_near(images.grad, same.grad)
+    assert_near(split.weight.grad, sum(norm.weight.grad for norm in groups))
+    assert_near(split.bias.grad, sum(norm.bias.grad for norm in groups))
+    assert_near(split.running_mean, torch.stack([norm.running_mean for norm in groups]).mean(0))
+    assert_near(split.running_var, torch.stack([norm.running_var for norm in groups]).mean(0))
+    assert split.num_batches_tracked == 1
+
+
+def assert_near(value: Any, reference: Any) -> None:
+    """Within 1e-6 of the largest."""
+    torch.testing.assert_close(value, reference, rtol=0, atol=1e-6 * max(1.0, float(reference.detach().abs().max())))
+
+
+def test_split_in_bf16_keeps_statistics_in_fp32() -> None:
+    """As under autocast: what is normalised is bf16, its statistics are those of an ordinary layer in each group."""
+    split, norm = split_batchnorm(make_norm(), 2), make_norm()
+    images = (3 + torch.randn(8, 6, 5, 5)).bfloat16()
+    assert split(images).dtype == torch.bfloat16
+    norms = [norm, make_norm()]
+    for layer, part in zip(norms, images.chunk(2), strict=True):
+        layer(part)
+    assert_near(split.running_var, torch.stack([layer.running_var for layer in norms]).mean(0))
+
+
+def test_a_split_layer_is_few_launches_however_many_groups() -> None:
+    """9 forward: 2 copies, the batch norm, scale and shift repeated, 3 for the running statistics, the counter; 5
+    backward: 2 copies, the batch norm, scale and shift summed. One by one it was 12 and 11 with 4 groups."""
+    for num_groups in (2, 8):
+        layer = split_batchnorm(make_norm(), num_groups)
+        images = torch.randn(16, 6, 5, 5, requires_grad=True)
+        with Launches() as forward:
+            out = layer(images)
+        gradient = torch.ones_like(out)
+        with Launches() as backward:
+            out.backward(gradient)
+        assert (forward.total, backward.total) == (9, 5), (forward.counts, backward.counts)
 
 
 def test_split_features_without_scale_and_shift_equal_a_batchnorm_for_each_group() -> None:
