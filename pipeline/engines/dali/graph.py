@@ -22,6 +22,9 @@ from pipeline.engines.contract import Floats
 from pipeline.views import Fill
 
 BATCHES_AHEAD = 2
+# All that the hardware can decode goes there. By default a share of each batch (.65) would, and the rest to another
+# decoder, so that an image's grey levels could depend on what else is in its batch.
+_DECODER: dict[str, dict[str, Any]] = {"cpu": {"device": "cpu"}, "cuda": {"device": "mixed", "hw_decoder_load": 1.0}}
 Array = npt.NDArray[Any]
 Arrays = Array | list[Array]
 """The values of a batch: one array with a row for each image, or a list of arrays."""
@@ -43,7 +46,16 @@ class Graph:
     def build(
         self, source: Callable[[], list[Arrays]], *, shards: Sequence[tuple[Path, Path]] | None = None
     ) -> Pipeline:
+        """What :meth:`define` gives, ready to run."""
+        pipe = self.define(source, shards=shards)
+        pipe.build()
+        return pipe
+
+    def define(
+        self, source: Callable[[], list[Arrays]], *, shards: Sequence[tuple[Path, Path]] | None = None
+    ) -> Pipeline:
         """A pipeline that asks ``source`` for each batch's encoded images (not with ``shards``), and :meth:`inputs`.
+        Needs no device yet.
 
         Args:
             source: raises StopIteration at the end.
@@ -64,10 +76,9 @@ class Graph:
         with pipe:
             inputs = list(fn.external_source(source=source, num_outputs=len(kinds), batch=True, dtype=kinds))
             encoded = _read(shards) if shards else inputs.pop(0)
-            images = fn.decoders.image(encoded, device="mixed" if on_gpu else "cpu", output_type=types.GRAY)
+            images = fn.decoders.image(encoded, output_type=types.GRAY, **_DECODER[self.device.type])
             step = len(per_view)
             pipe.set_outputs(*(self._view(images, *inputs[i : i + step]) for i in range(0, len(inputs), step)))
-        pipe.build()
         return pipe
 
     def inputs(self, matrices: Floats, sigmas: Floats) -> list[Arrays]:
