@@ -27,6 +27,7 @@ WHOLE = {
     "test_damage.py",
     "test_disks.py",
     "test_failing_disks.py",
+    "test_imports.py",
     "test_layout.py",
     "test_mutations.py",
     "test_no_code.py",

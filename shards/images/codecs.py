@@ -3,7 +3,7 @@
 JPEG of 8 bits is decoded by libjpeg-turbo, strictly (:mod:`shards.images.jpeg`); deeper JPEG by GDCM, which carries on
 over damage in silence, so libjpeg-turbo goes over the coded samples first: how they are coded does not depend on their
 depth. JPEG-LS is decoded by CharLS, which is strict. JPEG 2000 is decoded by OpenJPEG: its arithmetic coder turns any
-bits into some picture, so damage shows in the headers only.
+bits into some picture, so damage shows in the headers only. These three are imported where they are used, by few files.
 """
 
 import contextlib
@@ -13,17 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import gdcm  # type: ignore[import-untyped]
-import jpeg_ls  # type: ignore[import-untyped]
 import numpy as np
-import openjpeg.utils
 
 from shards.images import jpeg
 from shards.images.codestream import Codestream, read_codestream, with_colors
 from shards.images.refusal import ImageError
-
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
 
 _ZEROS = bytes(8)  # more than fills up a fragment
 _TERMINAL = threading.Lock()
@@ -77,6 +71,10 @@ def decode_stream(data: bytes, *, colors: Literal["RGB", "YBR"] | None = None) -
 
 def _decode_deep(data: bytes, about: Codestream) -> np.ndarray:
     """Lossy JPEG of 12 bits, lossless JPEG of up to 16."""
+    import gdcm  # type: ignore[import-untyped]
+
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
     as_8_bits = data[: about.precision_at] + b"\x08" + data[about.precision_at + 1 :]
     if about.kind == "lossless":
         jpeg.decode_samples(as_8_bits)
@@ -123,6 +121,8 @@ def _without_noise() -> Iterator[None]:
 
 
 def _decode_jpeg_ls(data: bytes, about: Codestream, colors: Literal["RGB", "YBR"] | None) -> Samples:
+    import jpeg_ls  # type: ignore[import-untyped]
+
     try:
         buffer, said = jpeg_ls.decode_pixel_data(data)
     except RuntimeError as error:
@@ -134,6 +134,8 @@ def _decode_jpeg_ls(data: bytes, about: Codestream, colors: Literal["RGB", "YBR"
 
 
 def _decode_jpeg_2000(data: bytes, about: Codestream) -> Samples:
+    import openjpeg.utils
+
     if data.endswith(_ZEROS) and not data.rstrip(b"\0").endswith(jpeg.END):
         raise ImageError("damaged", "JPEG 2000 that is cut: zeros stand where its end belongs")
     try:

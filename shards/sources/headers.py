@@ -1,7 +1,7 @@
 """What a DICOM header says of an image: whose it is, from which side, and whether it is a radiograph at all.
 
 Read are patient, study, sex, age, view position, and what kind of image it is; for a join also the element that is
-joined by, which is not stored.
+joined by, which is not stored. pydicom is imported where headers are read: most releases have none.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,9 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from pydicom.uid import UID
-
 from shards.base.errors import InputError
 from shards.base.words import reason_of
-from shards.images.dicom.header import MODALITIES, open_header, texts
-from shards.images.dicom.signature import SNIFFED, is_dicom
+from shards.images.dicom.signature import MODALITIES, SNIFFED, is_dicom
 from shards.images.refusal import ImageError, of_lost
 from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.files import SourceFiles
@@ -55,6 +52,8 @@ def read_headers(
 
 
 def _read(name: str, *, files: SourceFiles, also: tuple[str, ...]) -> Header | ImageError | None:
+    from shards.images.dicom.header import open_header, texts
+
     tags = (*_TAGS, _CLASS, *also)
     try:
         with files.open(name) as file:
@@ -78,6 +77,8 @@ def pictureless_kind(header: Header) -> str:
     """What a file is that is not meant to hold an image; empty for images."""
     if header["Rows"] and header["Columns"]:
         return ""
+    from pydicom.uid import UID
+
     kind = UID(header[_CLASS]).name
     if kind != header[_CLASS] and "Image" not in kind:
         return kind.removesuffix(" Storage")

@@ -17,7 +17,7 @@ import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
-from shards.images.dicom.signature import PREFIX, SNIFFED, without_preamble
+from shards.images.dicom.signature import MODALITIES, PREFIX, SNIFFED, without_preamble
 from shards.images.refusal import ImageError
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # headers of old devices break many rules
@@ -25,9 +25,6 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # heade
 # Devices break many rules of headers that can be read all the same; what cannot be read is raised.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-# Computed, digital and scanned radiography; what other devices make is not a chest X-ray.
-MODALITIES = ("", "CR", "DX", "DR", "RG", "OT", "SC")
 
 _PREAMBLE = 132  # bytes before the first element, with the prefix
 _DEFLATED = "1.2.840.10008.1.2.1.99"

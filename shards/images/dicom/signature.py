@@ -1,9 +1,12 @@
-"""What the first bytes of a file tell: whether it is a DICOM file, and where its elements begin. Free of pydicom."""
+"""What the first bytes of a file tell: whether it is a DICOM file, and where its elements begin; and which of those are
+radiographs. Free of pydicom."""
 
 import numpy as np
 
 SNIFFED = 144  # bytes that tell a DICOM file
 PREFIX = b"DICM"
+# Computed, digital and scanned radiography; what other devices make is not a chest X-ray.
+MODALITIES = ("", "CR", "DX", "DR", "RG", "OT", "SC")
 _FIRST_GROUPS = (2, 8)
 _LAST_FIRST = 0x18  # no file begins with a later element of these groups
 _VR = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT OB OF OW PN SH SL SQ SS ST TM UI UL UN UR US UT".split())
