@@ -1,4 +1,4 @@
-# make demo | demo-grid | test | test-slow | lint | format | docs | hooks | bench | bench-peers      VENV=DIR shares one environment among clones
+# make demo | demo-grid | test | test-gpu | test-slow | lint | format | docs | hooks | bench | bench-peers      VENV=DIR shares one environment among clones
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(abspath $(VENV))/bin
 # Installed once for each set of versions: the stamp is newer than what decides them.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-grid test test-slow lint format docs hooks bench bench-peers install clean
+.PHONY: demo demo-grid test test-gpu test-slow lint format docs hooks bench bench-peers install clean
 
 # Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
@@ -33,6 +33,10 @@ demo-grid: demo
 
 test: install
 	$(BIN)/python -m pytest -m 'not slow'
+
+# On a machine with a GPU: the tests that need it, which all other runs leave out.
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

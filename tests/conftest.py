@@ -1,4 +1,10 @@
-"""Fixtures that several packages share: small datasets made on the spot, and the real images where they are."""
+"""What all tests share: small datasets made on the spot, the real images where they are, and what processes that tests
+start find and see.
+
+Those find the project, and what this process was told to find. A GPU is for the tests marked ``gpu``, which run by
+themselves (``pytest -m gpu``): any other run, and all that it starts, is as on a machine without one. So results are
+those of the CPU, ranks meet by gloo, and DeepSpeed, which keeps the kind of device that it sees first, sees one kind.
+"""
 
 import os
 from pathlib import Path
@@ -10,6 +16,30 @@ from PIL import Image
 from shards.packing.build import BuildConfig, build_dataset
 
 ROOT = Path(__file__).parent.parent
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything looks for a GPU."""
+    if not _is_for_gpu(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = ""
+    if not _is_for_gpu(config):
+        reason = "in a run of their own: make test-gpu"
+    elif marked:
+        import torch
+
+        reason = "" if torch.cuda.is_available() else "no CUDA device"
+    for item in marked if reason else ():
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _is_for_gpu(config: pytest.Config) -> bool:
+    return config.option.markexpr == "gpu"
 
 
 def draw_pattern(seed: int, *, has_blob: bool, width: int = 72, height: int = 64) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.shards.sealed import seal
 from tests.train.runs import ENTRY
 
@@ -27,7 +26,6 @@ def material(tiny_dataset, tmp_path_factory):
 def environment(**more: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")} | {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
         **more,
     }
 

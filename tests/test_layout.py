@@ -24,6 +24,7 @@ TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 # Tests of a whole command, or of several modules together: they have no module to lie beside.
 WHOLE = {
     "test_commands.py",
+    "test_conftest.py",
     "test_damage.py",
     "test_disks.py",
     "test_failing_disks.py",

@@ -72,7 +72,6 @@ def test_engines_agree(index):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_engines_on_the_gpu_agree_with_the_cpu(index):
     options = {"batch_size": 16, "positives": "patient"}
     with build_loader(index, SPEC, engine="kornia", **options) as loader:

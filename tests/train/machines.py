@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-
 PORT = 29555
 _CARD, _NOBODY = "eth7", "02:00:00:00:00:99"
 
@@ -40,7 +38,7 @@ class Machines:
             env=os.environ
             | {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(local_rank)}
             | {"MASTER_ADDR": master or self.address(0), "MASTER_PORT": str(PORT)}
-            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORCH_CPP_LOG_LEVEL": "ERROR"},
+            | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

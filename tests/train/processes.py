@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conftest import ROOT
-
 
 def free_port() -> int:
     with socket.socket() as free:
@@ -31,7 +29,7 @@ def start_ranks(
         own: further arguments of each rank.
     """
     meeting = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port or free_port())}
-    common = os.environ | meeting | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    common = os.environ | meeting | {"OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
             [sys.executable, *arguments, *own[rank]],

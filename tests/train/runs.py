@@ -21,7 +21,7 @@ WATCHING = ["--run.knn-label", "blob"]
 def start(data: Path, output: Path, *settings: str, launcher: list[str] | None = None) -> "subprocess.Popen[str]":
     command = [*(launcher or [sys.executable]), str(ENTRY), "debug", "--data", str(data), "--output", str(output)]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the launcher starts the python it finds first
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PATH": path}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": path}
     return subprocess.Popen(
         [*command, *settings],
         env={name: value for name, value in environment.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},

@@ -51,7 +51,6 @@ def test_compiled_ways_are_checked_and_timed():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_momentum_loss_and_queue_never_wait_for_the_device():
     device = torch.device("cuda")
     query, key = torch.randn(2, 16, 128, device=device)

@@ -39,7 +39,6 @@ def test_the_compiled_update_is_checked_and_timed():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_captured_update_is_checked_and_timed():
     comparison = measure_momentum("resnet18", turns=2, device=torch.device("cuda"), compiles=False)
     assert "_foreach_lerp_, CUDA graph" in comparison.timings

@@ -140,7 +140,6 @@ def test_engines_beside_a_step(setting):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_engines_on_the_gpu(setting):
     on_gpu = dataclasses.replace(setting, device="cuda")
     feeds = [loader_feeds.DALI, loader_feeds.KORNIA, loader_feeds.RESIDENT]

@@ -225,7 +225,6 @@ def test_what_cannot_be_learnt_is_one_clear_line(
         run_finetune(start, task, dataclasses.replace(SHORT, **settings), tmp_path)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_absent_device_is_refused(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--device cuda: no CUDA device"):
         run_finetune(start, task, SHORT, tmp_path, device="cuda")

@@ -91,14 +91,12 @@ def test_features_that_are_not_finite_are_refused(packed: Path) -> None:
         extract_features(broken, ShardIndex.open(packed).take(range(4)), VIEWS)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_an_absent_device_is_refused(packed: Path, encoder: nn.Module) -> None:
     with pytest.raises(InputError, match="no CUDA device"):
         extract_features(encoder, ShardIndex.open(packed).take(range(4)), VIEWS, device="cuda")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_features_on_a_gpu_are_those_of_the_cpu(packed: Path, encoder: nn.Module) -> None:
     index = ShardIndex.open(packed).take(range(16))
     on_cpu, on_gpu = (extract_features(encoder, index, VIEWS, device=device) for device in ("cpu", "cuda"))

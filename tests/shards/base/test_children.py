@@ -1,6 +1,5 @@
 """No worker outlives the process that has started it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,8 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests.conftest import ROOT
 
 LOKY = """
 import os, signal, sys, time
@@ -47,9 +44,8 @@ if __name__ == "__main__":
 def test_workers_end_with_what_has_started_them(tmp_path: Path, script: str, number: int) -> None:
     path = tmp_path / "script.py"
     path.write_text(script)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
         workers = [int(process.stdout.readline()) for _ in range(2)]

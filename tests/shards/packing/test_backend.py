@@ -1,7 +1,6 @@
 """The same dataset from every backend. The Dask cluster is a real one: a scheduler and two workers as processes."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from shards.base.errors import InputError
 from shards.packing import backend
 from shards.packing.backend import parallel_backend
 from shards.packing.build import BuildConfig, build_dataset
-from tests.conftest import ROOT, write_patterns
+from tests.conftest import write_patterns
 
 
 @pytest.fixture
@@ -45,10 +44,9 @@ def dask_cluster(tmp_path):
     )
     scheduler = [*cli[0], "--host", address, "--no-dashboard"]
     worker = [*cli[1], address, "--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with contextlib.ExitStack() as stack:
         for command in (scheduler, worker, worker):
-            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
         yield address
@@ -79,7 +77,6 @@ def test_a_build_that_stops_on_a_cluster_says_why(source, tmp_path, dask_cluster
 def test_ray_gives_the_same_bytes(source, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     build(source, tmp_path / "here", workers=1)
     build(source, tmp_path / "ray", backend="ray", workers=2)
     assert contents(tmp_path / "ray") == contents(tmp_path / "here")

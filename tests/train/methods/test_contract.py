@@ -125,7 +125,6 @@ def test_the_step_never_waits_for_the_device(name: str, build: Any, batch_of: An
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_step_never_synchronises_with_a_gpu(name: str, build: Any, batch_of: Any) -> None:
     _, method = build(name, strategy_of(name), device="cuda")
     batch = batch_of(0)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-
 LAUNCHER = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[sys.argv.index('--') + 1:]).returncode)"
 BELOW = """
 import sys
@@ -28,7 +26,7 @@ def run(script: str, *options: str, folder: Path) -> "subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-c", LAUNCHER, *options, "--", *inner],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OF_THE_LAUNCHER": "yes"},
+        env=os.environ | {"OF_THE_LAUNCHER": "yes"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from shards.base.errors import InputError
-from tests.conftest import ROOT
 from tests.train.processes import free_port
 from tests.train.runs import ENTRY, SETTINGS, assert_equal_ends, start_run_on_ranks
 from train.ranks.place import Place, leads_by, read_place
@@ -156,9 +155,7 @@ def refused(variables: Mapping[str, str]) -> tuple[int, list[str]]:
     """What pretraining says and its exit code, where these variables are set."""
     command = [sys.executable, str(ENTRY), "debug", "--data", "nowhere", "--output", "nowhere"]
     environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
-    done = subprocess.run(
-        command, env=environment | {"PYTHONPATH": str(ROOT)} | variables, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr.splitlines()
 
 
@@ -201,7 +198,7 @@ def test_two_processes_of_a_launcher_are_one_run(
     }[launcher]
     output = tmp_path / "run"
     command = [sys.executable, str(ENTRY), "debug", "--data", str(tiny_dataset), "--output", str(output), *SETTINGS]
-    common = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    common = os.environ | {"OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(command, env=common | of_rank(variables, rank), stderr=subprocess.PIPE, text=True)
         for rank in range(2)

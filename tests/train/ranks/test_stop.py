@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.conftest import ROOT
 from train.ranks.stop import Stop
 from train.ranks.world import World
 
@@ -58,9 +57,7 @@ def test_signals_have_their_former_meaning_afterwards() -> None:
 
 def test_the_same_signal_later_ends_at_once() -> None:
     """A launcher may pass a request on twice within a moment; that is no second request."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)

@@ -20,13 +20,7 @@ from tests.conftest import draw_pattern
 SIZE = 48
 SPEC = replace(PRESETS["crop_contrast"], size=SIZE, area=(0.6, 1.0), rotation=20.0)
 BLURRED = replace(SPEC, blur=0.5, sigma=(0.3, 2.0))
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
-    ),
-]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(scope="module")
