@@ -18,7 +18,7 @@ Results go to benchmarks/results, where those of a quiet machine are kept; those
 Each has a --quick form of under a minute on two cores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from pydantic import Field
 from tyro.conf import OmitArgPrefixes, Positional
 
 from benchmarks.checks import check_settings
-from benchmarks.measuring.result import Comparison, write_result
+from benchmarks.measuring.result import Comparison, write_as_it_comes
 from benchmarks.settings import (
     EvaluationConfig,
     HotpathConfig,
@@ -111,8 +111,7 @@ def packing(config: OmitArgPrefixes[PackingConfig], output: Path | None = None) 
     check_settings(config)
     from benchmarks.packing import run
 
-    comparisons, memory = run(config)
-    _report("packing", comparisons, output, quick=config.quick, remarks=memory)
+    _report("packing", run(config), output, quick=config.quick)
 
 
 def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> None:
@@ -120,7 +119,7 @@ def index(config: OmitArgPrefixes[IndexConfig], output: Path | None = None) -> N
     check_settings(config)
     from benchmarks.index import run
 
-    _report("index", [], output, quick=config.quick, remarks=run(config))
+    _report("index", run(config), output, quick=config.quick)
 
 
 def peers(config: OmitArgPrefixes[PeersConfig], output: Path | None = None) -> None:
@@ -145,8 +144,7 @@ def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = 
     check_settings(config)
     from benchmarks.evaluation import run
 
-    comparisons, remarks = run(config)
-    _report("evaluation", comparisons, output, quick=config.quick, remarks=remarks)
+    _report("evaluation", run(config), output, quick=config.quick)
 
 
 def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | None = None) -> None:
@@ -202,20 +200,15 @@ def guard() -> int:
 
 
 def _report(
-    name: str,
-    comparisons: Sequence[Comparison],
-    output: Path | None,
-    *,
-    device: str = "cpu",
-    quick: bool,
-    remarks: Sequence[str] = (),
+    name: str, parts: Iterable[Comparison | str], output: Path | None, *, device: str = "cpu", quick: bool
 ) -> None:
+    """Writes and prints comparisons, and remarks on all of it, as they come."""
     from benchmarks.measuring.machine import describe_machine
 
     path = output or (QUICK_RESULTS if quick else RESULTS) / f"{name}-{device}.json"
-    write_result(path, name, describe_machine(device), comparisons, remarks=remarks)
-    print("\n\n".join(comparison.table() for comparison in comparisons))
-    print("\n".join(["", *remarks, f"written: {path}", ""]))
+    for part in write_as_it_comes(path, name, describe_machine(device), parts):
+        print(part if isinstance(part, str) else f"{part.table()}\n", flush=True)
+    print(f"\nwritten: {path}\n")
 
 
 if __name__ == "__main__":

@@ -38,10 +38,9 @@ def check_settings(config: Any, profile: Path | None = None) -> None:
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device {device}: must be cpu or cuda")
     if device == "cuda":
-        import torch
+        from pipeline.device import find_device  # imports torch, which takes seconds
 
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: no CUDA device here; use cpu")
+        find_device(device, field="--device")
 
 
 def check_trace_path(path: Path) -> None:

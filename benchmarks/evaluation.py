@@ -8,7 +8,7 @@ of one label on two cores, and a few seconds for 10,000 paired resamples of 25,0
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -33,15 +33,14 @@ _LOOPED = 20  # resamples that the plain loop is timed on
 _CPU = torch.device("cpu")
 
 
-def run(config: EvaluationConfig) -> tuple[list[Comparison], list[str]]:
+def run(config: EvaluationConfig) -> Iterator[Comparison | str]:
     """The comparisons with scikit-learn, and remarks on the sweep."""
     images = config.images // 20 if config.quick else config.images
     made = _Synthetic(images, max(config.labels))
-    sweeps = [
-        _sweep(made, 1 if config.quick else num) for num in (config.labels[:1] if config.quick else config.labels)
-    ]
-    resamples = _RESAMPLES // 10 if config.quick else _RESAMPLES
-    return [_probe(made, turns=config.turns), _bootstrap(resamples, turns=config.turns)], sweeps
+    for num in config.labels[:1] if config.quick else config.labels:
+        yield _sweep(made, 1 if config.quick else num)
+    yield _probe(made, turns=config.turns)
+    yield _bootstrap(_RESAMPLES // 10 if config.quick else _RESAMPLES, turns=config.turns)
 
 
 class _Synthetic:

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -61,7 +62,7 @@ class IndexMeasurement:
     peak_megabytes: float
 
 
-def run(config: IndexConfig) -> list[str]:
+def run(config: IndexConfig) -> Iterator[str]:
     """Measures in one fresh process a turn, and says it in words."""
     rows, turns = (config.rows // 10, min(config.turns, 2)) if config.quick else (config.rows, config.turns)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +73,7 @@ def run(config: IndexConfig) -> list[str]:
         for name in ("open_seconds", "parquet_seconds", "fraction_seconds", "import_seconds", "peak_megabytes")
         for values in [[getattr(turn, name) for turn in measured]]
     ]
-    return [f"index of {rows:,} rows, {turns} turns", *lines]
+    yield from [f"index of {rows:,} rows, {turns} turns", *lines]
 
 
 def measure_index(folder: Path) -> IndexMeasurement:

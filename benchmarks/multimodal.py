@@ -28,6 +28,7 @@ from eval.multimodal.tokenizer import build_tokenizer
 from eval.training.engine import build_engine
 from eval.training.feed import Examples
 from eval.training.loop import masked_loss
+from pipeline.device import find_device
 from train.engine.precision import Precision
 from train.ranks.world import World
 
@@ -36,7 +37,7 @@ _NUM_FEATURES = 512  # of a ResNet18
 _SHORTEST = 6  # tokens: four words and the two signs
 
 
-def run(config: MultimodalBenchConfig) -> list[Comparison]:
+def run(config: MultimodalBenchConfig) -> Iterator[Comparison]:
     """Checks and measures.
 
     Raises:
@@ -44,7 +45,8 @@ def run(config: MultimodalBenchConfig) -> list[Comparison]:
     """
     if config.quick:
         config = replace(config, pairs=2000, width=config.width[:1], turns=3, steps=5)
-    return [_compare(config, width) for width in config.width]
+    for width in config.width:
+        yield _compare(config, width)
 
 
 def _compare(config: MultimodalBenchConfig, width: int) -> Comparison:
@@ -56,7 +58,7 @@ def _compare(config: MultimodalBenchConfig, width: int) -> Comparison:
         batch_size=config.batch,
     )
     settings.check()
-    world = World(rank=0, size=1, local_rank=0, device=torch.device(config.device))
+    world = World(rank=0, size=1, local_rank=0, device=find_device(config.device, field="--device"))
     random = np.random.default_rng(0)
     image = random.standard_normal((config.pairs, config.image_tokens, _NUM_FEATURES), dtype=np.float32)
     image = image.astype(np.float16)

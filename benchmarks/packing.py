@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +45,7 @@ print(next(line.split()[1] for line in status.splitlines() if line.startswith("V
 """
 
 
-def run(config: PackingConfig) -> tuple[list[Comparison], list[str]]:
+def run(config: PackingConfig) -> Iterator[Comparison | str]:
     """Times packing of three kinds of images, and describes its peak memory in words.
 
     Raises:
@@ -56,13 +56,11 @@ def run(config: PackingConfig) -> tuple[list[Comparison], list[str]]:
     workers = joblib.effective_n_jobs(config.workers)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        comparisons = [
-            _compare("full-size gray JPEGs to 320 px", _large_jpegs(config, folder / "large"), config, workers),
-            _compare("1024 px PNGs to 320 px", _pngs(config, folder / "png"), config, workers),
-            _compare("320 px JPEGs passed through", _small_jpegs(config.small, folder / "small"), config, workers),
-        ]
-        memory = [_peak_memory(number, folder / f"memory{number}") for number in config.memory]
-    return comparisons, memory
+        yield _compare("full-size gray JPEGs to 320 px", _large_jpegs(config, folder / "large"), config, workers)
+        yield _compare("1024 px PNGs to 320 px", _pngs(config, folder / "png"), config, workers)
+        yield _compare("320 px JPEGs passed through", _small_jpegs(config.small, folder / "small"), config, workers)
+        for number in config.memory:
+            yield _peak_memory(number, folder / f"memory{number}")
 
 
 def _compare(title: str, source: Path, config: PackingConfig, workers: int) -> Comparison:

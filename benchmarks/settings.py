@@ -116,6 +116,8 @@ class LoaderConfig:
     """Images a pass, at most the dataset's; 0 takes 2,048, and 16,384 on cuda, where a pass would else be too short."""
     turns: Turns = 5
     """Turns each variant is timed."""
+    only: tuple[Literal["dali", "kornia", "resident"], ...] = ()
+    """These engines and the limit, without their peers; default: all."""
     threads: ThreadsOrAll = 0
     """Threads, or worker processes, of each variant; 0 takes all cores."""
     consumer: Annotated[float, Field(gt=0, le=1e9)] = 1000.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.device import find_device
 from pipeline.loader import build_loader
 from pipeline.options import DamagePolicy, EngineName
 from pipeline.views import ViewSpec
@@ -50,6 +51,7 @@ def outputs_in_order(
     Raises:
         InputError: see :func:`pipeline.loader.build_loader`; a damaged image, unless these are skipped.
     """
+    device = find_device(device)
     loader = build_loader(
         index,
         spec.evaluation(),
@@ -63,7 +65,7 @@ def outputs_in_order(
         on_damage=on_damage,
         checksums=checksums,
     )
-    module = module.to(device)  # behind the loader, which says in words that a device is absent
+    module = module.to(device)
     modes = {part: part.training for part in module.modules()}
     values: Tensor | None = None
     has_come = torch.zeros(len(index), dtype=torch.bool)

@@ -21,6 +21,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import torch
 
+from pipeline.device import find_device
 from pipeline.engines.choice import Choice, build_engine, choose_engine, pixel_budget
 from pipeline.engines.contract import Engine, Request, Rows, Views
 from pipeline.engines.samples import Samples
@@ -221,7 +222,7 @@ def build_loader(
             that does not fit, positives of which there are none, or a shard that is missing, empty or, unless damage
             is skipped, cut off.
     """
-    device = _find_device(device)
+    device = find_device(device)
     _check(index, batch_size=batch_size, world_size=world_size, num_threads=num_threads, last=last)
     for field, value, choices in (("on_damage", on_damage, DamagePolicy), ("positives", positives, Positives)):
         if value not in get_args(choices):
@@ -261,15 +262,6 @@ def build_loader(
         world_size=world_size,
     )
     return Loader(samples, spec, order, made, num_views=num_views, choice=choice, partners=partners)
-
-
-def _find_device(device: str | torch.device) -> torch.device:
-    device = torch.device(device)
-    if device.type != "cuda":
-        return device
-    if not torch.cuda.is_available():
-        raise InputError(f"device {device}: no CUDA device here; use cpu")
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _check(index: ShardIndex, *, batch_size: int, world_size: int, num_threads: int | None, last: Last) -> None:

@@ -8,9 +8,8 @@ a second of a plain copy; loss and queue at K 65,536, B 256 at less than half of
 formulation, and at a tenth of its memory; enqueueing at microseconds, however it is written.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 from benchmarks.hotpath.loss import measure_loss, measure_loss_and_queue
 from benchmarks.hotpath.momentum import measure_momentum
@@ -19,34 +18,30 @@ from benchmarks.hotpath.share import measure_share
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.trace import profiled
 from benchmarks.settings import HotpathConfig
+from pipeline.device import find_device
 
 
-def run(config: HotpathConfig) -> list[Comparison]:
-    """Measures the grid of a resolved ``config``."""
-    device, turns = torch.device(config.device), config.turns
-    comparisons = [
-        measure_momentum(name, turns=turns, device=device, compiles=config.compile) for name in config.encoder
-    ]
+def run(config: HotpathConfig) -> Iterator[Comparison]:
+    """Measures the grid of a resolved ``config``, one after another."""
+    device, turns = find_device(config.device, field="--device"), config.turns
+    for name in config.encoder:
+        yield measure_momentum(name, turns=turns, device=device, compiles=config.compile)
     grid = [(size, batch) for size in config.queue for batch in config.batch]
     for size, batch in grid:
-        comparisons += [
-            measure_enqueue(size, batch, turns=turns, device=device, wraps=wraps) for wraps in (False, True)
-        ]
+        for wraps in (False, True):
+            yield measure_enqueue(size, batch, turns=turns, device=device, wraps=wraps)
     for size, batch in grid:
-        comparisons.append(measure_loss(size, batch, turns=turns, device=device, compiles=config.compile))
-        comparisons.append(measure_loss_and_queue(size, batch, turns=turns, device=device))
+        yield measure_loss(size, batch, turns=turns, device=device, compiles=config.compile)
+        yield measure_loss_and_queue(size, batch, turns=turns, device=device)
     if config.share:
-        comparisons.append(
-            measure_share(
-                encoder=config.step_encoder,
-                size=config.step_size,
-                batch=config.step_batch or (256 if config.device == "cuda" else 16),
-                queue=max(config.queue),
-                turns=min(turns, 5),
-                device=device,
-            )
+        yield measure_share(
+            encoder=config.step_encoder,
+            size=config.step_size,
+            batch=config.step_batch or (256 if config.device == "cuda" else 16),
+            queue=max(config.queue),
+            turns=min(turns, 5),
+            device=device,
         )
-    return comparisons
 
 
 def profile_share(config: HotpathConfig, path: Path) -> None:
@@ -58,6 +53,6 @@ def profile_share(config: HotpathConfig, path: Path) -> None:
             batch=config.step_batch or 16,
             queue=max(config.queue),
             turns=1,
-            device=torch.device(config.device),
+            device=find_device(config.device, field="--device"),
         )
     print(f"written: {path}")

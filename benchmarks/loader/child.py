@@ -20,6 +20,7 @@ import torch
 from benchmarks.loader.feeds import DALI, KORNIA, MOCO_V2, RESIDENT, Batch, Feed, Setting, consume
 from benchmarks.loader.peers import PEERS
 from benchmarks.measuring.resources import MemoryPeak, Resources, held_megabytes
+from pipeline.device import find_device
 
 _MARK = "loader-child "  # before what the parent reads, since libraries print as well
 
@@ -85,7 +86,7 @@ def main() -> None:
     name, settings, consumer = sys.argv[1:]
     fields = json.loads(settings)
     setting = Setting(**{**fields, "data": Path(fields["data"])})
-    feed, device = FEEDS[name], torch.device(setting.device)
+    feed, device = FEEDS[name], find_device(setting.device)
     for module in feed.modules:
         importlib.import_module(module)
     after_passes = []

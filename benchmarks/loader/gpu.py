@@ -12,6 +12,7 @@ from benchmarks.loader.feeds import Feed, Setting, consume
 from benchmarks.measuring.resources import cpu_seconds
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
+from pipeline.device import find_device
 from train.encoders.build import build_encoder
 
 
@@ -21,7 +22,7 @@ def compare_beside_step(feeds: Sequence[Feed], setting: Setting, *, turns: int) 
     A step is forward and backward of a synthetic batch of the views' shape, in bfloat16 and channels-last, for each
     batch that the feed delivers; the views are waited for on the device, not computed with. Times are synchronised.
     """
-    device = torch.device(setting.device)
+    device = find_device(setting.device)
     num_images = len(setting.index())
     step = _make_step(setting, device)
     num_steps = num_images // setting.batch
@@ -39,7 +40,7 @@ def compare_beside_step(feeds: Sequence[Feed], setting: Setting, *, turns: int) 
             variants[f"{feed.name}, beside the step"] = lambda one_pass=one_pass: _beside(one_pass(), step, device)  # type: ignore[misc]
         timings = time_variants(variants, turns=turns, device=device, cpu_clock=cpu_seconds)
     comparison = Comparison(
-        title=f"two {setting.size} px views beside a training step, {setting.device}",
+        title=f"two {setting.size} px views beside a training step, {', '.join(f.name for f in feeds)}, {device.type}",
         work=f"{num_images:,} images, batch {setting.batch}; the step: ResNet18, forward and backward, bfloat16",
         rate=float(num_images),
         unit="images",

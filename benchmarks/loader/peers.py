@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.loader.feeds import Batch, Feed, Pass, Setting
 from benchmarks.loader.workers import LIGHTLY, NEAREST, REFERENCE, WEBDATASET
+from pipeline.device import find_device
 from pipeline.engines.contract import Request, Rows
 from pipeline.engines.samples import decode_gray
 from pipeline.engines.warps import make_views, to_pixels
@@ -75,7 +76,7 @@ def _kornia_sequential(setting: Setting) -> Iterator[Pass]:
     """Threads decode squares into a batch; Kornia's separate augmentations make the views of it on the device."""
     import kornia.augmentation as augmentation
 
-    index, spec, device = setting.index(), setting.spec, torch.device(setting.device)
+    index, spec, device = setting.index(), setting.spec, find_device(setting.device)
     mean, std = torch.tensor([spec.mean]), torch.tensor([spec.std])
     one = augmentation.AugmentationSequential(
         augmentation.Resize((spec.size, spec.size)),

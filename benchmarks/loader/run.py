@@ -17,8 +17,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from benchmarks.loader.child import measure_resources
 from benchmarks.loader.feeds import (
     DALI,
@@ -42,14 +40,15 @@ from benchmarks.measuring.resources import Resources, cpu_seconds
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import CHEXPERT_ROWS, LoaderConfig
+from pipeline.device import find_device
 
 _ENGINES = (DALI, KORNIA, FIRST_EPOCH, RESIDENT, MOCO_V2)
 _LIMIT = DECODING
 _PASS_GROWTH = 0.05  # of the memory after the first pass, beyond which it is called growing
 
 
-def run(config: LoaderConfig) -> list[Comparison]:
-    """Measures all there is to compare on the device, of a resolved ``config``.
+def run(config: LoaderConfig) -> Iterator[Comparison]:
+    """Measures all there is to compare on the device, of a resolved ``config``, one after another.
 
     Raises:
         InputError: no dataset is there, or one of fewer images than a batch.
@@ -69,35 +68,37 @@ def run(config: LoaderConfig) -> list[Comparison]:
             )
             for size in config.size
         ]
-        comparisons = [_compare_feeds(setting, config) for setting in settings]
-        if config.device == "cuda":
-            engines = (DALI, KORNIA, RESIDENT)
-            comparisons += [compare_beside_step(engines, setting, turns=config.turns) for setting in settings]
-        else:
-            comparisons += [
-                compare_warps(setting, num_images=min(128, len(setting.index())), turns=config.turns)
-                for setting in settings
-            ]
-        scaled = (KORNIA,) if config.quick else (KORNIA, DALI)
-        comparisons += compare_threads(scaled, settings[0], turns=config.turns)
-        comparisons.append(
-            compare_epoch_starts(settings[0], folder, num_rows=CHEXPERT_ROWS, turns=max(3, config.turns))
-        )
-    return comparisons
+        for setting in settings:
+            yield _compare_feeds(setting, config)
+        engines = [feed for feed in (DALI, KORNIA, RESIDENT) if not config.only or feed.name in config.only]
+        for setting in settings:
+            if config.device == "cuda":
+                for engine in engines:
+                    yield compare_beside_step([engine], setting, turns=config.turns)
+            else:
+                yield compare_warps(setting, num_images=min(128, len(setting.index())), turns=config.turns)
+        scaled = [feed for feed in ((KORNIA,) if config.quick else (KORNIA, DALI)) if feed in engines]
+        yield from compare_threads(scaled, settings[0], turns=config.turns)
+        if KORNIA in engines:
+            yield compare_epoch_starts(settings[0], folder, num_rows=CHEXPERT_ROWS, turns=max(3, config.turns))
 
 
-def choose_feeds(*, quick: bool) -> list[Feed]:
-    """Those whose packages are here; the reference first, and the limits last."""
+def choose_feeds(*, quick: bool, only: Sequence[str] = ()) -> list[Feed]:
+    """Those whose packages are here; the reference first, and the limits last. Of ``only`` some engines, those and the
+    limit."""
     peers: Sequence[Feed] = PEERS
     if quick:
         peers = (REFERENCE, KORNIA_SEQUENTIAL, DALI_CHAIN)
-    return [feed for feed in (*peers, *_ENGINES, _LIMIT, READING) if feed.is_present]
+    feeds = (*peers, *_ENGINES, _LIMIT, READING)
+    if only:
+        feeds = (*(feed for feed in _ENGINES if feed.name in only), _LIMIT)
+    return [feed for feed in feeds if feed.is_present]
 
 
 def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
-    device = torch.device(setting.device)
+    device = find_device(setting.device)
     index = setting.index()
-    feeds = choose_feeds(quick=config.quick)
+    feeds = choose_feeds(quick=config.quick, only=config.only)
     with ExitStack() as stack:
         variants: dict[str, Callable[[], object]] = {}
         for feed in feeds:
@@ -107,7 +108,7 @@ def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
             variants[feed.name] = lambda one_pass=one_pass: consume(one_pass(), device)  # type: ignore[misc]
         timings = time_variants(variants, turns=config.turns, device=device, cpu_clock=cpu_seconds)
     measured = [feed for feed in feeds if feed.has_resources]
-    if config.quick:
+    if config.quick and not config.only:
         measured = [REFERENCE, KORNIA]
     resources = {feed.name: measure_resources(feed, setting, consumer=config.consumer) for feed in measured}
     width, height = index.sizes().mean(axis=0)
@@ -122,7 +123,19 @@ def _compare_feeds(setting: Setting, config: LoaderConfig) -> Comparison:
         limit=_LIMIT.name,
         resources=resources,
     )
-    return replace(comparison, remarks=tuple(_remarks(comparison, setting)))
+    remarks = _limit_remarks if config.only else _remarks
+    return replace(comparison, remarks=tuple(remarks(comparison, setting)))
+
+
+def _limit_remarks(comparison: Comparison, setting: Setting) -> Iterator[str]:
+    """Of some engines alone."""
+    engines = [feed.name for feed in _ENGINES if feed.name in comparison.timings]
+    for name in engines:
+        share = comparison.speedup(name, _LIMIT.name)
+        yield f"{name} reaches {share:.0%} of decoding alone, by {setting.threads} threads"
+    assert comparison.resources is not None
+    best = min(engines, key=lambda name: comparison.timings[name].median)
+    yield from _resource_remarks(comparison.resources, setting, best)
 
 
 def _remarks(comparison: Comparison, setting: Setting) -> Iterator[str]:

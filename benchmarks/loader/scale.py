@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from benchmarks.loader.feeds import DECODING, Feed, Setting, consume
 from benchmarks.measuring.resources import cpu_seconds
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
+from pipeline.device import find_device
 from pipeline.loader import Loader, build_loader
 from pipeline.order import Order
 from shards.format.manifest import MANIFEST, file_checksum, read_manifest, write_manifest
@@ -28,7 +28,7 @@ def compare_threads(feeds: Sequence[Feed], setting: Setting, *, turns: int) -> l
 
 
 def _compare_threads(feed: Feed, setting: Setting, steps: Sequence[int], *, turns: int) -> Comparison:
-    device = torch.device(setting.device)
+    device = find_device(setting.device)
     num_images = len(setting.index())
     with ExitStack() as stack:
         variants: dict[str, Callable[[], object]] = {}
@@ -59,7 +59,7 @@ def compare_epoch_starts(setting: Setting, folder: Path, *, num_rows: int, turns
 
     The dataset's rows are repeated in an index of that length, so that the batch that comes is a real one.
     """
-    device = torch.device(setting.device)
+    device = find_device(setting.device)
     index = ShardIndex.open(repeat_rows(setting.data, folder / "repeated", num_rows))
     small = setting.index()
     variants: dict[str, Callable[[], object]] = {}

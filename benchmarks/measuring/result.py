@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,21 @@ class Result:
     machine: Mapping[str, Any]
     comparisons: tuple[Comparison, ...]
     remarks: tuple[str, ...] = ()
+
+
+def write_as_it_comes(
+    path: Path, name: str, machine: Mapping[str, Any], parts: Iterable[Comparison | str]
+) -> Iterator[Comparison | str]:
+    """Passes comparisons and remarks on, each when the file holds it: what comes later may fail, or be stopped."""
+    comparisons: list[Comparison] = []
+    remarks: list[str] = []
+    for part in parts:
+        if isinstance(part, str):
+            remarks.append(part)
+        else:
+            comparisons.append(part)
+        write_result(path, name, machine, comparisons, remarks=remarks)
+        yield part
 
 
 def write_result(

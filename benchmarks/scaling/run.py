@@ -55,7 +55,7 @@ class Measured:
         return sum(self.parts[num_ranks][name] - self.parts[1][name] for name in EXCHANGES)
 
 
-def run(config: ScalingConfig) -> list[Comparison]:
+def run(config: ScalingConfig) -> Iterator[Comparison]:
     """Measures and predicts what a resolved ``config`` asks for.
 
     Raises:
@@ -80,7 +80,7 @@ def run(config: ScalingConfig) -> list[Comparison]:
         are_rivals=False,
         timings=timings,
     )
-    return [replace(comparison, remarks=tuple(_remarks(config, timings, measured)))]
+    yield replace(comparison, remarks=tuple(_remarks(config, timings, measured)))
 
 
 def _name(number: int) -> str:

@@ -17,9 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-
-import torch
 
 from benchmarks.loader.feeds import DALI, KORNIA, Feed, Setting, check, consume
 from benchmarks.loader.peers import DALI_CHAIN, KORNIA_SEQUENTIAL, REFERENCE, WEBDATASET
@@ -29,13 +28,14 @@ from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import PeersConfig
 from benchmarks.step.peer_blocks import compare_loss_and_queue, compare_momentum
 from benchmarks.step.peer_step import compare_steps
+from pipeline.device import find_device
 from shards.base.facts import num_cores
 
 _LOADERS = (REFERENCE, WEBDATASET, KORNIA_SEQUENTIAL, DALI_CHAIN)
 _ENGINES = (DALI, KORNIA)
 
 
-def run(config: PeersConfig) -> list[Comparison]:
+def run(config: PeersConfig) -> Iterator[Comparison]:
     """Measures the grid.
 
     Raises:
@@ -44,18 +44,15 @@ def run(config: PeersConfig) -> list[Comparison]:
     if config.quick:
         config = replace(config, encoder=config.encoder[:1], queue=(4096,), batch=(64,), turns=3)
         config = replace(config, size=96, images=96, step_size=64, step_batch=16)
-    device = torch.device(config.device)
-    comparisons = [_compare_loaders(config)]  # first: workers are forked before threads are started
-    comparisons += [compare_momentum(name, turns=config.turns, device=device) for name in config.encoder]
-    comparisons += [
-        compare_loss_and_queue(size, batch, turns=config.turns, device=device)
-        for size in config.queue
-        for batch in config.batch
-    ]
-    step = compare_steps(
+    device = find_device(config.device, field="--device")
+    yield _compare_loaders(config)  # first: workers are forked before threads are started
+    for name in config.encoder:
+        yield compare_momentum(name, turns=config.turns, device=device)
+    for size, batch in product(config.queue, config.batch):
+        yield compare_loss_and_queue(size, batch, turns=config.turns, device=device)
+    yield compare_steps(
         config.encoder[0], size=config.step_size, batch=config.step_batch, turns=config.turns, device=device
     )
-    return [*comparisons, step]
 
 
 def _compare_loaders(config: PeersConfig) -> Comparison:
@@ -77,7 +74,7 @@ def _compare_loaders(config: PeersConfig) -> Comparison:
 
 
 def _time_loaders(setting: Setting, *, turns: int) -> Comparison:
-    device, index = torch.device(setting.device), setting.index()
+    device, index = find_device(setting.device), setting.index()
     feeds = [feed for feed in (*_LOADERS, *_ENGINES) if feed.is_present]
     with ExitStack() as stack:
         variants: dict[str, Callable[[], object]] = {}

@@ -15,7 +15,7 @@ well below. On a GPU momentum loop, logits and the position of the queue weigh m
 import itertools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from benchmarks.measuring.trace import named_range, profiled
 from benchmarks.settings import StepConfig
 from benchmarks.step.clock import Clock, start_clocked
 from benchmarks.step.reference import ReferenceStep
+from pipeline.device import find_device
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -42,7 +43,7 @@ _PROFILED_STEPS = 3
 _CHECKED_SIZE = 64  # pixels
 
 
-def run(config: StepConfig) -> list[Comparison]:
+def run(config: StepConfig) -> Iterator[Comparison]:
     """Checks and measures.
 
     Raises:
@@ -50,16 +51,15 @@ def run(config: StepConfig) -> list[Comparison]:
     """
     if config.quick:
         config = replace(config, size=64, batch=16, queue=1024, turns=3)
-    world = World(rank=0, size=1, local_rank=0, device=torch.device(config.device))
+    world = World(rank=0, size=1, local_rank=0, device=find_device(config.device, field="--device"))
     start_processes(world)
     with tempfile.TemporaryDirectory() as folder:
         data = config.data or build_phantom_dataset(Path(folder), num_images=4 * config.batch, size=config.size)
         index = ShardIndex.open(data)
         if len(index) < config.batch:
             raise InputError(f"--batch {config.batch}: {data} has only {len(index)} images; lower it")
-        comparison = _compare(config, index, world)
+        yield _compare(config, index, world)
     torch.distributed.destroy_process_group()
-    return [comparison]
 
 
 def _compare(config: StepConfig, index: ShardIndex, world: World) -> Comparison:

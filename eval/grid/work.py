@@ -6,7 +6,6 @@ Features of an encoder are computed once for all cells, whoever computes them: o
 import time
 
 import numpy as np
-import torch
 
 from eval.finetune.run import run_finetune
 from eval.grid.plan import CellTask, Plan
@@ -29,8 +28,7 @@ class CellWorker:
         self._plan = plan
         self._encoder_id: str | None = None
         self._features: RowFeatures | None = None
-        device = plan.config.settings.device
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._device = plan.config.settings.device
 
     def compute(self, task: CellTask) -> Cell:
         """One cell, not yet saved.

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from eval.report.embedding import sample_images
@@ -141,8 +140,3 @@ def _open(comparison: Comparison, start: str) -> _Opened:
             if encoder_hash(encoder) in about.hashes:
                 return _Opened(encoder, about.encoder, views)
     raise InputError(f"the encoder {source} is not the one that was measured")
-
-
-def pick_device(device: str) -> str:
-    """``auto`` becomes a GPU if there is one."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.readouts.registry import READOUTS
-from eval.report.evidence import Evidence, Missing, or_reason, pick_device
+from eval.report.evidence import Evidence, Missing, or_reason
 from eval.report.note import note
 from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, texts
 from eval.report.sortable import counts_table, label_names, results_table
@@ -48,7 +48,7 @@ def write_page(
     folder = folder if folder.is_dir() else folder.parent
     spoken = headline(comparison)
     figures = FigureFolder(folder / FIGURES)
-    evidence = Evidence(folder, comparison, spoken, max_images=max_images, device=pick_device(device), seed=seed)
+    evidence = Evidence(folder, comparison, spoken, max_images=max_images, device=device, seed=seed)
     row = spoken.row
     readout = READOUTS[row.readout]
     where = f"{readout.heading.lower()}, {readout.amount(row.fraction)} labelled"

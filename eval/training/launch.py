@@ -21,6 +21,7 @@ import torch
 
 from eval.training.exchange import read_result, read_work, remove_exchange, write_result, write_work
 from eval.training.task import Config, Trained, Work
+from pipeline.device import find_device
 from shards.base.errors import InputError, run_command
 from train.ranks.stop import ASKED_BY
 from train.ranks.watchdog import Watchdog, run_together
@@ -52,7 +53,7 @@ def run_work(
         KeyboardInterrupt: it was asked to stop, and has written a checkpoint.
     """
     if work.config.num_processes == 1:
-        result = train(work, folder, world=_alone(device), title=title)
+        result = train(work, folder, world=_alone(find_device(device, field="--device")), title=title)
     else:
         result = _launch(work, folder, module, device=device)
     with contextlib.suppress(OSError):  # was never made, or holds the model
@@ -83,12 +84,8 @@ def _run_rank(train: Train[Config], kind: type[Config]) -> None:
     torch.distributed.destroy_process_group()
 
 
-def _alone(device: str) -> World:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {device}: no CUDA device here; use cpu")
-    return World(rank=0, size=1, local_rank=0, device=torch.device(device))
+def _alone(device: torch.device) -> World:
+    return World(rank=0, size=1, local_rank=device.index or 0, device=device)
 
 
 def _launch(work: Work[Config], folder: Path, module: str, *, device: str) -> Trained:

@@ -8,7 +8,7 @@ from benchmarks.settings import EvaluationConfig
 
 @pytest.mark.slow
 def test_the_quick_form() -> None:
-    comparisons, (sweep,) = run(EvaluationConfig(quick=True, images=20_000, turns=1))
+    sweep, *comparisons = run(EvaluationConfig(quick=True, images=20_000, turns=1))
     assert sweep.startswith("sweep of 1,000 x 512 features, 1 label(s), 6 penalties")
     probe, paired = comparisons
     assert probe.speedup("eval.readouts.linear", "scikit-learn LogisticRegression") > 0

@@ -6,10 +6,13 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import suite
+from benchmarks.measuring.result import Comparison, Timing, read_result
+from benchmarks.settings import HotpathConfig
 from benchmarks.suite import AllConfig
 from shards.base.errors import InputError, run_command
 from tests.conftest import ROOT
 
+TIMING = Timing(median=1.0, low_quartile=1.0, high_quartile=1.0, ratio=1.0, turns=1)
 MODULES = {name: f"{name}.run" for name in ("hotpath", "step", "loader", "scaling")} | {"peers": "step.peers"}
 
 
@@ -24,14 +27,12 @@ def _run(monkeypatch, *words):
 def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch, quick):
     """Each command line is parsed by the command that it is for, which here only takes note of its settings."""
     taken = []
-    for name in ("hotpath", "step", "loader", "packing", "peers", "scaling", "evaluation", "multimodal"):
+    for name in ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal"):
         monkeypatch.setattr(
             f"benchmarks.{MODULES.get(name, name)}.run",
-            lambda config, name=name: taken.append((name, config)) or ([], []),
+            lambda config, name=name: taken.append((name, config)) or (),
         )
     monkeypatch.setattr(command, "_report", lambda name, *_, **options: taken.append((name, options.get("quick"))))
-    monkeypatch.setattr("benchmarks.index.measure_index", lambda folder: taken.append(("index", folder)) or _Nothing())
-    monkeypatch.setattr("benchmarks.index.write_synthetic_index", lambda folder, rows: folder)
     commands = suite.all_commands(AllConfig(data=tmp_path, quick=quick))
     for words in commands:
         assert _run(monkeypatch, *words) == 0
@@ -41,9 +42,19 @@ def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch
     assert {name for name, config in taken if getattr(config, "data", None) == tmp_path} == {"step", "loader", "peers"}
 
 
-class _Nothing:
-    def __getattr__(self, name):
-        return 0.0
+def test_a_crash_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
+    def run(config):
+        yield "a remark"
+        yield Comparison(title="first", work="w", rate=1.0, unit="images", timings={"a": TIMING})
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr("benchmarks.hotpath.run.run", run)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        command.hotpath(HotpathConfig(), output=tmp_path / "hotpath.json")
+    kept = read_result(tmp_path / "hotpath.json")
+    assert [one.title for one in kept.comparisons] == ["first"]
+    assert kept.remarks == ("a remark",)
+    assert "first: w" in capsys.readouterr().out
 
 
 def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):

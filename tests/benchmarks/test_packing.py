@@ -28,4 +28,4 @@ def test_every_kind_is_packed_beside_its_peers(tmp_path, monkeypatch, capsys):
 
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(InputError, match="--nih .*: no images/"):
-        packing.run(PackingConfig(nih=tmp_path))
+        list(packing.run(PackingConfig(nih=tmp_path)))

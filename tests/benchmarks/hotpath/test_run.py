@@ -16,7 +16,7 @@ SMALL = HotpathConfig(encoder=("resnet18",), queue=(256,), batch=(16,), turns=2,
 
 
 def test_every_part_of_the_hot_path_is_measured_and_written(tmp_path):
-    comparisons = hotpath.run(SMALL)
+    comparisons = list(hotpath.run(SMALL))
     assert [c.title for c in comparisons] == [
         "momentum update, resnet18",
         "enqueue, queue 256, batch 16",
@@ -41,7 +41,7 @@ def test_quick_takes_one_of_each_and_compiles_nothing(monkeypatch):
         monkeypatch.setattr(
             hotpath, f"measure_{part}", lambda *at, part=part, **more: measured.append((part, at, more))
         )
-    hotpath.run(HotpathConfig(quick=True).resolved())
+    list(hotpath.run(HotpathConfig(quick=True).resolved()))
     assert [part for part, *_ in measured] == ["momentum", "enqueue", "enqueue", "loss", "loss_and_queue", "share"]
     assert measured[0][1] == ("resnet18",)
     assert measured[3][1] == (65_536, 256)

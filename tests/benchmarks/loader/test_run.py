@@ -13,12 +13,16 @@ from benchmarks.loader import peers as loader_peers
 from benchmarks.loader import run as loader
 from benchmarks.loader.feeds import Setting, check, consume
 from benchmarks.loader.gpu import compare_beside_step
+from benchmarks.measuring.resources import Resources
 from benchmarks.settings import LoaderConfig
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 FEEDS = [*loader_peers.PEERS, *loader._ENGINES]
+RESOURCES = Resources(
+    wait_share=0.0, consumer=1.0, peak_megabytes=1.0, pass_megabytes=(1.0, 1.0, 1.0), first_batch_seconds=1.0
+)
 
 
 @pytest.fixture
@@ -119,6 +123,15 @@ def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkey
     assert "the warp alone" in printed
 
 
+def test_some_engines_alone_are_measured_beside_the_limit(tiny_dataset, monkeypatch):
+    monkeypatch.setattr(loader, "measure_resources", lambda feed, *_, **__: RESOURCES)
+    config = LoaderConfig(data=tiny_dataset, size=(48,), batch=16, threads=1, turns=1, only=("dali", "resident"))
+    feeds, _, *scaling = loader.run(config.resolved())
+    assert list(feeds.timings) == ["dali", "resident", "limit: decoding alone"]
+    assert [remark.partition(" reaches")[0] for remark in feeds.remarks[:2]] == ["dali", "resident"]
+    assert [one.title.partition(":")[0] for one in scaling] == ["dali", "limit"]  # no epoch's start, which is kornia's
+
+
 def test_an_unknown_preset_is_named(tiny_dataset):
     with pytest.raises(InputError, match="--views moco: unknown; known presets: moco_cxr"):
         LoaderConfig(data=tiny_dataset, views="moco", batch=16).resolved()
@@ -126,7 +139,7 @@ def test_an_unknown_preset_is_named(tiny_dataset):
 
 def test_a_batch_larger_than_the_dataset(tiny_dataset):
     with pytest.raises(InputError, match="--batch 128: more than the 96 images"):
-        loader.run(LoaderConfig(data=tiny_dataset).resolved())
+        list(loader.run(LoaderConfig(data=tiny_dataset).resolved()))
 
 
 def test_engines_beside_a_step(setting):
