@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from tests.train.processes import ROOT, start_ranks
+from tests.conftest import ROOT
+from tests.train.processes import start_ranks
 from train.run.metrics_file import read_metrics
 
 ENTRY = ROOT / "train" / "pretrain.py"
