@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from shards.base.errors import InputError
+from train.engine.partitions import step_without_waiting
 from train.engine.precision import DTYPES
 from train.ranks.world import World
 from train.settings.config import RunConfig
@@ -36,6 +37,7 @@ def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[
         "gradient_clipping": run.gradient_clipping,
         "zero_optimization": {"stage": run.zero_stage},
         "steps_per_print": 10**9,  # our own monitor reports
+        "timers": {"throughput": {"enabled": False}},  # would wait for the device in every forward and step
     }
     if precision in DTYPES:
         generated["torch_autocast"] = {
@@ -78,8 +80,18 @@ def start_engine(model: nn.Module, optimizer: torch.optim.Optimizer, ds_config: 
         # for what gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     with _local_rank(world):
-        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_without_waits(ds_config))
+    is_scaled = ds_config.get("torch_autocast", {}).get("dtype") == "float16"
+    step_without_waiting(engine, most=ds_config["gradient_clipping"], is_scaled=is_scaled)
     return engine
+
+
+def _without_waits(ds_config: dict[str, Any]) -> dict[str, Any]:
+    """What DeepSpeed is given: at ZeRO 1 and 2 without what it reads back in each step, which is then ours."""
+    zero = ds_config["zero_optimization"]
+    if not zero["stage"]:
+        return ds_config
+    return ds_config | {"gradient_clipping": 0.0, "zero_optimization": zero | {"compute_grad_norm": False}}
 
 
 @contextlib.contextmanager

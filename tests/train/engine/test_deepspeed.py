@@ -11,6 +11,7 @@ from shards.base.errors import InputError
 from tests.train.processes import run_ranks
 from train.engine.deepspeed import deepspeed_config
 from train.settings.config import RunConfig
+from train.settings.methods import METHODS
 
 SCRIPT = Path(__file__).parent / "engine_steps.py"
 # fp32 first: what DeepSpeed's autocast has set up for one engine of a process, the next one keeps.
@@ -30,6 +31,24 @@ MORE = [f"{stage},{precision},sgd,1,0" for stage in (1, 2) for precision in ("bf
 def test_steps_equal_plain_pytorch(num_processes: int, settings: list[str]) -> None:
     """Settings are ZeRO stage, precision, optimiser, gradient accumulation, gradient clipping."""
     run_ranks(SCRIPT, *settings, size=num_processes)
+
+
+WAITING = Path(__file__).parent / "waiting_steps.py"
+FEW = ["moco_v2,0,bf16,1,0", "moco_v2plus,2,bf16,2,1.0", "byol,0,fp32,1,1.0", "moco_v3,1,bf16,1,0", "swav,2,fp16,1,0"]
+ALL = [f"{name},{stage},bf16,2,{clipping}" for name in METHODS for stage in (0, 1, 2) for clipping in (0, 1.0)]
+ALL += [f"{name},{stage},{precision},1,0" for name in METHODS for stage in (0, 1, 2) for precision in ("fp32", "fp16")]
+
+
+@pytest.mark.parametrize("settings", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_no_step_waits_for_the_device(settings: list[str]) -> None:
+    """No synchronisation, no value read back, no number uploaded; what DeepSpeed does by itself is found."""
+    run_ranks(WAITING, *settings, "planted", size=1, timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_overflow_on_one_rank_is_passed_over_by_all(size: int) -> None:
+    run_ranks(Path(__file__).parent / "overflowing_steps.py", size=size)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", "bfloat16"), ("fp16", "float16")])
