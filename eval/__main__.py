@@ -40,7 +40,8 @@ class Compared:
     """What is compared, and where the results go."""
 
     run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run folder of the pretraining, or an encoder.safetensors file; of several, the mean is compared."""
+    """Run folder of the pretraining, one of its checkpoints/step-*, or an encoder.safetensors file; of several, the
+    mean is compared."""
     against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")] = ("random",)
     """Starts to compare with: random, imagenet, run folders, files of weights. The first is the baseline."""
     output: Path | None = None

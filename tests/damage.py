@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from shards.base.errors import InputError
-from train.run.snapshot import BrokenSnapshot
+from train.checkpoints.snapshot import BrokenSnapshot
 
 Damage = tuple[str, Callable[[Path], object]]
 WRONG = (None, True, -1, 2.5, 2**70, "x", [], [1], {}, {"x": 1})

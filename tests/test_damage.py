@@ -31,13 +31,14 @@ from shards.packing.output import check_output
 from tests.conftest import ROOT
 from tests.damage import Reader, as_json, as_lines, as_yaml, drive
 from tests.eval.conftest import comparison  # noqa: F401
+from train.checkpoints.mark import read_run_mark
+from train.checkpoints.snapshot import seal, write_tensors
 from train.encoders.build import build_encoder
 from train.encoders.file import read_encoder_file
+from train.encoders.saved import encoder_header as about_encoder
 from train.encoders.saved import save_encoder
 from train.run.folder import check_run_folder, write_run_folder
-from train.run.mark import read_run_mark
 from train.run.metrics_file import last_values, read_metrics
-from train.run.snapshot import seal, write_tensors
 from train.settings.deepspeed import read_own_json
 from train.settings.recipes import recipe
 
@@ -103,6 +104,18 @@ def complete_json(folder: Path, *_: Any) -> Reader:
     seal(folder / "step-00000001", {"step": 1, "batch": 2, "loader": place, "num_ranks": 1, "data": [1], "score": None})
     path = folder / "step-00000001" / "complete.json"
     return Reader(path, lambda: read_run_mark(path.parent), json.loads(path.read_text()))
+
+
+def checkpoint_header(folder: Path, *_: Any) -> Reader:
+    """Of a checkpoint whose encoder is asked for."""
+    encoder, step = build_encoder("resnet18"), folder / "step-00000001"
+    header = about_encoder(encoder, name="resnet18", views=ViewSpec(), trained_on={"a": ["train"]}, step=1)
+    part = begin_folder(step)
+    write_tensors(part / "state.pt", {"method": {"model.encoder.a": torch.zeros(1)}})
+    write_tensors(part / "rank-00000.pt", {"buffers": {}})
+    seal(step, {"step": 1, "header": header})
+    path = step / "complete.json"
+    return Reader(path, lambda: read_encoder_file(step), json.loads(path.read_text()), named=step.name)
 
 
 def encoder_header(folder: Path, *_: Any) -> Reader:
@@ -214,7 +227,16 @@ def stored_features(folder: Path, *_: Any) -> Reader:
 
 READERS = (
     *(dataset_json, verified, index_parquet, unlisted_index_parquet, rejected_parquet, config_yaml, metrics_jsonl),
-    *(complete_json, encoder_header, results_json, unsealed_results_json, a_cell, draws_parquet, grid_yaml),
+    *(
+        complete_json,
+        checkpoint_header,
+        encoder_header,
+        results_json,
+        unsealed_results_json,
+        a_cell,
+        draws_parquet,
+        grid_yaml,
+    ),
     *(deepspeed_json, benchmark_json, plan_json, stored_features),
 )
 

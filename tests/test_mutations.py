@@ -19,8 +19,8 @@ from shards.sources.words.indication import decode_report, find_indication
 from tests.damage import Reader, outcome
 from tests.eval.conftest import comparison  # noqa: F401
 from tests.test_damage import READERS, a_dataset, verified
+from train.checkpoints.snapshot import read_mark, read_tensors, seal, write_tensors
 from train.encoders.torch_file import read_torch_file
-from train.run.snapshot import read_mark, read_tensors, seal, write_tensors
 
 SECONDS = 10.0
 LIST = 'Path,Sex,Age,"Frontal/Lateral",AP/PA,Edema\ntrain/p1/s1/v1.jpg,Female,68,Frontal,AP,1.0\n"a ""b""",,,,,-1\n'

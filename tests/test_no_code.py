@@ -30,9 +30,9 @@ from shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.eval.multimodal.test_model import save_pretrained
 from tests.shards.sealed import seal
+from train.checkpoints.snapshot import BrokenSnapshot, read_tensors
 from train.encoders.build import build_encoder
 from train.encoders.saved import load_encoder
-from train.run.snapshot import BrokenSnapshot, read_tensors
 from train.settings.config import PretrainConfig
 
 RAN = "ran"

@@ -19,7 +19,7 @@ def main() -> None:
 def export(
     run: Path, format: Literal["torchvision", "timm", "onnx"], output: Path, which: Literal["query", "key"] = "query"
 ) -> None:
-    """Write the encoder of a run for torchvision, timm or ONNX, and print the code that loads it.
+    """Write the encoder of a run, or of a checkpoint, for torchvision, timm or ONNX, and print the code that loads it.
 
     torchvision: a state dict for three channels; a gray image on three equal channels gives the same features.
     timm: a state dict for in_chans=1, num_classes=0. onnx: a graph for any batch size, at the size of the run's views.
@@ -28,29 +28,23 @@ def export(
     Exit codes: 0 written; 2 a mistake, such as a run that has not finished.
 
     Args:
-        run: Run folder, or a file such as its encoder.safetensors.
+        run: Run folder, one of its checkpoints/step-*, or a file such as its encoder.safetensors.
         format: Software that is to read it.
         output: File to write; one that is there is replaced.
-        which: The encoder that was trained, or its momentum copy, which `--run.export_key` leaves behind.
+        which: The encoder that was trained, or its momentum copy, which checkpoints have and `--run.export_key` leaves
+            behind.
     """
     if not run.exists():
         raise InputError(f"--run {run}: no such file or run folder")
-    from train.encoders.file import FILES  # torch and torchvision take seconds to import, --help needs neither
+    from train.encoders.file import is_kept  # torch and torchvision take seconds to import, --help needs neither
     from train.encoders.formats import export_encoder
     from train.encoders.saved import load_encoder
 
-    path = run / FILES[which] if run.is_dir() else run
-    if which == "key" and not path.is_file():
+    if is_kept(output):
         raise InputError(
-            f"--which key: {path} is not there; where the method keeps a momentum copy, the run's command with "
-            "--run.export_key writes it"
+            f"--output {output}: is the run's own encoder or checkpoint, which evaluation reads; name another file"
         )
-    if which == "key" and not run.is_dir():
-        raise InputError(f"--which key: --run {run} is one encoder alone; give the run folder, or leave --which away")
-    own = [run / name for name in FILES.values()] if run.is_dir() else [run]
-    if output.resolve() in [each.resolve() for each in own]:
-        raise InputError(f"--output {output}: is the run's own encoder, which evaluation reads; name another file")
-    exported = export_encoder(load_encoder(run if which == "query" else path), output, format=format)
+    exported = export_encoder(load_encoder(run, which), output, format=format)
     print(f"written: {output} ({as_size(exported.size)}); load it with\n{exported.usage}")
 
 

@@ -17,6 +17,7 @@ from pipeline.options import EngineName
 from shards.base.bounds import PositiveCount, Share, Side, Temperature
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
+from train.checkpoints.place import find_checkpoint, run_of
 
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
@@ -133,7 +134,8 @@ def grid_of_run(
     is the baseline.
 
     Args:
-        output: default: ``RUN/eval/READOUT-DATASET-LABEL`` of the first run.
+        output: default: ``RUN/eval/READOUT-DATASET-LABEL`` of the first run; of a checkpoint,
+            ``RUN/eval/STEP-READOUT-DATASET-LABEL``.
         fields: any others of :class:`GridConfig`.
 
     Raises:
@@ -149,13 +151,16 @@ def grid_of_run(
         starts[name] = (source,)
     starts[PRETRAINED] = tuple(map(str, runs))
     readouts = (readout,) if isinstance(readout, str) else readout
-    home = (runs[0] if runs[0].is_dir() else runs[0].parent) / "eval"
+    home, checkpoint = run_of(runs[0]) / "eval", find_checkpoint(runs[0])
+    slug = _slug(readouts[0], settings, num_runs=len(runs))
+    if checkpoint is not None:
+        slug = f"{checkpoint.resolve().name}-{slug}"
     config = GridConfig(
         settings=settings,
         starts=starts,
         baseline=next(iter(starts)),
         readout=readouts,
-        output=output or home / _slug(readouts[0], settings, num_runs=len(runs)),
+        output=output or home / slug,
         features=home / "features",
         **fields,
     )

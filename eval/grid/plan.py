@@ -18,13 +18,14 @@ from eval.results.table import CELLS
 from eval.study.cells import CellKey, cell_fingerprint
 from eval.study.cohort import Cohort, open_cohort
 from eval.study.draws import LabelledDraw
-from eval.study.starts import Start, StartEncoder, build_starts, is_run
+from eval.study.starts import Start, StartEncoder, build_starts
 from eval.training.config import TrainingConfig
 from eval.words import NO_IMAGE
 from pipeline.views import PRESETS
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from train.encoders.file import is_ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def _check_sources(config: GridConfig) -> None:
     for name, source in sources:
         if source not in WORDS and not Path(source).exists():
             raise InputError(f"start {name} {source}: no such file or run folder; give one, or random or imagenet")
-    if not any(is_run(source) for _, source in sources):
+    if not any(is_ours(source) for _, source in sources):
         for field in ("architecture", "size"):
             if getattr(config, field) is None:
                 raise InputError(f"{field}: not given, and no start is a run that says it; give it in a grid file")

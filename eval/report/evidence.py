@@ -19,11 +19,12 @@ from eval.results.headline import Headline
 from eval.results.roc import cells_of
 from eval.results.table import Comparison
 from eval.study.features import cached_features, encoder_hash
-from eval.study.starts import is_run, rebuild
+from eval.study.starts import rebuild
 from pipeline.views import ViewSpec
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from train.encoders.file import is_ours
 from train.encoders.saved import load_encoder
 
 Content = TypeVar("Content")
@@ -129,7 +130,7 @@ def _open(comparison: Comparison, start: str) -> _Opened:
     about = comparison.starts[start]
     views = from_mapping(ViewSpec, comparison.views[start], "views")
     source = about.sources[0]
-    if is_run(source):
+    if is_ours(source):
         encoder = load_encoder(source).encoder
         if encoder_hash(encoder) in about.hashes:
             return _Opened(encoder, about.encoder, views)

@@ -4,6 +4,7 @@ random                  the architecture as it is initialised, with several seed
                         some hundredths of AUROC
 imagenet                supervised ImageNet weights of torchvision or timm
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
+RUN/checkpoints/STEP    the encoder in a checkpoint of it, whether the run has finished or not
 FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
 
 Several runs (of other seeds, say) can make one start together, whose figures are their means.
@@ -12,7 +13,6 @@ Several runs (of other seeds, say) can make one start together, whose figures ar
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import nn
 
@@ -20,7 +20,7 @@ from eval.study.features import encoder_hash
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
-from train.encoders.file import find_encoder, has_our_header, read_tensors
+from train.encoders.file import find_encoder, is_ours
 from train.encoders.saved import LoadedEncoder, load_encoder
 from train.encoders.seen import Seen, load_seen
 from train.encoders.weights import describe_start
@@ -93,7 +93,7 @@ def build_starts(
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise InputError(f"start {name!r}: its name names files; use letters, digits and . _ + -")
     _check_several(sources)
-    loaded = {source: load_encoder(source) for several in sources.values() for source in several if is_run(source)}
+    loaded = {source: load_encoder(source) for several in sources.values() for source in several if is_ours(source)}
     others = [source for several in sources.values() for source in several if source not in loaded]
     common = _common(next(iter(loaded.values()), None), architecture, views, others) if others else None
     starts = {}
@@ -140,20 +140,6 @@ def rebuild(name: str, *, weights: str, norm: str, seed: int) -> nn.Module:
     return build_encoder(name, weights=weights, norm=norm, seed=seed).eval()
 
 
-def is_run(source: str | Path) -> bool:
-    """Whether a source is an encoder of train/pretrain.py, which says itself what it is.
-
-    Raises:
-        InputError: a folder without one, or a damaged file.
-    """
-    path = Path(source)
-    if str(source) in ("random", "imagenet") or not path.exists():
-        return False
-    if not path.is_dir() and path.suffix != ".safetensors":
-        return False
-    return has_our_header(read_tensors(find_encoder(path))[1])
-
-
 def _common(
     first: LoadedEncoder | None, architecture: str | None, views: ViewSpec | None, others: Sequence[str]
 ) -> _Common:
@@ -173,6 +159,7 @@ def _common(
 
 
 def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
+    path = find_encoder(source)
     return StartEncoder(
         id=id,
         encoder=loaded.encoder,
@@ -183,8 +170,8 @@ def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
         seed=0,
         hash=encoder_hash(loaded.encoder),
         num_features=int(loaded.metadata["num_features"]),
-        origin=f"encoder of the run {source}",
-        seen=load_seen(find_encoder(source), loaded.metadata),
+        origin=f"encoder of the {'checkpoint' if path.is_dir() else 'run'} {source}",
+        seen=load_seen(path, loaded.metadata),
     )
 
 

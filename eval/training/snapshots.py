@@ -1,7 +1,7 @@
 """Checkpoints of a training, from which it goes on as if it had never stopped, and what is kept of them at the end:
 the weights of the best, and the scores of those to be averaged.
 
-    FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.run.snapshot)
+    FOLDER/checkpoints/step-00000500/    state.pt, complete.json (see train.checkpoints.snapshot)
 
 Orders and views are addressed by seed, epoch and row, dropout by the step, and nothing else is random, so weights,
 optimiser, position and what validation has kept are all there is. One checkpoint is kept; a cell that is done leaves
@@ -25,9 +25,9 @@ from eval.training.scores import Validation, mean_scores
 from eval.training.task import Floats
 from shards.base.atomic import begin_folder
 from shards.base.words import reason_of
+from train.checkpoints.snapshot import BrokenSnapshot, read_mark, read_tensors, remove, seal, write_tensors
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
-from train.run.snapshot import BrokenSnapshot, read_mark, read_tensors, remove, seal, write_tensors
 
 
 class Kept:

@@ -9,6 +9,7 @@ import torch
 
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
+from tests.train.encoders.test_checkpoint import write
 from train.__main__ import main
 from train.encoders.build import build_encoder
 from train.encoders.file import FILES
@@ -40,6 +41,18 @@ def test_export_writes_the_encoder_that_was_asked_for(
     printed = capsys.readouterr().out
     assert f"written: {tmp_path / 'out.pth'} (44.8 MB); load it with\nmodel = timm.create_model(" in printed
     assert f'checkpoint_path="{tmp_path / "out.pth"}")' in printed
+
+
+def test_export_takes_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's own are in ``tests/train/test_pretrain.py``."""
+    step = tmp_path / "checkpoints" / "step-00000006"
+    expected = write(step, build_encoder("resnet18", seed=5))
+    for number, which in enumerate(([], ["--which", "key"]), start=1):
+        call(monkeypatch, "export", "--run", step, "--format", "timm", "--output", tmp_path / "out.pth", *which)
+        assert torch.equal(torch.load(tmp_path / "out.pth")["conv1.weight"], number * expected["conv1.weight"])
+    for output in (step / "state.pt", step / "timm.pth"):
+        with pytest.raises(InputError, match="is the run's own encoder or checkpoint"):
+            call(monkeypatch, "export", "--run", step, "--format", "timm", "--output", output)
 
 
 def test_a_missing_key_encoder_names_the_remedy(

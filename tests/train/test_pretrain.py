@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tests.train.runs import (
     wait_for,
 )
 from train.encoders.build import build_encoder
+from train.encoders.file import FILES, read_encoder_file
 from train.encoders.saved import load_encoder
 from train.encoders.seen import load_seen
 from train.run.metrics_file import read_metrics
@@ -65,6 +67,36 @@ def test_run_folder(runs: tuple[Path, Path]) -> None:
     assert [line["step"] for line in lines] == [2, 3, 4, 6, 8]
     assert {"loss", "pretext_accuracy(%)", "throughput(img/s)", "data_wait(%)", "effective_rank"} <= lines[-1].keys()
     assert sorted(path.name for path in (whole / "checkpoints").glob("step-*")) == ["step-00000006", "step-00000008"]
+
+
+def test_a_checkpoint_is_the_encoder_of_its_step(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinished = shutil.copytree(runs[0], tmp_path / "run")
+    (unfinished / "encoder.safetensors").unlink()
+    whole = read_encoder_file(runs[0])
+    for step in (6, 8):
+        file = read_encoder_file(unfinished / "checkpoints" / f"step-{step:08d}")
+        assert file.metadata == whole.metadata | {"step": step}
+        assert file.tensors.keys() == whole.tensors.keys()
+        assert all(torch.equal(value, whole.tensors[name]) for name, value in file.tensors.items()) == (step == 8)
+        assert load_seen(file.path, file.metadata).images.size == 64
+    assert not capsys.readouterr().err, "it is known what was seen"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("stage", ["0", "1", "2"])
+def test_the_last_checkpoint_is_what_the_run_leaves(tiny_dataset: Path, tmp_path: Path, stage: str, size: int) -> None:
+    settings = ["--run.epochs", "1", "--run.zero-stage", stage, "--run.export-key"]
+    for process in start_run_on_ranks(tiny_dataset, tmp_path, *settings, size=size):
+        finish(process)
+    step = checkpoint_steps(tmp_path)[-1]
+    for which in FILES:
+        own, last = (read_encoder_file(path, which) for path in (tmp_path, tmp_path / f"checkpoints/step-{step:08d}"))
+        assert last.metadata == own.metadata
+        assert last.tensors.keys() == own.tensors.keys()
+        assert all(torch.equal(last.tensors[name], value) for name, value in own.tensors.items())
 
 
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(runs: tuple[Path, Path]) -> None:

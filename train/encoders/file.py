@@ -1,5 +1,7 @@
-"""Reading ``encoder.safetensors``: the tensors of an encoder, with what they are in the header."""
+"""Reading what train/pretrain.py leaves: the tensors of an encoder, with what they are, out of ``encoder.safetensors``
+or a checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -9,11 +11,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pipeline.views import ViewSpec
-from shards.base.bounds import Width
+from shards.base.bounds import Count, Width
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import check_regular, parse_json
 from shards.base.words import reason_of
+from train.checkpoints.place import FOLDER, find_checkpoint, step_folders
+from train.encoders.checkpoint import Which, read_checkpoint
+from train.encoders.seen import FILE as SEEN
 from train.settings.architectures import ENCODERS
 
 FORMAT_VERSION = 1
@@ -21,17 +26,26 @@ if TYPE_CHECKING:
     EncoderName = str
 else:
     EncoderName = Literal[tuple(ENCODERS)]
-FILES: dict[Literal["query", "key"], str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}
+FILES: dict[Which, str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}
 """Names in the run folder: the encoder that was trained, and its momentum copy (``run.export_key``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFile:
-    """``tensors`` by name; ``metadata`` is the header, with at least format_version, name, norm and views."""
+    """``tensors`` by name; ``metadata`` is the header, with at least format_version, name, norm and views. ``path`` is
+    the file, or a checkpoint's folder."""
 
     path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What :func:`train.encoders.seen.save_seen` gave."""
+
+    sha256: str
+    trained_on: dict[str, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +57,66 @@ class _Header:
     views: ViewSpec
     num_features: Width
     trained_on: dict[str, list[str]] = field(default_factory=dict)
+    seen: _Seen | None = None
+    step: Count | None = None
 
 
-def find_encoder(path: str | Path) -> Path:
-    """The file that ``path`` means: itself, or the encoder in a run folder.
+def find_encoder(path: str | Path, which: Which = "query") -> Path:
+    """What ``path`` means: a file itself, the encoder's in a run folder, or the folder of a checkpoint.
 
     Raises:
-        InputError: nothing there, or a run that has not finished.
+        InputError: nothing there, or a run that has not finished, or has left no momentum copy.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"encoder {path}: no such file or run folder; check the path")
-    file = path / FILES["query"] if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"encoder {file}: not there; the run has not finished, repeat its command")
-    return file
+    checkpoint = find_checkpoint(path)
+    if checkpoint is not None:
+        return checkpoint
+    if not path.is_dir():
+        if which == "key":
+            raise InputError(f"--which key: {path} is one encoder alone; give the run folder, or leave --which away")
+        return path
+    file = path / FILES[which]
+    if file.is_file():
+        return file
+    newest = next(iter([*step_folders(path / FOLDER), *step_folders(path)]), None)
+    if which == "key" and (path / FILES["query"]).is_file():
+        raise InputError(
+            f"--which key: {file} is not there; where the method keeps a momentum copy, its checkpoints have it, and "
+            "the run's command with --run.export_key writes it"
+        )
+    or_else = f", or give a checkpoint, such as {newest}" if newest else ""
+    raise InputError(f"encoder {file}: not there; the run has not finished, repeat its command{or_else}")
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether train/pretrain.py left what ``path`` means (a file, run folder or checkpoint), which then says itself
+    what it is. ``random`` and ``imagenet`` are words, whatever files there are.
+
+    Raises:
+        InputError: a folder of neither, or a damaged file.
+    """
+    if str(path) in ("random", "imagenet") or not Path(path).exists():
+        return False
+    found = find_encoder(path)
+    if found.is_dir():
+        return True
+    return found.suffix == ".safetensors" and has_our_header(_read(found, tensors=False)[1])
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file is, or would become, one that a run is read from again: an encoder of train/pretrain.py, one of
+    the names that a run folder has for them and for what they saw, or anything in a checkpoint."""
+    path = path.resolve()
+    if find_checkpoint(path.parent) is not None:
+        return True
+    if path.name in (*FILES.values(), SEEN) and (path.parent / "config.yaml").exists():
+        return True
+    try:
+        return path.is_file() and is_ours(path)
+    except InputError:
+        return False
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -66,11 +125,15 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: it is none.
     """
+    return _read(file, tensors=True)
+
+
+def _read(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
-            return {key: opened.get_tensor(key) for key in opened.keys()}, header  # noqa: SIM118 (is no dictionary)
+            names = opened.keys() if tensors else ()
+            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except InputError as error:
         raise InputError(f"encoder {file}: {error}; copy it again") from None
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
@@ -108,23 +171,23 @@ def load_state(file: Path, module: nn.Module, tensors: dict[str, Tensor], *, kin
         raise InputError(f"{file}: does not fit {kind}: {shorten(why, 300)}; copy it again") from None
 
 
-def has_our_header(header: dict[str, str]) -> bool:
+def has_our_header(header: Mapping[str, Any]) -> bool:
     """Whether :func:`train.encoders.saved.save_encoder` wrote it."""
     return {"format_version", "name", "norm", "views"} <= header.keys()
 
 
-def read_encoder_file(path: str | Path) -> EncoderFile:
-    """Reads an encoder file, or that of a run folder.
+def read_encoder_file(path: str | Path, which: Which = "query") -> EncoderFile:
+    """Reads an encoder file, that of a run folder, or the encoder in a checkpoint.
 
     Raises:
-        InputError: no such file, not one of ours, or another format version.
+        InputError: no such file, not one of ours, damaged, or another format version.
     """
-    file = find_encoder(path)
-    tensors, header = read_tensors(file)
+    file = find_encoder(path, which)
+    tensors, header = read_checkpoint(file, which) if file.is_dir() else read_tensors(file)
     if not has_our_header(header):
         raise InputError(f"encoder {file}: has no moco-cxr header; give a file that train/pretrain.py wrote")
     try:
-        metadata: dict[str, Any] = {key: parse_json(value) for key, value in header.items() if key != "format"}
+        metadata = header if file.is_dir() else {name: parse_json(header[name]) for name in header if name != "format"}
         if metadata["format_version"] != FORMAT_VERSION:
             raise InputError(
                 f"format version {metadata['format_version']}, but this version of moco-cxr reads {FORMAT_VERSION}; "

@@ -18,6 +18,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
+from train.encoders.checkpoint import Which
 from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file
 
 
@@ -44,20 +45,31 @@ def save_encoder(
         norm: ``batch`` or ``group``. Split batch norm counts as ``batch``: its state is the same.
         metadata: anything that JSON can hold.
     """
-    header = {"format_version": FORMAT_VERSION, "name": name, "norm": norm, "views": dataclasses.asdict(views)}
-    header |= {"num_features": encoder.num_features, **metadata}
+    header = encoder_header(encoder, name=name, views=views, norm=norm, **metadata)
     tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
     content = safetensors.torch.save(tensors, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
     atomic_write(Path(path), content)
 
 
-def load_encoder(path: str | Path) -> LoadedEncoder:
-    """Reads what :func:`save_encoder` wrote; ``path`` is the file or the run folder around it.
+def encoder_header(
+    encoder: nn.Module, *, name: str, views: ViewSpec, norm: str = "batch", **metadata: Any
+) -> dict[str, Any]:
+    """What :func:`save_encoder` writes about an encoder, and a checkpoint beside one."""
+    header = {"format_version": FORMAT_VERSION, "name": name, "norm": norm, "views": dataclasses.asdict(views)}
+    return header | {"num_features": encoder.num_features, **metadata}
+
+
+def load_encoder(path: str | Path, which: Which = "query") -> LoadedEncoder:
+    """Reads what :func:`save_encoder` wrote, or the encoder in a checkpoint.
+
+    Args:
+        path: the file, the run folder around it, or the folder of a checkpoint, whether its run has finished or not.
+        which: of a run folder or checkpoint, the encoder that was trained or its momentum copy.
 
     Raises:
         InputError: no such file, not one of ours, another format version, or weights that do not match key by key.
     """
-    file = read_encoder_file(path)
+    file = read_encoder_file(path, which)
     metadata = file.metadata
     views = from_mapping(ViewSpec, metadata["views"], "views")
     encoder = build_encoder(metadata["name"], norm=metadata["norm"])

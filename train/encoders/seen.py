@@ -21,9 +21,11 @@ from safetensors import SafetensorError
 
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
+from shards.base.stored import read_file
 from shards.identity import Numbers, image_numbers, patient_numbers
 from shards.index import ShardIndex
 from shards.repeated import shared
+from train.checkpoints.place import run_of
 
 FILE = "seen.safetensors"
 Splits = Mapping[str, Sequence[str]]
@@ -88,20 +90,21 @@ def united_splits(one: Splits, other: Splits) -> dict[str, list[str]]:
 
 
 def save_seen(folder: Path, seen: Seen) -> dict[str, Any]:
-    """Writes the file into a run folder, and returns what the header of its encoders says of it."""
+    """Writes the file into a run folder, if it is not there yet; returns what the header of its encoders says of it."""
     content = safetensors.numpy.save({"images": seen.images, "patients": seen.patients})
-    atomic_write(folder / FILE, content)
+    if not (folder / FILE).is_file() or read_file(folder / FILE) != content:
+        atomic_write(folder / FILE, content)
     return {"sha256": hashlib.sha256(content).hexdigest(), "trained_on": dict(seen.trained_on)}
 
 
 def load_seen(encoder: Path, metadata: Mapping[str, Any]) -> Seen:
-    """What lies beside an encoder's file, of which ``metadata`` is the header. Without it, or with that of another
-    encoder, what the header itself says; that is told on stderr."""
+    """What lies beside an encoder's file, or in the run folder of a checkpoint, of which ``metadata`` is the header.
+    Without it, or with that of another encoder, what the header itself says; that is told on stderr."""
     by_split = metadata.get("trained_on", {})
     about = metadata.get("seen")
     if about is None:  # of an earlier version
         return Seen(trained_on=by_split)
-    path = encoder.parent / FILE
+    path = run_of(encoder) / FILE
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != about["sha256"]:
         why = "is that of another encoder" if content else "is missing"

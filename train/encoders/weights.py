@@ -3,6 +3,7 @@
 random                  nothing is loaded
 imagenet                torchvision's (version 1); timm's for vision transformers; downloaded at first use
 RUN, FILE.safetensors   a former run, or its encoder file
+RUN/checkpoints/STEP    a checkpoint of a run, finished or not
 FILE                    a state dict, a checkpoint or a pickled module of any training code (.pth, .pth.tar, .ckpt,
                         .safetensors) that holds a network of torchvision or timm under some prefix
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from shards.base.errors import InputError
 from shards.base.words import reason_of
-from train.encoders.file import find_encoder, has_our_header, read_encoder_file, read_tensors
+from train.encoders.file import find_encoder, is_ours, read_encoder_file, read_tensors
 from train.encoders.layouts import find_layout
 from train.encoders.networks import build_network, is_sincos
 from train.encoders.torch_file import plain_name, read_torch_file
@@ -87,11 +88,10 @@ def read_start(weights: str, name: str) -> Start | None:
         raise InputError(
             f"encoder.weights {path}: no such file; give random, imagenet, a former run, or a file of weights"
         )
+    if is_ours(path):
+        return _former_run(path, name)
     if path.is_dir() or path.suffix == ".safetensors":
-        file = find_encoder(path)
-        tensors, header = read_tensors(file)
-        if has_our_header(header):
-            return _former_run(file, name)
+        tensors, _ = read_tensors(find_encoder(path))
         return Start(source=str(path), tensors={plain_name(key): value for key, value in tensors.items()})
     read = read_torch_file(path)
     return Start(source=str(path), tensors=read.tensors, says=read.says)
@@ -207,8 +207,9 @@ def _former_run(path: Path, name: str) -> Start:
     file = read_encoder_file(path)
     trained = file.metadata["name"]
     if trained != name:
-        raise InputError(f"encoder.weights {path}: is a {trained}, not a {name}; give encoder.name {trained}")
-    return Start(source=str(path), format="former run", tensors=file.tensors, norm=file.metadata["norm"])
+        raise InputError(f"encoder.weights {file.path}: is a {trained}, not a {name}; give encoder.name {trained}")
+    format = f"checkpoint of a former run, step {file.metadata['step']}" if file.path.is_dir() else "former run"
+    return Start(source=str(file.path), format=format, tensors=file.tensors, norm=file.metadata["norm"])
 
 
 def _first(keys: tuple[str, ...] | list[str]) -> str:

@@ -91,7 +91,9 @@ class Method(nn.Module):
 
     def rank_state(self) -> dict[str, Tensor]:
         """The buffers of the networks, such as running statistics, by name: each rank has its own."""
-        return {name: buffer for name, buffer in self.named_buffers() if name.startswith(("model.", "target."))}
+        kept = self.state_dict().keys()  # without buffers that are computed anew
+        networks = ("model.", "target.")
+        return {name: value for name, value in self.named_buffers() if name in kept and name.startswith(networks)}
 
     def shared_state(self) -> dict[str, Any]:
         """All other state, equal on all ranks. With that of the ranks it is what :meth:`load_state_dict` takes."""

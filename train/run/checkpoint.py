@@ -5,16 +5,16 @@
       rank-00000.pt    one a rank: running statistics, random state, loss scale
       complete.json    where the run was, with the checksum of each file
 
-A kill at any moment leaves the checkpoint before untouched (:mod:`train.run.snapshot`). Nothing in ``state.pt`` depends
-on the number of ranks or on the ZeRO stage, so a run may go on with others; its ranks then all start from the average
-of the old ranks' running statistics and with new random states.
+A kill at any moment leaves the checkpoint before untouched (:mod:`train.checkpoints.snapshot`). Nothing in ``state.pt``
+depends on the number of ranks or on the ZeRO stage, so a run may go on with others; its ranks then all start from the
+average of the old ranks' running statistics and with new random states. The encoder in it can be used by itself
+(:mod:`train.encoders.checkpoint`).
 """
 
 import math
-import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,12 @@ from pipeline.ranks import gather
 from shards.base.atomic import begin_folder, part_of
 from shards.base.errors import InputError
 from shards.base.words import reason_of
+from train.checkpoints.mark import read_run_mark
+from train.checkpoints.place import step_folder, step_folders
+from train.checkpoints.snapshot import BrokenSnapshot, num_bytes, read_tensors, remove, seal, write_tensors
 from train.engine.deepspeed import loss_scaler
 from train.engine.optimizer_state import load_optimizer_state, optimizer_state
 from train.ranks.world import World
-from train.run.mark import read_run_mark
-from train.run.snapshot import (
-    BrokenSnapshot,
-    num_bytes,
-    read_tensors,
-    remove,
-    seal,
-    write_tensors,
-)
 from train.trainer import Progress, Trainer
 
 
@@ -51,6 +45,8 @@ class Checkpoints:
         names: what the run is of, such as ``{"method": "moco_v2"}``; a checkpoint of another is refused.
         data: what is trained on, such as fingerprints; a checkpoint of other data is refused.
         num_images: of an epoch.
+        header: of the encoder (:func:`train.encoders.saved.encoder_header`); without it, checkpoints are for going on
+            alone.
     """
 
     def __init__(
@@ -63,9 +59,10 @@ class Checkpoints:
         num_images: int,
         names: dict[str, str],
         world: World,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.keep, self.keep_best, self.world = folder, keep, keep_best, world
-        self.data, self.num_images, self.names = data, num_images, names
+        self.data, self.num_images, self.names, self.header = data, num_images, names, header
         self.last: Path | None = None
         """The newest checkpoint that was written or read."""
         if world.leads:
@@ -87,7 +84,7 @@ class Checkpoints:
             InputError: it cannot be written, and there is none to go back to.
         """
         world, method, progress = self.world, trainer.method, trainer.progress
-        folder = self.folder / f"step-{progress.step:08d}"
+        folder = step_folder(self.folder, progress.step)
         part = part_of(folder)
         optimizer = optimizer_state(trainer.engine, method.model, world)
         state = {"method": method.shared_state(), "optimizer": optimizer}
@@ -105,6 +102,8 @@ class Checkpoints:
             "data": self.data,
             "score": score if score is not None and math.isfinite(score) else None,  # JSON has no word for it
         }
+        if self.header is not None:
+            mark["header"] = {**self.header, "step": progress.step}
         failure = self._first(_failure(lambda: begin_folder(folder)) if world.leads else "")
         if not failure:
             failure = _failure(lambda: write_tensors(part / f"rank-{world.rank:05d}.pt", own))
@@ -128,7 +127,7 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint is of other data, another method or another encoder, or none can be read.
         """
-        candidates = self._folders()
+        candidates = step_folders(self.folder)
         if self.world.size > 1:
             candidates = gather(candidates)[0]
         for folder in candidates:
@@ -216,7 +215,7 @@ class Checkpoints:
         return next((one for one in everyone if one), "")
 
     def _give_up(self, part: Path, failure: str, *, size: int) -> None:
-        known = self._folders()
+        known = step_folders(self.folder)
         self.world.barrier()  # the others have counted what there is before anything goes
         if self.world.leads:
             shutil.rmtree(part, ignore_errors=True)
@@ -232,14 +231,10 @@ class Checkpoints:
                 stacklevel=3,
             )
 
-    def _folders(self) -> list[Path]:
-        """What bears a checkpoint's name, newest first."""
-        return sorted((path for path in self.folder.glob("step-*") if _is_step(path)), reverse=True)
-
     def _prune(self, step: int) -> None:
         """Drops what is neither among the newest nor among the best, up to ``step``; broken ones first of all."""
         scores: dict[Path, float | None] = {}
-        for folder in self._folders():
+        for folder in step_folders(self.folder):
             if int(folder.name[5:]) > step:
                 continue
             try:
@@ -265,10 +260,6 @@ def _shared_state(state: dict[str, Any]) -> dict[str, Any]:
         for part, values in parts.items()
         for name, value in values.items()
     }
-
-
-def _is_step(path: Path) -> bool:
-    return re.fullmatch(r"step-\d{8}", path.name) is not None and path.is_dir()
 
 
 def _failure(write: Callable[[], object]) -> str:

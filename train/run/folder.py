@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to
 from shards.base.errors import InputError
 from shards.base.stored import read_file
 from shards.index import ShardIndex
-from train.encoders.file import FILES, find_encoder, has_our_header, read_encoder_file, read_tensors
+from train.encoders.file import FILES, is_ours, read_encoder_file
 from train.encoders.saved import save_encoder
 from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
 from train.encoders.weights import describe_start
@@ -86,39 +87,53 @@ def seen_by_start(weights: str) -> Seen:
     """What the run saw that ``encoder.weights`` names; of other weights nothing is known.
 
     Raises:
-        InputError: a run that has not finished, or a damaged file.
+        InputError: a run that has not finished, or a damaged file or checkpoint.
     """
-    path = Path(weights)
-    if not path.is_dir() and not (path.is_file() and path.suffix == ".safetensors"):
+    if not is_ours(weights):
         return Seen()
-    file = find_encoder(path)
-    return load_seen(file, read_encoder_file(file).metadata) if has_our_header(read_tensors(file)[1]) else Seen()
+    file = read_encoder_file(weights)
+    return load_seen(file.path, file.metadata)
 
 
-def write_encoders_and_card(
-    config: PretrainConfig, method: Method, index: ShardIndex, *, before: Seen, step: int, precision: str, world: World
-) -> None:
-    """Writes ``seen.safetensors``, ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and
-    ``model_card.md`` to the run folder. For the leading rank, whose running statistics the encoder gets.
+def write_seen(config: PretrainConfig, index: ShardIndex, world: World, *, before: Seen) -> dict[str, Any]:
+    """Writes ``seen.safetensors`` to the run folder, and returns what is known of the encoder that the run makes, for
+    :func:`train.encoders.saved.encoder_header`.
 
     Args:
-        index: the rows that were trained on.
-        before: what was seen by the run that this one started from.
+        index: the rows that are trained on.
+        before: what was seen by the run that this one starts from.
     """
-    folder = _folder(config)
-    metadata: dict[str, Any] = {
+    return {
         "name": config.encoder.name,
         "views": config.views,
         "norm": "group" if norm_strategy(config, world.size) == "group" else "batch",
         "config": to_mapping(config),
-        "step": step,
         "trained_on": united_splits(trained_on(index), before.trained_on),
-        "seen": save_seen(folder, united(seen_in(index), before)),
+        "seen": save_seen(_folder(config), united(seen_in(index), before)),
     }
-    encoder = method.model.encoder
-    save_encoder(folder / FILES["query"], encoder, **metadata)
+
+
+def write_encoders_and_card(
+    config: PretrainConfig,
+    method: Method,
+    index: ShardIndex,
+    *,
+    about: Mapping[str, Any],
+    step: int,
+    precision: str,
+    world: World,
+) -> None:
+    """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run
+    folder. For the leading rank, whose running statistics the encoder gets.
+
+    Args:
+        index: the rows that were trained on.
+        about: what :func:`write_seen` gave.
+    """
+    folder, encoder = _folder(config), method.model.encoder
+    save_encoder(folder / FILES["query"], encoder, **about, step=step)
     if config.run.export_key and method.target is not None:
-        save_encoder(folder / FILES["key"], method.target.encoder, **metadata)
+        save_encoder(folder / FILES["key"], method.target.encoder, **about, step=step)
     lines = read_metrics(folder / "metrics.jsonl")
     start = describe_start(encoder)
     card = model_card(config, index, lines=lines, precision=precision, world=world, start=start)

@@ -10,6 +10,7 @@ import torch
 
 from shards.index import ShardIndex
 from shards.repeated import repeated_note
+from train.encoders.saved import encoder_header
 from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
@@ -21,7 +22,7 @@ from train.ranks.world import World, describe_world, share_cores, start_processe
 from train.run.agreement import facts_of_run
 from train.run.checkpoint import Checkpoints
 from train.run.data import select_rows, training_loader
-from train.run.folder import check_run_folder, seen_by_start, write_encoders_and_card, write_run_folder
+from train.run.folder import check_run_folder, seen_by_start, write_encoders_and_card, write_run_folder, write_seen
 from train.run.guards import START, LossWatch, compare_ranks
 from train.run.knn import Neighbours, build_neighbours
 from train.run.metrics_file import CheckpointScores
@@ -91,7 +92,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     stop = Stop(world)
     loader = training_loader(config, index, world)
     trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
-    encoder = trainer.method.model.encoder
+    encoder, about = trainer.method.model.encoder, None
     images = images_per_step(run, world_size=world.size)
     if world.leads and (repeated := repeated_note(index)):
         print(f"warning: --data: {repeated}; in one batch they are negatives of themselves", file=sys.stderr)
@@ -103,6 +104,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         notes += [loader.partners.summary] if loader.partners else []
         print("\n".join([*notes, describe_start(encoder), rate]))
         write_run_folder(config, found.ds_config, note=rate)
+        about = write_seen(config, index, world, before=found.seen_before)
     checkpoints = Checkpoints(
         config.output / "checkpoints",
         keep=run.keep_checkpoints,
@@ -111,6 +113,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         num_images=len(index),
         names={"method": config.method.name, "encoder": config.encoder.name},
         world=world,
+        header=encoder_header(encoder, **about) if about else None,
     )
     checkpoints.restore(trainer, loader)
     start = trainer.progress
@@ -179,10 +182,8 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     if world.leads and step < num_steps:
         where = f"step {step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
         print(f"stopped; this continues from {where}:\n{stop.continuing}")
-    elif world.leads:
-        write_encoders_and_card(
-            config, trainer.method, index, before=found.seen_before, step=step, precision=precision, world=world
-        )
+    elif about is not None:
+        write_encoders_and_card(config, trainer.method, index, about=about, step=step, precision=precision, world=world)
     stop.close()
     watchdog.close()
     torch.distributed.destroy_process_group()

@@ -43,8 +43,9 @@ class EncoderConfig:
     """Architecture, with one input channel and the parameter names of torchvision or, for ViT-S/16, timm.
     ``vit_small_moco_v3`` is MoCo v3's: 12 heads, fixed position embedding and patch projection."""
     weights: str = "random"
-    """``random``, ``imagenet`` (torchvision's or timm's, downloaded), a former run or its encoder.safetensors, a file
-    of torchvision or timm weights, or a checkpoint of MoCo-CXR, MoCo or MoCo v3 (.pth.tar)."""
+    """``random``, ``imagenet`` (torchvision's or timm's, downloaded), a former run, its encoder.safetensors or one of
+    its checkpoints/step-*, a file of torchvision or timm weights, or a checkpoint of MoCo-CXR, MoCo or MoCo v3
+    (.pth.tar)."""
     channels_last: bool = True
     """Channels-last activations: 1.1 times the speed of ResNet18 on a CPU; meant for GPUs in bf16."""
 

@@ -34,6 +34,10 @@ def test_the_grid_of_a_run(tmp_path: Path) -> None:
     assert (made.baseline, made.readout, made.shots) == ("random", ("few-shot",), (3,))
     assert made.output == tmp_path / "eval" / "few-shot-made-pleural-effusion"
     assert made.features == tmp_path / "eval" / "features"
+    (tmp_path / "checkpoints" / "step-00000006").mkdir(parents=True)
+    of_step = grid_of_run((tmp_path / "checkpoints" / "step-00000006",), (), "knn", SETTINGS)
+    assert of_step.output == tmp_path / "eval" / "step-00000006-knn-made-pleural-effusion", "not in it"
+    assert of_step.features == tmp_path / "eval" / "features"
     alone = grid_of_run((tmp_path / "encoder.safetensors",), (), "knn", SETTINGS, output=Path("o"))
     assert (alone.baseline, alone.output, alone.features) == ("pretrained", Path("o"), tmp_path / "eval" / "features")
     many = dataclasses.replace(SETTINGS, label=("a", "b", "c", "d"))

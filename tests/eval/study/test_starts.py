@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from eval.study.features import encoder_hash
-from eval.study.starts import build_starts, is_run, rebuild
+from eval.study.starts import build_starts, rebuild
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
+from train.encoders.file import is_ours
 from train.encoders.saved import save_encoder
 
 VIEWS = ViewSpec(size=32, mean=0.4, std=0.2)
@@ -98,9 +99,9 @@ def test_bad_starts_are_refused(weights_file: Path, sources: dict, message: str)
 
 
 def test_what_is_a_run(run_folder: Path, weights_file: Path, tmp_path: Path) -> None:
-    assert is_run(run_folder)
-    assert is_run(run_folder / "encoder.safetensors")
-    assert not is_run("random")
-    assert not is_run(weights_file)
+    assert is_ours(run_folder)
+    assert is_ours(run_folder / "encoder.safetensors")
+    assert not is_ours("random")
+    assert not is_ours(weights_file)
     with pytest.raises(InputError, match="has not finished"):
-        is_run(tmp_path)
+        is_ours(tmp_path)

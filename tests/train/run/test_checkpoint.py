@@ -15,11 +15,11 @@ from torch import nn
 
 from shards.base.atomic import part_of
 from shards.base.errors import InputError
+from train.checkpoints.snapshot import read_mark, read_tensors, seal, write_tensors
 from train.methods.contract import Method
 from train.methods.key_queue import KeyQueue
 from train.ranks.world import World
 from train.run.checkpoint import Checkpoints
-from train.run.snapshot import read_mark, read_tensors, seal, write_tensors
 from train.trainer import Progress
 
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from shards.base.atomic import part_of
-from train.run.snapshot import BrokenSnapshot, num_bytes, read_mark, read_tensors, seal, write_tensors
+from train.checkpoints.snapshot import BrokenSnapshot, num_bytes, read_mark, read_tensors, seal, write_tensors
 
 CONTENT = {"weights": torch.arange(1000.0), "inner": {"step": 3}}
 

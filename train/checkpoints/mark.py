@@ -9,7 +9,8 @@ from pydantic import Field
 from shards.base.bounds import Count, Seed
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
-from train.run.snapshot import MARK, BrokenSnapshot, read_mark
+from train.checkpoints.place import MARK
+from train.checkpoints.snapshot import BrokenSnapshot, read_mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ def read_run_mark(folder: Path) -> dict[str, Any]:
     """What :meth:`train.run.checkpoint.Checkpoints.save` has written of itself.
 
     Raises:
-        BrokenSnapshot: as :func:`train.run.snapshot.read_mark`; or it is not that.
+        BrokenSnapshot: as :func:`train.checkpoints.snapshot.read_mark`; or it is not that.
     """
     mark = read_mark(folder)
     try:

@@ -19,9 +19,9 @@ from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import read_digested, read_file, with_digest
 from shards.base.words import reason_of
+from train.checkpoints.place import MARK
 
 FORMAT = 2
-MARK = "complete.json"
 
 
 class BrokenSnapshot(Exception):
