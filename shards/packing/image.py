@@ -1,7 +1,7 @@
 """One image: from the release's file to its stored form, or why there is none.
 
 Files are read and decoded in processes that may die of them (:mod:`shards.sandbox.sandbox`), never in the one that
-packs.
+builds.
 """
 
 import contextlib
@@ -17,11 +17,13 @@ from shards.base.words import reason_of
 from shards.images.refusal import ImageError, of_lost
 from shards.images.store import ImageSpec, StoredImage, store_image
 from shards.packing.pseudonym import WITHHELD, Pseudonyms, source_hash
+from shards.sandbox.child import timed
 from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
 LIMITS = Limits()
+_Found = StoredImage | ImageError | Literal["changed"]
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
 _SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
 
@@ -55,31 +57,47 @@ def pack_images(
         Killed: a process was killed from outside.
     """
     limits = limits or LIMITS
-    hashed = source_hash if packing.pseudonyms is None else packing.pseudonyms.source_hash
-    pack = partial(_pack, files=packing.files, spec=packing.spec, hashed=hashed)
     items = [(record.name, size) for record, size in zip(records, sizes, strict=True)]
     with contextlib.ExitStack() as stack:
-        sandboxes = [stack.enter_context(Sandbox(pack, limits)) for _ in range(processes)]
+        sandboxes = [stack.enter_context(Sandbox(_packer(packing), limits)) for _ in range(processes)]
         results = [sandbox.map(items[first::processes]) for first, sandbox in enumerate(sandboxes)]
         for number, record in enumerate(records):
-            found = next(results[number % processes])
-            if isinstance(found, StoredImage):
-                yield found
-                continue
-            if found == "changed":
-                name = record.source_path if packing.pseudonyms else record.name
-                raise InputError(
-                    f"--input: {name} has changed since this build began; put it back as it was, "
-                    "or remove the output folder to begin anew"
-                )
-            refusal = of_lost(found, limits) if isinstance(found, Lost) else found
-            message = WITHHELD if packing.pseudonyms else str(refusal)
-            yield Rejected(source_path=record.source_path, reason=refusal.reason, message=message)
+            yield _told(next(results[number % processes]), record, packing, limits)
+
+
+def pack_images_here(
+    records: Sequence[Record], sizes: Sequence[int | None], packing: Packing, limits: Limits
+) -> Iterator[StoredImage | Rejected]:
+    """As :func:`pack_images`, in this process, which ends with the first file that kills it or takes too long."""
+    pack = _packer(packing)
+    for record, size in zip(records, sizes, strict=True):
+        with timed(limits.seconds):
+            found = pack((record.name, size))
+        yield _told(found, record, packing, limits)
+
+
+def _packer(packing: Packing) -> partial[_Found]:
+    hashed = source_hash if packing.pseudonyms is None else packing.pseudonyms.source_hash
+    return partial(_pack, files=packing.files, spec=packing.spec, hashed=hashed)
+
+
+def _told(found: _Found | Lost, record: Record, packing: Packing, limits: Limits) -> StoredImage | Rejected:
+    if isinstance(found, StoredImage):
+        return found
+    if found == "changed":
+        name = record.source_path if packing.pseudonyms else record.name
+        raise InputError(
+            f"--input: {name} has changed since this build began; put it back as it was, "
+            "or remove the output folder to begin anew"
+        )
+    refusal = of_lost(found, limits) if isinstance(found, Lost) else found
+    message = WITHHELD if packing.pseudonyms else str(refusal)
+    return Rejected(source_path=record.source_path, reason=refusal.reason, message=message)
 
 
 def _pack(
     item: tuple[str, int | None], *, files: SourceFiles, spec: ImageSpec, hashed: Callable[[bytes], int]
-) -> StoredImage | ImageError | Literal["changed"]:
+) -> _Found:
     name, size = item
     try:
         data = files.read(name)

@@ -9,7 +9,8 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,13 +27,16 @@ from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, SOURCE_HASH, inde
 from shards.format.tar import dali_index, write_tar
 from shards.images.fingerprint import fingerprints
 from shards.images.store import StoredImage
-from shards.packing.image import Packing, pack_images
+from shards.packing import image
+from shards.packing.image import Packing
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.progress import ShardProgress
+from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.record import Record, Rejected
 
 WORK = ".build"
 CONTINUES = "it continues behind the finished shards"
+_TOGETHER_SECONDS = 10.0  # of the processor an image; what takes longer is judged by itself
 NOT_STORED = ("name", "is_patient_known")  # fields of a record that change nothing in the index
 _RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels"))
 
@@ -50,17 +54,35 @@ class Shard:
 def write_shard(shard: Shard, packing: Packing, *, processes: int = 1) -> int:
     """Writes one shard and returns its number of records. ``processes`` decode images, each one at a time.
 
+    One process does all of it, at no cost an image, and may die of a file; then the images are decoded again, each
+    judged by itself.
+
     Raises:
         InputError: a source file changed since the build was planned, no space left, an output that is read-only.
         Killed: a process that decodes was killed from outside.
     """
+    limits = image.LIMITS
+    if processes == 1:
+        least = replace(limits, seconds=min(limits.seconds, _TOGETHER_SECONDS))
+        with Sandbox(partial(_write_here, packing=packing, limits=least), replace(limits, seconds=0)) as sandbox:
+            [done] = sandbox.map([shard])
+        if not isinstance(done, Lost):
+            return len(shard.records)
+    _write(shard, packing, image.pack_images(shard.records, shard.sizes, packing, processes=processes, limits=limits))
+    return len(shard.records)
+
+
+def _write_here(shard: Shard, *, packing: Packing, limits: Limits) -> None:
+    _write(shard, packing, image.pack_images_here(shard.records, shard.sizes, packing, limits))
+
+
+def _write(shard: Shard, packing: Packing, results: Iterator[StoredImage | Rejected]) -> None:
     rows: list[dict[str, Any]] = []
     thumbnails: list[bytes] = []
     rejected: list[Rejected] = []
     output, work = packing.output, packing.output / WORK
 
     def samples() -> Iterator[tuple[str, bytes]]:
-        results = pack_images(shard.records, shard.sizes, packing, processes=processes)
         for record, result in zip(shard.records, results, strict=True):
             progress.add()
             if isinstance(result, Rejected):
@@ -89,7 +111,6 @@ def write_shard(shard: Shard, packing: Packing, *, processes: int = 1) -> int:
             (table.schema.metadata or {}) | {b"files": json.dumps(checksums).encode()}
         )
         write_table(table, work / f"{shard.name}.parquet", scratch=work)
-    return len(shard.records)
 
 
 def finished_checksums(name: str, output: Path) -> dict[str, Checksum] | None:

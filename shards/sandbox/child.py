@@ -1,5 +1,6 @@
 """The other side of :mod:`shards.sandbox.sandbox`: a process that does its work, within limits."""
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -8,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -19,12 +20,13 @@ OUT_OF_MEMORY = 77  # exit code
 _ANSWER_SECONDS = 0.01  # for which answers are gathered
 _IDLE_SECONDS = 60.0
 _CLOCK_FACTOR = 10.0
+_parent = os.getppid()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one item may take: ``seconds`` of the processor, or ten times as many by the clock, and ``memory_bytes`` of
-    address space beyond what the process has when the job begins."""
+    """What one item may take: ``seconds`` of the processor, or ten times as many by the clock (0: any number), and
+    ``memory_bytes`` of address space beyond what the process has when the job begins."""
 
     seconds: float = 60.0
     memory_bytes: int = 4 << 30
@@ -68,14 +70,26 @@ def _work(job: bytes, requests: BinaryIO, answers: "_Answers") -> None:
     while items := pickle.load(requests):
         answers.turn()
         for item in items:
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            signal.setitimer(signal.ITIMER_REAL, seconds * _CLOCK_FACTOR)
-            answers.add(function, item)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            with timed(seconds):
+                answers.add(function, item)
             if answers.are_due():
                 answers.send()
         answers.send()
+
+
+@contextlib.contextmanager
+def timed(seconds: float) -> Iterator[None]:
+    """Ends the process, a child that :func:`serve`\ s, where a block of code takes more ``seconds`` of the processor or
+    ten times as many by the clock (0: any number), or begins when nobody waits for it any more."""
+    if os.getppid() != _parent:
+        os._exit(1)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * _CLOCK_FACTOR)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class _Answers:

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 import shards.base.atomic
-import shards.packing.shard
+import shards.packing.build
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.packing.build import build_dataset
 from tests.conftest import ROOT, draw_pattern, write_patterns
-from tests.shards.builds import config, contents, finished_tars, interrupt_after
+from tests.shards.builds import config, contents, finished_tars, interrupt_after, write_shards_here
 
 SCRIPT = (
     "import sys; from pathlib import Path; from shards.packing.build import *; "
@@ -107,6 +107,7 @@ def test_stopped_before_any_write_to_disk_it_ends_with_the_same_bytes(tmp_path, 
         out = tmp_path / f"out{num_stops}"
         with monkeypatch.context() as patch:
             patch.setattr(shards.base.atomic.os, "fsync", stop)
+            write_shards_here(patch)
             left["syncs"] = num_stops
             with contextlib.suppress(KeyboardInterrupt):
                 build_dataset(config(source, out))
@@ -132,9 +133,9 @@ def test_finished_shards_are_not_packed_again(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 10})
     first = interrupt_after(monkeypatch, 3, config(source, tmp_path / "out"))
     written = []
-    write = shards.packing.shard.write_tar
+    write = shards.packing.build.write_shard
     monkeypatch.setattr(
-        shards.packing.shard, "write_tar", lambda path, *a, **k: written.append(path.name) or write(path, *a, **k)
+        shards.packing.build, "write_shard", lambda s, *a, **k: written.append(f"{s.name}.tar") or write(s, *a, **k)
     )
     build_dataset(config(source, tmp_path / "out"))
     assert len(first) == 3
@@ -154,15 +155,19 @@ def test_a_file_that_changes_while_it_is_packed_stops_the_build(tmp_path, monkey
 def test_killed_just_before_a_file_takes_its_place_nothing_is_left_over(tmp_path, name):
     source = write_patterns(tmp_path / "source", {"train": 20})
     build_dataset(config(source, tmp_path / "whole"))
-    code = (
+    every_process = tmp_path / "first" / "sitecustomize.py"
+    every_process.parent.mkdir()
+    every_process.write_text(
         "import os, pathlib\n"
         "replace = pathlib.Path.replace\n"
         "def killed(self, target):\n"
         f"    os._exit(9) if pathlib.Path(target).name == {name!r} else replace(self, target)\n"
-        f"pathlib.Path.replace = killed\n{SCRIPT}"
+        "pathlib.Path.replace = killed\n"
     )
-    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out"), "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    command = [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "out"), "1"]
+    path = os.pathsep.join([str(every_process.parent), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, env=env)
     assert done.returncode == 9, done.stderr
     build_dataset(config(source, tmp_path / "out"))
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import shards.base.atomic
-import shards.packing.shard
+import shards.packing.build
 from shards.base.errors import InputError
 from shards.packing.build import build_dataset
 from tests.conftest import ROOT, write_patterns
-from tests.shards.builds import config, contents, finished_tars, interrupt_after
+from tests.shards.builds import config, contents, finished_tars, interrupt_after, write_shards_here
 
 
 def test_a_kill_at_the_very_end_leaves_nothing_behind(tmp_path):
@@ -74,6 +74,7 @@ def test_a_full_disk_stops_with_one_line_and_continues(tmp_path, monkeypatch, nu
 
     with monkeypatch.context() as patch:
         patch.setattr(shards.base.atomic.os, "fsync", full)
+        write_shards_here(patch)
         with pytest.raises(
             InputError, match=r"\(No space left on device\); make room and repeat the command; it cont"
         ) as caught:
@@ -142,12 +143,12 @@ def test_an_output_that_may_not_be_written(tmp_path, monkeypatch, number):
 
 def test_two_builds_of_one_folder_do_not_mix(tmp_path, monkeypatch):
     source = write_patterns(tmp_path / "source", {"train": 4})
-    write = shards.packing.shard.write_tar
+    write = shards.packing.build.write_shard
 
-    def meanwhile(path, samples, *, scratch):
+    def meanwhile(shard, packing, **options):
         with pytest.raises(InputError, match="another build is writing there"):
             build_dataset(config(source, tmp_path / "out"))
-        return write(path, samples, scratch=scratch)
+        return write(shard, packing, **options)
 
-    monkeypatch.setattr(shards.packing.shard, "write_tar", meanwhile)
+    monkeypatch.setattr(shards.packing.build, "write_shard", meanwhile)
     build_dataset(config(source, tmp_path / "out"))
