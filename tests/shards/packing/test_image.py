@@ -69,6 +69,17 @@ def test_with_any_number_of_workers_and_interrupted_they_are_the_same(
         assert contents(tmp_path / "out") == contents(tmp_path / "one")
 
 
+def test_of_a_shard_without_them_no_image_goes_from_process_to_process(make_hostile, tmp_path, monkeypatch):
+    source = make_hostile()
+
+    def each_by_itself(*_, **__):
+        raise AssertionError("a process died")
+
+    monkeypatch.setattr(shards.packing.plan_text, "pack_images", lambda *_, **__: [])
+    monkeypatch.setattr(shards.packing.image, "pack_images", each_by_itself)
+    assert build_dataset(config(source, tmp_path / "out")).num_packed == 10
+
+
 def test_nothing_is_decoded_in_the_process_that_builds(make_hostile, tmp_path, monkeypatch):
     """Neither in the plan nor with one worker."""
     source = make_hostile()
