@@ -21,7 +21,7 @@ from train.engine.optimizers import grouped
 
 HEAD_FILE = "head.safetensors"
 # Stages of torchvision's ResNets and DenseNets and blocks of timm's vision transformers; the stem comes before.
-_STAGE = re.compile(r"(?:layer|features\.(?:denseblock|transition))(\d+)\.|blocks\.(\d+)\.")
+_STAGE = re.compile(r"(?:layer|features\.(?:denseblock|transition))(\d+)\.|(?:blocks|stages|layers)\.(\d+)\.")
 
 
 class FinetuneModel(nn.Module):
@@ -61,8 +61,13 @@ def parameter_groups(model: FinetuneModel, config: FinetuneConfig) -> list[dict[
     return grouped(model.named_parameters(), settings)
 
 
-def _depths(encoder: nn.Module) -> dict[str, int]:
+def _depths(encoder: Any) -> dict[str, int]:
     """The stage of each parameter, in the order in which images pass them; 0 is the stem."""
+    if hasattr(encoder, "group_matcher"):
+        from timm.models import group_parameters
+
+        found = group_parameters(encoder, encoder.group_matcher(coarse=True), reverse=True)
+        return {name: int(depth) for name, depth in found.items()}
     depths: dict[str, int] = {}
     depth = 0
     for name, _ in encoder.named_parameters():

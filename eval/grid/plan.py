@@ -26,6 +26,7 @@ from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.file import is_ours
+from train.encoders.starts.packages import PACKAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,10 @@ def _check_texts(cohort: Cohort) -> None:
 def _check_sources(config: GridConfig) -> None:
     sources = [(name, source) for name, several in config.starts.items() for source in several]
     for name, source in sources:
-        if source not in WORDS and not Path(source).exists():
-            raise InputError(f"start {name} {source}: no such file or run folder; give one, or random or imagenet")
+        if source not in WORDS and not source.startswith(PACKAGE) and not Path(source).exists():
+            raise InputError(
+                f"start {name} {source}: no such file or run folder; give one, or random, imagenet or {PACKAGE}NAME"
+            )
     if not any(is_ours(source) for _, source in sources):
         for field in ("architecture", "size"):
             if getattr(config, field) is None:

@@ -30,9 +30,9 @@ from shards.base.errors import InputError
 from shards.base.locks import Lock
 from shards.base.stored import read_array
 from shards.index import ShardIndex
+from train.encoders.places import last_map
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
-_RESNET_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _BLOCK = 8192  # images computed before they are written
 
 
@@ -140,6 +140,10 @@ class TokenEncoder(nn.Module):
             pooled: Tensor = self.encoder(images)
             return pooled[:, None]
         places = last_map(self.encoder, images)
+        if places is None:
+            raise InputError(
+                f"multimodal.image_tokens {self.grid**2}: the encoder has no map as wide as its features; give 1"
+            )
         if min(places.shape[2:]) < self.grid:
             side = min(places.shape[2:])
             raise InputError(
@@ -147,22 +151,3 @@ class TokenEncoder(nn.Module):
                 f"{places.shape[3]} places; give at most {side * side}, or larger views"
             )
         return F.adaptive_avg_pool2d(places, self.grid).flatten(2).transpose(1, 2)
-
-
-def last_map(encoder: Any, images: Tensor) -> Tensor:
-    """The encoder's last map (B, F, h, w), before pooling.
-
-    Raises:
-        InputError: an encoder of which it is not known.
-    """
-    if hasattr(encoder, "layer4"):  # torchvision's ResNets
-        for stage in _RESNET_STAGES:
-            images = getattr(encoder, stage)(images)
-        return images
-    if hasattr(encoder, "forward_features"):  # timm's vision transformers
-        patches: Tensor = encoder.forward_features(images)[:, encoder.num_prefix_tokens :]  # (B, h w, F)
-        height = images.shape[2] // encoder.patch_embed.patch_size[0]
-        return patches.transpose(1, 2).unflatten(2, (height, -1))
-    if isinstance(getattr(encoder, "features", None), nn.Module):  # torchvision's DenseNets
-        return torch.relu(encoder.features(images))
-    raise InputError(f"multimodal.image_tokens: no map of a {type(encoder).__name__} is known; give 1")

@@ -137,7 +137,7 @@ def _open(comparison: Comparison, start: str) -> _Opened:
     else:
         seed = about.seeds[0] if about.seeds else comparison.seed
         for norm in ("batch", "group"):  # results do not keep it, and the hash tells
-            encoder = rebuild(about.encoder, weights=source, norm=norm, seed=seed)
+            encoder = rebuild(about.encoder, weights=source, norm=norm, seed=seed, size=views.size)
             if encoder_hash(encoder) in about.hashes:
                 return _Opened(encoder, about.encoder, views)
     raise InputError(f"the encoder {source} is not the one that was measured")

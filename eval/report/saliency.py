@@ -7,6 +7,7 @@ not.
 Legend: B images, H W pixels, h w cells of the last map, C channels, N images, F features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +18,10 @@ from torch import Tensor, nn
 
 from shards.base.errors import InputError
 from shards.base.randomness import generator
+from train.encoders.places import Stage, as_map, stages
 
 Floats = npt.NDArray[np.floating]
 Positions = npt.NDArray[np.int64]
-# The last module whose output still has places: (B, C, h, w), or (B, 1 + h w, C) with the class token first.
-_LAST_MAPS = {
-    "resnet18": "layer4",
-    "resnet50": "layer4",
-    "densenet121": "features",
-    "vit_small": "blocks.11.norm1",
-    "vit_small_moco_v3": "blocks.11.norm1",
-}
 _MIN_EXPLAINED = 0.99
 OUTCOMES = ("found", "missed", "false alarm", "rightly let pass")
 
@@ -67,45 +61,58 @@ def recover_weights(features: Floats, scores: Floats) -> Floats:
 def grad_cam(encoder: nn.Module, name: str, views: Tensor, weights: Floats) -> npt.NDArray[np.float32]:
     """Maps (B, h, w) of what each place of a view (B, 1, H, W) adds to the score; negative where it speaks against.
 
-    The paper keeps the positive part only; the negative one is its counterfactual explanation. With global average
-    pooling, as in ResNets and DenseNets, a map adds up to the score less the readout's intercept.
+    Taken at the last stage whose places the features still depend on: a vision transformer that ends in its class token
+    leaves the patches of its last block unread. The paper keeps the positive part only; the negative one is its
+    counterfactual explanation. Where features are averages of the map, as in ResNets and DenseNets, a map adds up to
+    the score less the readout's intercept.
 
     Args:
-        name: architecture, a name of :data:`train.settings.architectures.ENCODERS`.
+        name: of the encoder, for errors.
         weights: (F,) of the readout on the features.
 
     Raises:
-        InputError: an architecture whose last map is not known.
+        InputError: no stage of the encoder is known to have places.
     """
-    if name not in _LAST_MAPS:
-        raise InputError(f"encoder {name}: the module with its last map is not known; known: {', '.join(_LAST_MAPS)}")
-    kept: list[Tensor] = []
+    kept: dict[str, tuple[Stage, Tensor]] = {}
 
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()  # what follows may change it in place
+    def keep(stage: Stage) -> Callable[..., object]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> object:
+            if as_map(output, stage.num_channels) is None:
+                return output
+            assert isinstance(output, Tensor)
+            kept[stage.module] = stage, output
+            return output.clone()  # what follows may change it in place
 
-    hook = encoder.get_submodule(_LAST_MAPS[name]).register_forward_hook(keep)
+        return hook
+
+    hooks = [encoder.get_submodule(stage.module).register_forward_hook(keep(stage)) for stage in stages(encoder)]
     try:
         with torch.enable_grad():
             features = encoder.eval()(views.clone().requires_grad_())
             direction = torch.as_tensor(weights, dtype=features.dtype, device=features.device)
-            (gradient,) = torch.autograd.grad((features @ direction).sum(), kept[0])
+            outputs = [output for _, output in kept.values()]
+            gradients = torch.autograd.grad((features @ direction).sum(), outputs, allow_unused=True) if kept else ()
     finally:
-        hook.remove()
-    activation = kept[0].detach()
-    if activation.ndim == 3:  # tokens (B, 1 + h w, C) to maps (B, C, h, w)
-        side = round((activation.shape[1] - 1) ** 0.5)
-        activation, gradient = (one[:, 1:].transpose(1, 2).unflatten(2, (side, side)) for one in (activation, gradient))
-        importance = gradient.mean(dim=(2, 3), keepdim=True)
-    elif name == "densenet121":
-        # Its last map is rectified outside of the module, so the gradient is that of the features where it is positive.
-        positive = activation > 0
+        for hook in hooks:
+            hook.remove()
+    if not kept:
+        raise InputError(f"encoder {name}: the module with its last map is not known, for its feature_info names none")
+    found = list(zip(kept.values(), gradients, strict=True))
+    read = [each for each in found if (slope := as_map(each[1], each[0][0].num_channels)) is not None and slope.any()]
+    (stage, output), gradient = (read or found)[-1]
+    map, slope = (as_map(each, stage.num_channels) for each in (output.detach(), gradient))
+    assert map is not None
+    slope = torch.zeros_like(map) if slope is None else slope
+    return _weighted(map, slope, is_rectified_behind=stage.is_rectified_behind).cpu().numpy().astype(np.float32)
+
+
+def _weighted(map: Tensor, gradient: Tensor, *, is_rectified_behind: bool) -> Tensor:
+    """(B, h, w): the channels of a map (B, C, h, w), each by the mean of its gradient."""
+    if is_rectified_behind:  # the gradient is that of the features where the map is positive, else 0
+        positive = map > 0
         importance = gradient.sum(dim=(2, 3), keepdim=True) / positive.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-        activation = activation.relu()
-    else:
-        importance = gradient.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
-    return (importance * activation).sum(dim=1).cpu().numpy().astype(np.float32)
+        return (importance * map.relu()).sum(dim=1)
+    return (gradient.mean(dim=(2, 3), keepdim=True) * map).sum(dim=1)
 
 
 def completed(maps: npt.NDArray[np.float32], totals: Floats) -> npt.NDArray[np.float32]:

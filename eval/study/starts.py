@@ -3,6 +3,7 @@
 random                  the architecture as it is initialised, with several seeds: one alone differs from the next by
                         some hundredths of AUROC
 imagenet                supervised ImageNet weights of torchvision or timm
+package:NAME            weights that an installed Python package holds
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
 RUN/checkpoints/STEP    the encoder in a checkpoint of it, whether the run has finished or not
 FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
@@ -24,7 +25,8 @@ from train.encoders.file import find_encoder, is_ours
 from train.encoders.saved import LoadedEncoder, load_encoder
 from train.encoders.seen import Seen, load_seen
 from train.encoders.weights import describe_start
-from train.settings.architectures import ENCODERS, check_name, check_view_size
+from train.encoders.zoo import architecture_of, check_encoder
+from train.settings.architectures import CHOICES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +133,14 @@ def _check_several(named: Mapping[str, Sequence[str]]) -> None:
             raise InputError(f"start {name}: {max(several, key=list(several).count)}: given twice; give each run once")
 
 
-def rebuild(name: str, *, weights: str, norm: str, seed: int) -> nn.Module:
-    """The encoder of a :class:`StartEncoder` again, as another process builds it from plain values.
+def rebuild(name: str, *, weights: str, norm: str, seed: int, size: int | None = None) -> nn.Module:
+    """The encoder of a :class:`StartEncoder` again, as another process builds it from plain values. ``size`` is that
+    of its views.
 
     Raises:
         InputError: the weights are gone, or do not fit.
     """
-    return build_encoder(name, weights=weights, norm=norm, seed=seed).eval()
+    return build_encoder(name, weights=weights, norm=norm, seed=seed, size=size).eval()
 
 
 def _common(
@@ -147,13 +150,13 @@ def _common(
     if name is None:
         raise InputError(
             f"start {others[0]}: does not say of which architecture it is, and no run is compared that does; give "
-            f"--architecture {{{','.join(ENCODERS)}}}"
+            f"--architecture: {CHOICES}"
         )
-    check_name(name)
+    architecture_of(name)
     views = views or (first.views if first else None)
     if views is None:
         raise InputError(f"start {others[0]}: does not say which views it takes, and no run is compared; give --views")
-    check_view_size(name, views.size)
+    check_encoder(name, views.size)
     norm = first.metadata["norm"] if first and first.name == name else "batch"
     return _Common(architecture=name, norm=norm, views=views)
 
@@ -176,7 +179,7 @@ def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
 
 
 def _of_weights(name: str, source: str, common: _Common, *, seed: int) -> StartEncoder:
-    encoder = rebuild(common.architecture, weights=str(source), norm=common.norm, seed=seed)
+    encoder = rebuild(common.architecture, weights=str(source), norm=common.norm, seed=seed, size=common.views.size)
     num_features = encoder.num_features
     assert isinstance(num_features, int)
     return StartEncoder(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -19,13 +19,9 @@ from shards.base.words import reason_of
 from train.checkpoints.place import FOLDER, find_checkpoint, step_folders
 from train.encoders.checkpoint import Which, read_checkpoint
 from train.encoders.seen import FILE as SEEN
-from train.settings.architectures import ENCODERS
+from train.settings.architectures import check_name
 
 FORMAT_VERSION = 1
-if TYPE_CHECKING:
-    EncoderName = str
-else:
-    EncoderName = Literal[tuple(ENCODERS)]
 FILES: dict[Which, str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}
 """Names in the run folder: the encoder that was trained, and its momentum copy (``run.export_key``)."""
 
@@ -52,7 +48,7 @@ class _Seen:
 class _Header:
     """What is read of the header."""
 
-    name: EncoderName
+    name: str
     norm: Literal["batch", "group"]
     views: ViewSpec
     num_features: Width
@@ -193,7 +189,8 @@ def read_encoder_file(path: str | Path, which: Which = "query") -> EncoderFile:
                 f"format version {metadata['format_version']}, but this version of moco-cxr reads {FORMAT_VERSION}; "
                 "export it again"
             )
-        from_written(_Header, {name: metadata[name] for name in metadata if name in _Header.__dataclass_fields__})
+        known = {name: metadata[name] for name in metadata if name in _Header.__dataclass_fields__}
+        check_name(from_written(_Header, known).name, "name")
         return EncoderFile(path=file, tensors=tensors, metadata=metadata)
     except InputError as error:
         raise InputError(f"encoder {file}: its header is damaged: {error}; copy it again, or export it again") from None

@@ -1,7 +1,7 @@
 """An encoder in the forms that other software reads: plain torchvision, timm and ONNX.
 
 torchvision    state dict for three channels: the gray weights, a third on each, so that a gray image on three equal
-               channels gives the same features
+               channels gives the same features; for networks that torchvision has too, which is tried
 timm           state dict for in_chans=1, num_classes=0
 onnx           graph from ``views`` (B, 1, size, size) to ``features`` (B, F), for any B; size and normalisation are in
                its metadata
@@ -15,12 +15,14 @@ from typing import Any, BinaryIO, Literal
 
 import safetensors.torch
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError, writing
+from train.encoders.networks import stem_weights
 from train.encoders.saved import LoadedEncoder
-from train.settings.architectures import ENCODERS
+from train.encoders.zoo import architecture_of, timm_options
 
 FormatName = Literal["torchvision", "timm", "onnx"]
 
@@ -54,30 +56,54 @@ def export_encoder(loaded: LoadedEncoder, output: Path, *, format: FormatName) -
 
 
 def _write_torchvision(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
-    architecture = ENCODERS[loaded.name]
-    if architecture.library != "torchvision":
-        raise InputError(f"--format torchvision: torchvision has no {loaded.name}; use timm or onnx")
     _require_batch_norm(loaded, "torchvision")
+    architecture = architecture_of(loaded.name)
     state = loaded.encoder.state_dict()
-    stem = f"{architecture.stem}.weight"
-    state[stem] = state[stem].expand(-1, 3, -1, -1) / 3
+    for stem in stem_weights(architecture):
+        state[stem] = state[stem].expand(-1, 3, -1, -1) / 3
+    model = architecture.model.partition(".")[0]
+    head = _twin(loaded, model, state)
+    if not head:
+        raise InputError(f"--format torchvision: torchvision has no {loaded.name}; use timm or onnx")
     _write_state(state, file, output)
-    head = architecture.heads[0]
     return (
-        f"model = torchvision.models.{architecture.model}(); model.{head} = torch.nn.Identity(); "
+        f"model = torchvision.models.{model}(); model.{head} = torch.nn.Identity(); "
         f"model.load_state_dict({_read_state(output)})"
     )
 
 
+def _twin(loaded: LoadedEncoder, model: str, state: dict[str, Tensor]) -> str:
+    """The name of the classifier of torchvision's network of this name; empty where there is none that computes the
+    same, tensor by tensor and in its features."""
+    if model not in torchvision.models.list_models():
+        return ""
+    with torch.device("meta"):
+        twin: Any = torchvision.models.get_model(model, weights=None)
+    heads = {name.rpartition(".")[0] for name in twin.state_dict().keys() - state.keys()}
+    head = next(iter(heads), "")
+    if len(heads) != 1 or "." in head:
+        return ""
+    twin.set_submodule(head, nn.Identity())
+    shapes = {name: value.shape for name, value in twin.state_dict().items()}
+    if shapes != {name: value.shape for name, value in state.items()}:
+        return ""
+    twin.load_state_dict(state, assign=True)
+    gray = torch.rand(2, 1, loaded.views.size, loaded.views.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, features = loaded.encoder(gray), twin.eval()(gray.expand(-1, 3, -1, -1))
+    return head if torch.allclose(features, wanted, rtol=1e-3, atol=1e-4) else ""
+
+
 def _write_timm(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
     _require_batch_norm(loaded, "timm")
-    architecture = ENCODERS[loaded.name]
+    architecture, size = architecture_of(loaded.name), loaded.views.size
     _write_state(loaded.encoder.state_dict(), file, output)
-    options = "".join(f", {key}={value!r}" for key, value in architecture.options.items() if key != "weight_init")
-    if architecture.library == "timm" and loaded.views.size != 224:
-        options += ", dynamic_img_size=True"
+    options = timm_options(architecture, size)
+    if architecture.has_dynamic_size and size == 224:
+        del options["dynamic_img_size"]
+    listed = "".join(f", {key}={value!r}" for key, value in options.items() if key != "weight_init")
     return (
-        f'model = timm.create_model("{architecture.model}", in_chans=1, num_classes=0{options}, checkpoint_path="FILE")'
+        f'model = timm.create_model("{architecture.model}", in_chans=1, num_classes=0{listed}, checkpoint_path="FILE")'
     )
 
 
@@ -107,8 +133,8 @@ def _write_onnx(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
 
 def _at_size(loaded: LoadedEncoder, size: int) -> nn.Module:
     """The encoder for views of one size: a vision transformer's positions are fitted to it once, outside the graph."""
-    architecture = ENCODERS[loaded.name]
-    if architecture.library != "timm":
+    architecture = architecture_of(loaded.name)
+    if not architecture.has_dynamic_size:
         return loaded.encoder
     import timm
     from timm.layers.pos_embed import resample_abs_pos_embed

@@ -5,12 +5,12 @@ layers), so no list of them is complete. The encoder is under the one prefix whe
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-Rename = Callable[[str], str]
+from train.encoders.starts.adapters import ADAPTERS
 
 # Of several whole copies the one is taken that their code hands on; a checkpoint's describing words, by its prefix.
 _KNOWN = {
@@ -38,21 +38,25 @@ class Layout:
     beside: tuple[str, ...]
 
 
-def find_layout(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, stem: str) -> Layout:
+def find_layout(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, stems: Collection[str], heads: Collection[str] = ()
+) -> Layout:
     """The layout under which most of the encoder's tensors are found in their shapes; the first of equals.
 
     Args:
         tensors: of the file.
         wanted: the encoder's state.
-        stem: the encoder's first convolution, which may be of colour in the file.
+        stems: the weights of the encoder's first convolutions, which may be of colour in the file.
+        heads: what classifiers are called, which may lie among the encoder's own layers (``head.fc`` beside
+            ``head.norm``).
     """
     best: tuple[tuple[int, int, int], Layout] | None = None
-    for what, rename in _RENAMES.items():
-        names = {key: rename(key) for key in wanted}
+    for what, adapter in ADAPTERS.items():
+        names = adapter(wanted)
         for prefix in dict.fromkeys(_prefixes(tensors, names)):
-            layout = _layout(tensors, names, prefix, what)
+            layout = _layout(tensors, names, prefix, what, heads)
             num_fitting = sum(
-                tensors[name].shape == wanted[key].shape or key == f"{stem}.weight"
+                tensors[name].shape == wanted[key].shape or key in stems
                 for key, name in layout.names.items()
                 if not key.endswith(".num_batches_tracked")
             )
@@ -75,12 +79,19 @@ def _prefixes(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[s
     ] or [""]
 
 
-def _layout(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, what: str) -> Layout:
+def _layout(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, what: str, heads: Collection[str]
+) -> Layout:
     inside = [name for name in tensors if name.startswith(prefix)]
     own = {f"{prefix}{name}" for name in names.values()}
     tops = {name.partition(".")[0] for name in names.values()} | set(_TOKENS)
     others = [name for name in inside if name not in own]
-    surplus = tuple(name for name in others if name.removeprefix(prefix).partition(".")[0] in tops)
+    tops_of_heads = tuple(f"{prefix}{head}." for head in heads)
+    surplus = tuple(
+        name
+        for name in others
+        if name.removeprefix(prefix).partition(".")[0] in tops and not name.startswith(tops_of_heads)
+    )
     format = next((words for start, words in _KNOWN.items() if start == prefix), "")
     return Layout(
         format=format or f"state dict{f' under {prefix}' if prefix else ''}{what}",
@@ -89,23 +100,3 @@ def _layout(tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str
         head=tuple(name.removeprefix(prefix) for name in others if name not in surplus),
         beside=tuple(name for name in tensors if name not in set(inside)),
     )
-
-
-def _first_densenet_files(key: str) -> str:
-    """Torchvision's first DenseNet files say norm.1 where the module says norm1."""
-    return re.sub(r"\.(norm|relu|conv)([12])\.", r".\1.\2.", key)
-
-
-def _in_a_row(key: str) -> str:
-    """``nn.Sequential(*list(network.children())[:-1])``, as lightly's examples cut a head off."""
-    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7, "features": 0}
-    top, _, rest = key.partition(".")
-    return f"{places[top]}.{rest}" if top in places else key
-
-
-_RENAMES: dict[str, Rename] = {
-    "": lambda key: key,
-    " (norm.1 for norm1)": _first_densenet_files,
-    " (layers by number)": _in_a_row,
-    " (features alone)": lambda key: key.removeprefix("features."),
-}

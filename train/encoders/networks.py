@@ -11,12 +11,20 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from train.encoders.zoo import build_timm
 from train.settings.architectures import Architecture
 
 
-def build_network(architecture: Architecture) -> nn.Module:
-    """The network as it is initialised, from torch's global random state."""
-    return (_timm_network if architecture.library == "timm" else _torchvision_network)(architecture)
+def build_network(architecture: Architecture, size: int | None = None) -> nn.Module:
+    """The network as it is initialised, from torch's global random state.
+
+    Its ``num_features`` is the width of what comes out; its ``feature_info`` names its stages, as timm's networks do
+    (:mod:`train.encoders.places`).
+
+    Args:
+        size: of the views in pixels, for networks of timm that fix it; default: their own.
+    """
+    return _torchvision_network(architecture) if architecture.library == "torchvision" else _timm(architecture, size)
 
 
 def _torchvision_network(architecture: Architecture) -> nn.Module:
@@ -30,15 +38,15 @@ def _torchvision_network(architecture: Architecture) -> nn.Module:
     encoder.set_submodule(architecture.stem, gray)
     encoder.set_submodule(head, nn.Identity())
     encoder.num_features = num_features
+    # A DenseNet rectifies its last map outside of the module that gives it.
+    is_rectified_behind = isinstance(encoder, torchvision.models.DenseNet)
+    last = {"module": architecture.last_map, "num_chs": num_features, "is_rectified_behind": is_rectified_behind}
+    encoder.feature_info = [last]
     return encoder
 
 
-def _timm_network(architecture: Architecture) -> nn.Module:
-    import timm  # takes more than a second, and only vision transformers need it
-
-    encoder: Any = timm.create_model(
-        architecture.model, in_chans=1, num_classes=0, dynamic_img_size=True, **architecture.options
-    )
+def _timm(architecture: Architecture, size: int | None) -> nn.Module:
+    encoder = build_timm(architecture, size)
     if architecture.has_fixed_position_embedding:
         grid = encoder.patch_embed.grid_size[0]
         encoder.pos_embed.detach().copy_(sincos_position_embedding(encoder.num_features, grid))
@@ -49,6 +57,22 @@ def _timm_network(architecture: Architecture) -> nn.Module:
         for parameter in (encoder.pos_embed, *project.parameters()):
             parameter.requires_grad_(False)
     return encoder
+
+
+def stem_weights(architecture: Architecture) -> tuple[str, ...]:
+    """The names of the weights that take the image."""
+    return tuple(f"{stem}.weight" for stem in architecture.stems)
+
+
+def is_of_color(weight: Tensor, gray: Tensor) -> bool:
+    """Whether a stem's weight takes three channels where ``gray`` takes one; ``gray`` may take several of its pixels
+    at once, as channels (space to depth)."""
+    return weight.ndim == 4 and weight.shape[1] == 3 * gray.shape[1]
+
+
+def summed_to_gray(weight: Tensor) -> Tensor:
+    """What gives for gray what ``weight`` (O, P 3, H, W) would have given for three equal channels: (O, P, H, W)."""
+    return weight.float().unflatten(1, (-1, 3)).sum(dim=2)
 
 
 def sincos_position_embedding(num_features: int, grid: int) -> Tensor:

@@ -4,19 +4,19 @@ With batch norm over the whole batch, a query and its key share their batch stat
 do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank, together with
 the key shuffle of :mod:`train.methods.shuffle`, break the link on one device.
 
-Legend: B batch per rank, R ranks, G groups, C channels.
+Legend: B batch per rank, G groups, C channels.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Norm = TypeVar("Norm", bound=nn.modules.batchnorm._BatchNorm)
-
+from shards.base.errors import InputError
+from train.encoders.sync_norm import SyncBatchNorm1d, SyncBatchNorm2d
 
 # Values of an input up to which its groups are normalised in one call. It takes two copies: cheaper than the launches
 # of a call for each group where the input is small, dearer where it is large.
@@ -120,105 +120,6 @@ class SplitBatchNorm2d(SplitBatchNorm):
     """Over (B, C, H, W) feature maps."""
 
 
-class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """As an ordinary batch norm of the batches of all ranks together, forward and backward.
-
-    Parameters and buffers have the names and shapes of an ordinary batch norm, so a state dict converts one to one.
-    Running statistics come out equal on all ranks. Gradients of weight and bias are this rank's own sums, as everywhere
-    under data parallelism. In evaluation it is an ordinary batch norm.
-
-    ``torch.nn.SyncBatchNorm`` runs on GPUs alone, and there each layer waits for the device, to leave out ranks with
-    empty batches. Here the same sums are exchanged on CPUs and GPUs, and nothing is read back. Cost: one all-gather of
-    2 C + 1 numbers forward and one all-reduce of 2 C backward.
-    """
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions from (B, C) on."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or not dist.is_initialized():
-            return super().forward(input)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        mean, variance, count = _statistics(input.detach())
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            self.num_batches_tracked.add_(1)
-        output: Tensor = _Normalise.apply(input, self.weight, self.bias, mean, variance, count, self.eps)
-        return output
-
-
-class SyncBatchNorm1d(SyncBatchNorm):
-    """Over (B, C) features."""
-
-
-class SyncBatchNorm2d(SyncBatchNorm):
-    """Over (B, C, H, W) feature maps."""
-
-
-def _statistics(input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (C,), biased variance (C,) and number of values a channel, over all ranks, in fp32.
-
-    Each rank's mean and squared deviations are put together as in Chan et al. 1979: sums of squares would cancel where
-    the mean is large.
-    """
-    variance, mean = torch.var_mean(input.float(), dim=_all_but_channels(input), correction=0)
-    count = mean.new_full((1,), input.numel() / input.shape[1])  # filled there: a list would be copied, and waited for
-    own = torch.cat([mean, variance, count])  # (2 C + 1,)
-    everyone = own.new_empty(dist.get_world_size() * len(own))
-    dist.all_gather_into_tensor(everyone, own)
-    means, variances, counts = everyone.view(-1, len(own)).split(
-        [len(mean), len(mean), 1], dim=1
-    )  # (R, C), (R, C), (R, 1)
-    total = counts.sum()
-    mean = (means * counts).sum(dim=0) / total
-    variance = ((variances + (means - mean).square()) * counts).sum(dim=0) / total
-    return mean, variance, total
-
-
-class _Normalise(torch.autograd.Function):
-    """Normalises by given statistics; the gradient knows that they came of the inputs of all ranks."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor,
-        variance: Tensor,
-        count: Tensor,
-        eps: float,
-    ) -> Tensor:
-        ctx.save_for_backward(input, weight, mean, variance, count)
-        ctx.eps = eps
-        return F.batch_norm(input, mean, variance, weight, bias, training=False, eps=eps)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, mean, variance, count = ctx.saved_tensors
-        gradient = gradients[0].float()
-        shape = [1, -1] + [1] * (input.dim() - 2)
-        scale = (variance + ctx.eps).rsqrt()
-        normalised = (input.float() - mean.view(shape)) * scale.view(shape)
-        dims = _all_but_channels(input)
-        own = torch.stack([gradient.sum(dim=dims), (gradient * normalised).sum(dim=dims)])  # (2, C): of bias and weight
-        everyone = own.clone()
-        dist.all_reduce(everyone)
-        along_one, along_normalised = (everyone / count).unbind()
-        gradient = gradient - along_one.view(shape) - normalised * along_normalised.view(shape)
-        gradient = gradient * (scale if weight is None else scale * weight).view(shape)
-        of_bias, of_weight = (None, None) if weight is None else own.unbind()
-        return gradient.to(input.dtype), of_weight, of_bias, None, None, None, None
-
-
-def _all_but_channels(input: Tensor) -> list[int]:
-    return [dim for dim in range(input.dim()) if dim != 1]
-
-
 _SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
     nn.BatchNorm1d: SplitBatchNorm1d,
     nn.BatchNorm2d: SplitBatchNorm2d,
@@ -229,15 +130,35 @@ _SYNC: dict[type[nn.Module], type[nn.modules.batchnorm._BatchNorm]] = {
 }
 
 
+class _Activated(nn.Module):
+    """A norm that holds what follows it, dropout and activation, as timm's ``BatchNormAct2d`` does."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self.act(self.drop(super().forward(input)))
+        return output
+
+
+@functools.cache
+def _activated(kind: Any) -> type[nn.Module]:
+    return type(f"{kind.__name__}Act", (_Activated, kind), {})
+
+
 def split_batchnorm(module: nn.Module, num_groups: int) -> nn.Module:
-    """Turns every batch norm of ``module`` into a :class:`SplitBatchNorm`; in place."""
+    """Turns every batch norm of ``module`` into a :class:`SplitBatchNorm`; in place.
+
+    Raises:
+        InputError: a layer takes statistics of the batch and is no batch norm that is known.
+    """
 
     def split(layer: Any) -> nn.Module:
-        new = _like(layer, _SPLIT[type(layer)])
+        new = _like(layer, _SPLIT)
         new.num_groups = num_groups
         return new
 
-    return _replace(module, tuple(_SPLIT), split)
+    return _replace(module, split)
 
 
 def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
@@ -245,33 +166,78 @@ def group_norm(module: nn.Module, num_groups: int = 32) -> nn.Module:
 
     Group norm looks at one image at a time and so cannot leak, at some loss of accuracy for residual networks. Features
     (B, C), as in a projector, become one group.
+
+    Args:
+        num_groups: at most; fewer where the channels do not divide by it into groups of two or more.
+
+    Raises:
+        InputError: as :func:`split_batchnorm`.
     """
 
     def convert(layer: Any) -> nn.Module:
-        groups = 1 if isinstance(layer, nn.BatchNorm1d) else num_groups
-        new = nn.GroupNorm(groups, layer.num_features, eps=layer.eps, affine=layer.affine)
+        channels = layer.num_features
+        fitting = (groups for groups in range(min(num_groups, channels // 2), 1, -1) if channels % groups == 0)
+        groups = 1 if isinstance(layer, nn.BatchNorm1d) else next(fitting, 1)
+        new = _kept(layer, nn.GroupNorm)(groups, channels, eps=layer.eps, affine=layer.affine)
         if layer.affine:
             new.load_state_dict({"weight": layer.weight, "bias": layer.bias})
-        return new.to(layer.running_mean.device).train(layer.training)
+        return _moved(layer, new)
 
-    return _replace(module, tuple(_SPLIT), convert)
+    return _replace(module, convert)
 
 
 def sync_batchnorm(module: nn.Module) -> nn.Module:
     """Turns every batch norm of ``module`` into a :class:`SyncBatchNorm`; in place. Where a queue holds negatives it
-    leaks: a query's key is the one that shares its statistics."""
-    return _replace(module, tuple(_SYNC), lambda layer: _like(layer, _SYNC[type(layer)]))
+    leaks: a query's key is the one that shares its statistics.
+
+    Raises:
+        InputError: as :func:`split_batchnorm`.
+    """
+    return _replace(module, lambda layer: _like(layer, _SYNC))
 
 
-def _like(layer: Any, kind: type[Norm]) -> Norm:
-    new = kind(layer.num_features, eps=layer.eps, momentum=layer.momentum, affine=layer.affine)
-    new.load_state_dict(layer.state_dict())
-    return new.to(layer.running_mean.device).train(layer.training)
+def has_batch_norm(module: nn.Module) -> bool:
+    """Whether any layer takes statistics of the batch."""
+    return any(_takes_statistics(layer) for layer in module.modules())
 
 
-def _replace(module: nn.Module, kinds: tuple[type[nn.Module], ...], convert: Callable[[Any], nn.Module]) -> nn.Module:
-    if isinstance(module, kinds):
+def _takes_statistics(layer: nn.Module) -> bool:
+    return isinstance(getattr(layer, "running_var", None), Tensor)
+
+
+def _like(layer: Any, kinds: dict[type[nn.Module], Any]) -> Any:
+    kind = next(new for old, new in kinds.items() if isinstance(layer, old))
+    new = _kept(layer, kind)(layer.num_features, eps=layer.eps, momentum=layer.momentum, affine=layer.affine)
+    new.load_state_dict({name: value for name, value in layer.state_dict().items() if not name.startswith("act.")})
+    return _moved(layer, new)
+
+
+def _kept(layer: Any, kind: Any) -> Any:
+    """``kind``, with the activation that ``layer`` holds, if it holds one."""
+    return _activated(kind) if hasattr(layer, "act") else kind
+
+
+def _moved(layer: Any, new: Any) -> nn.Module:
+    if hasattr(layer, "act"):
+        new.drop, new.act = layer.drop, layer.act
+    moved: nn.Module = new.to(layer.running_mean.device).train(layer.training)
+    return moved
+
+
+def _is_known(layer: nn.Module) -> bool:
+    """A batch norm of torch, or one of timm with what follows it."""
+    return type(layer) in _SPLIT or (isinstance(layer, tuple(_SPLIT)) and hasattr(layer, "act"))
+
+
+def _replace(module: nn.Module, convert: Callable[[Any], nn.Module]) -> nn.Module:
+    if _is_known(module):
         return convert(module)
+    if _takes_statistics(module):
+        raise InputError(
+            f"norm.strategy: a layer of the network, {type(module).__name__}, takes statistics of the batch that "
+            "cannot be split, grouped or exchanged; use another encoder.name, or norm.strategy shuffle with several "
+            "processes"
+        )
     for name, child in module.named_children():
-        setattr(module, name, _replace(child, kinds, convert))
+        setattr(module, name, _replace(child, convert))
     return module

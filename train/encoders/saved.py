@@ -72,7 +72,7 @@ def load_encoder(path: str | Path, which: Which = "query") -> LoadedEncoder:
     file = read_encoder_file(path, which)
     metadata = file.metadata
     views = from_mapping(ViewSpec, metadata["views"], "views")
-    encoder = build_encoder(metadata["name"], norm=metadata["norm"])
+    encoder = build_encoder(metadata["name"], norm=metadata["norm"], size=views.size)
     load_state(file.path, encoder, file.tensors, kind=metadata["name"])
     if encoder.num_features != metadata["num_features"]:
         raise InputError(

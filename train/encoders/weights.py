@@ -1,7 +1,8 @@
 """What weights an encoder starts from: ``encoder.weights`` on the command line.
 
 random                  nothing is loaded
-imagenet                torchvision's (version 1); timm's for vision transformers; downloaded at first use
+imagenet                torchvision's (version 1), or timm's; downloaded at first use
+package:NAME            the weights that an installed Python package holds (:mod:`train.encoders.starts.packages`)
 RUN, FILE.safetensors   a former run, or its encoder file
 RUN/checkpoints/STEP    a checkpoint of a run, finished or not
 FILE                    a state dict, a checkpoint or a pickled module of any training code (.pth, .pth.tar, .ckpt,
@@ -13,20 +14,19 @@ encoder, were it another one; heads, copies and queues may. Colour weights of th
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from shards.base.errors import InputError
-from shards.base.words import reason_of
 from train.encoders.file import find_encoder, is_ours, read_encoder_file, read_tensors
 from train.encoders.layouts import find_layout
-from train.encoders.networks import build_network, is_sincos
+from train.encoders.networks import build_network, is_of_color, is_sincos, stem_weights, summed_to_gray
+from train.encoders.starts.imagenet import imagenet_weights
+from train.encoders.starts.packages import PACKAGE, find_in_package
 from train.encoders.torch_file import plain_name, read_torch_file
-from train.settings.architectures import ENCODERS
+from train.encoders.zoo import architecture_of
+from train.settings.architectures import CHOICES, ENCODERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,11 @@ def describe_start(encoder: nn.Module) -> str:
     return report.line() if isinstance(report, LoadReport) else "encoder.weights random: nothing loaded"
 
 
-def read_start(weights: str, name: str) -> Start | None:
+def read_start(weights: str, name: str, size: int | None = None) -> Start | None:
     """What ``encoder.weights`` means for the encoder ``name``; None for a random start.
+
+    Args:
+        size: of the views in pixels, for networks that fix it.
 
     Raises:
         InputError: no such file, a failed download, a file that cannot be read safely, or a run of another encoder.
@@ -82,11 +85,14 @@ def read_start(weights: str, name: str) -> Start | None:
     if weights == "random":
         return None
     if weights == "imagenet":
-        return Start(source=weights, format=f"{ENCODERS[name].library} weights", tensors=_imagenet(name))
-    path = Path(weights)
+        architecture = architecture_of(name)
+        tensors = imagenet_weights(architecture, name=name, size=size)
+        return Start(source=weights, format=f"{architecture.library} weights", tensors=tensors)
+    path = find_in_package(weights) if weights.startswith(PACKAGE) else Path(weights)
     if not path.exists():
         raise InputError(
-            f"encoder.weights {path}: no such file; give random, imagenet, a former run, or a file of weights"
+            f"encoder.weights {path}: no such file; give random, imagenet, a former run, a file of weights, or "
+            f"{PACKAGE}NAME"
         )
     if is_ours(path):
         return _former_run(path, name)
@@ -94,7 +100,8 @@ def read_start(weights: str, name: str) -> Start | None:
         tensors, _ = read_tensors(find_encoder(path))
         return Start(source=str(path), tensors={plain_name(key): value for key, value in tensors.items()})
     read = read_torch_file(path)
-    return Start(source=str(path), tensors=read.tensors, says=read.says)
+    source = weights if weights.startswith(PACKAGE) else str(path)
+    return Start(source=source, tensors=read.tensors, says=read.says)
 
 
 def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
@@ -103,13 +110,12 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
     Raises:
         InputError: anything is missing, left over or of another shape, other than a head; the encoder is as it was.
     """
-    architecture, wanted = ENCODERS[name], encoder.state_dict()
-    layout = find_layout(start.tensors, wanted, stem=architecture.stem)
+    architecture, wanted = architecture_of(name), encoder.state_dict()
+    stems = stem_weights(architecture)
+    layout = find_layout(start.tensors, wanted, stems=stems, heads=architecture.heads)
     state = {key: start.tensors[name] for key, name in layout.names.items()}
-    stem = f"{architecture.stem}.weight"
-    is_color = stem in state and state[stem].ndim == 4 and state[stem].shape[1] == 3
-    if is_color:
-        state[stem] = state[stem].float().sum(dim=1, keepdim=True)
+    colors = [stem for stem in stems if stem in state and is_of_color(state[stem], wanted[stem])]
+    state |= {stem: summed_to_gray(state[stem]) for stem in colors}
     format = start.format or layout.format
     what = f"encoder.weights {start.source}: {format}"
     absent = [key for key in wanted if key not in state]
@@ -127,7 +133,8 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
         listed = "; ".join(f"{_first(keys)} {fault}" for fault, keys in faults.items() if keys)
         says = f" (the file says {start.says})" if start.says else ""
         raise InputError(f"{what}, does not fit the encoder {name}: {listed}{says}; {_remedy(start, name)}")
-    if architecture.library == "timm" and is_sincos(state["pos_embed"]) != architecture.has_fixed_position_embedding:
+    is_vit_small = name in ENCODERS and architecture.library == "timm"
+    if is_vit_small and is_sincos(state["pos_embed"]) != architecture.has_fixed_position_embedding:
         other = next(key for key, value in ENCODERS.items() if value.library == "timm" and key != name)
         raise InputError(
             f"{what}, of {other} by its position embedding; with the number of attention heads of {name} it would give "
@@ -147,7 +154,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
         head=layout.head,
         beside=layout.beside,
         missing=counters,
-        is_color=is_color,
+        is_color=bool(colors),
     )
 
 
@@ -158,49 +165,12 @@ def _remedy(start: Start, name: str) -> str:
             continue
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             wanted = build_network(architecture).state_dict()
-        layout = find_layout(start.tensors, wanted, stem=architecture.stem)
+        layout = find_layout(start.tensors, wanted, stems=stem_weights(architecture), heads=architecture.heads)
         is_whole = all(key in layout.names for key in wanted if not key.endswith(".num_batches_tracked"))
         fits = all(start.tensors[each].shape[2:] == wanted[key].shape[2:] for key, each in layout.names.items())
         if is_whole and fits and not layout.surplus:
             return f"these are weights of a {other}: give encoder.name {other}"
-    return f"give weights of a {name}, or the encoder.name of the weights: one of {', '.join(ENCODERS)}"
-
-
-def _imagenet(name: str) -> dict[str, Tensor]:
-    architecture = ENCODERS[name]
-    if architecture.has_fixed_position_embedding:
-        raise InputError(
-            f"encoder.weights imagenet: there are none for {name}; give random, a MoCo v3 checkpoint, or encoder.name "
-            "vit_small"
-        )
-    if architecture.library == "timm":
-        return _timm_imagenet(architecture.model)
-    enumeration: Any = torchvision.models.get_model_weights(architecture.model)
-    try:
-        state: dict[str, Tensor] = enumeration.IMAGENET1K_V1.get_state_dict(
-            progress=False, check_hash=True, weights_only=True
-        )
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"encoder.weights imagenet: the download failed ({error}); fetch {enumeration.IMAGENET1K_V1.url} by hand "
-            "and give the file's path"
-        ) from None
-    return state
-
-
-def _timm_imagenet(model: str) -> dict[str, Tensor]:
-    import timm
-    from timm.models import get_pretrained_cfg
-
-    try:
-        network: nn.Module = timm.create_model(model, pretrained=True, num_classes=0)
-    except (URLError, OSError, RuntimeError, ValueError) as error:
-        where = get_pretrained_cfg(model)
-        raise InputError(
-            f"encoder.weights imagenet: the download failed ({reason_of(error)}); fetch model.safetensors of "
-            f"https://huggingface.co/{where.hf_hub_id if where else 'timm'} by hand and give the file's path"
-        ) from None
-    return network.state_dict()
+    return f"give weights of a {name}, or the encoder.name of the weights: {CHOICES}"
 
 
 def _former_run(path: Path, name: str) -> Start:

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.encoders.build import build_encoder
-from train.encoders.norms import group_norm, split_batchnorm, sync_batchnorm
+from train.encoders.networks import build_network
+from train.encoders.norms import group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
+from train.encoders.zoo import architecture_of, check_encoder
 from train.ranks.world import World
+from train.settings.architectures import TIMM
 from train.settings.config import PretrainConfig, norm_strategy
 
 
@@ -63,12 +66,14 @@ def build_embedder(
         norm, last_norm: as in :func:`mlp`.
         predictor: widths behind the embedding's; none makes no predictor. Its hidden layers have batch norm.
     """
-    strategy = norm_strategy(config, world.size)
+    name, strategy = config.encoder.name, norm_strategy(config, world.size)
+    sized = {"size": config.views.size} if name.startswith(TIMM) else {}  # the others take any
     encoder = build_encoder(
-        config.encoder.name,
+        name,
         seed=config.run.seed,
         weights=config.encoder.weights,
         norm="group" if strategy == "group" else "batch",
+        **sized,
     )
     num_features: Any = encoder.num_features
     with torch.random.fork_rng(devices=[]):
@@ -76,16 +81,40 @@ def build_embedder(
         widths = [num_features, *(width or num_features for width in projector)]
         project = mlp(widths, norm=norm, last_norm=last_norm)
         predict = mlp([widths[-1], *predictor], norm=True, last_norm=predictor_last_norm) if predictor else None
-    model: nn.Module = Embedder(encoder, project, predict, channels_last=config.encoder.channels_last)
-    match strategy:
-        case "split":
-            model = split_batchnorm(model, config.norm.num_groups)
-        case "group":
-            model = group_norm(model)
-        case "sync":
-            model = sync_batchnorm(model)
-    assert isinstance(model, Embedder)
+    model = Embedder(encoder, project, predict, channels_last=config.encoder.channels_last)
+    _apply(config, world, model)
     return model.to(world.device)
+
+
+def check_network(config: PretrainConfig, world: World) -> str:
+    """Refuses, before anything is computed, a network that there is not, or that takes neither gray views of this size
+    nor this way of batch norm.
+
+    Returns:
+        a note on what it has no use for; empty where there is none.
+
+    Raises:
+        InputError: see :func:`train.encoders.zoo.check_encoder` and :func:`train.encoders.norms.split_batchnorm`.
+    """
+    name, size = config.encoder.name, config.views.size
+    check_encoder(name, size)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = build_network(architecture_of(name), size)
+        has_any = has_batch_norm(network)
+        _apply(config, world, network)
+    strategy = norm_strategy(config, world.size)
+    return "" if has_any else f"note: {name} has no batch norm, so norm.strategy {strategy} is for the heads alone"
+
+
+def _apply(config: PretrainConfig, world: World, model: nn.Module) -> None:
+    """The norm strategy of the config; in place, for no model is itself a norm."""
+    match norm_strategy(config, world.size):
+        case "split":
+            split_batchnorm(model, config.norm.num_groups)
+        case "group":
+            group_norm(model)
+        case "sync":
+            sync_batchnorm(model)
 
 
 def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:

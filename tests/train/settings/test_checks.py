@@ -6,7 +6,7 @@ import pytest
 
 from shards.base.dataclass_io import differing_fields, from_yaml, to_yaml
 from shards.base.errors import InputError
-from train.settings.checks import check_config, check_rows
+from train.settings.checks import check_config, check_rows, rate_note
 from train.settings.config import MethodConfig, NormConfig, PretrainConfig, norm_strategy
 from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES, recipe
@@ -176,3 +176,16 @@ def test_auto_norm_splits_alone_and_shuffles_in_company() -> None:
 def test_differing_fields_are_named() -> None:
     assert differing_fields(BASE, change("run", epochs=7, seed=1)) == ["run.epochs", "run.seed"]
     assert differing_fields(BASE, BASE) == []
+
+
+def test_a_rate_for_another_start_is_told() -> None:
+    def note(name: str, weights: str, **optimizer: float) -> str:
+        config = recipe(name)
+        config = replace(config, encoder=replace(config.encoder, weights=weights))
+        return rate_note(replace(config, optimizer=replace(config.optimizer, **optimizer)))
+
+    assert note("small_resnet18", "imagenet").endswith("encoder.weights imagenet is a fifth: --optimizer.lr 0.0002")
+    assert note("moco_cxr_resnet18", "random").endswith("is five times as much: --optimizer.lr 0.0005")
+    assert not note("small_resnet18", "imagenet", lr=3e-4)
+    assert not note("small_resnet18", "random") + note("moco_cxr_resnet18", "some/run")
+    assert not rate_note(PretrainConfig())
