@@ -1,7 +1,8 @@
 """What the tables, figures and pages of a comparison call things, and how they print numbers: three decimals and no
 leading zero, as the field has it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from eval.stats.interval import Interval
 
@@ -10,6 +11,12 @@ Format = Literal["text", "markdown", "latex", "csv"]  # of tables
 MACRO = "macro"
 MICRO = "micro"  # all labels' studies as if of one; classifiers of images and texts have it, as in their literature
 NO_IMAGE = "no-image"  # the start of what reads texts alone
+
+
+def tested_text(protocol: Mapping[str, Any]) -> str:
+    """Which images are tested: ``split test``, ``5 folds of all splits``."""
+    folds = protocol.get("folds", 0)
+    return f"{folds} folds of all splits" if folds else f"split {protocol['test_split']}"
 
 
 def interval_text(interval: Interval, *, sign: str = "") -> str:

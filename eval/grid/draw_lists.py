@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from eval.grid.config import DrawsConfig
-from eval.study.cohort import open_cohort
+from eval.study.cohort import NO_FOLDS, open_cohort
 from eval.study.draws import LabelledDraw, labelled_draws
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
@@ -37,15 +37,18 @@ def run_draws(action: Literal["export", "import"], config: DrawsConfig) -> None:
         raise InputError("--source: goes with import; leave it away")
     if action == "import" and not config.source:
         raise InputError("--source: no list given; give the CSV files to import")
+    if config.settings.protocol == "cross-validated":
+        raise InputError(f"--protocol cross-validated: {NO_FOLDS}")
     cohort = open_cohort(config.settings, fraction=config.fraction if action == "export" else ())
-    draws = cohort.draws
+    (fold,) = cohort.folds
+    train, draws = fold.parts.train, fold.draws
     if action == "import":
-        rows = read_lists(config.source, cohort.parts.train)
+        rows = read_lists(config.source, train)
         wanted: dict[float, list[int]] = {}
         for fraction, draw in sorted(rows):
             wanted.setdefault(fraction, []).append(draw)
-        draws = labelled_draws(cohort.parts.train, cohort.labels, wanted, protocol=cohort.protocol, imported=rows)
-    export_draws(config.output, draws, cohort.parts.train)
+        draws = labelled_draws(train, cohort.labels, wanted, protocol=cohort.protocol, imported=rows)
+    export_draws(config.output, draws, train)
     for each in draws:
         counts = ", ".join(
             f"{label} {positives:,} of {images:,}"

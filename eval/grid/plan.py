@@ -16,7 +16,7 @@ from eval.multimodal.tokenizer import model_fingerprint
 from eval.readouts.registry import READOUTS
 from eval.results.table import CELLS
 from eval.study.cells import CellKey, cell_fingerprint
-from eval.study.cohort import Cohort, open_cohort
+from eval.study.cohort import Cohort, Fold, open_cohort
 from eval.study.draws import LabelledDraw
 from eval.study.starts import Start, StartEncoder, build_starts
 from eval.training.config import TrainingConfig
@@ -35,13 +35,14 @@ class CellTask:
 
     key: CellKey
     encoder: StartEncoder | None
+    fold: Fold
     draw: LabelledDraw
     fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A cohort, its starts, and the cells to compute, ordered by readout, start, encoder and draw."""
+    """A cohort, its starts, and the cells to compute, ordered by readout, start, encoder, fold and draw."""
 
     config: GridConfig
     cohort: Cohort
@@ -54,11 +55,16 @@ class Plan:
         return self.config.output / CELLS
 
     @cached_property
-    def drawn(self) -> ShardIndex:
-        """The training images that any draw of a frozen readout holds: those whose features are needed."""
+    def pictured(self) -> dict[str, ShardIndex]:
+        """The images whose features frozen readouts need, each in one of these sets: those that any draw holds, and
+        those that are scored. In cross-validation all are scored by some fold."""
+        if self.cohort.protocol.folds:
+            return {"all": self.cohort.test}
         draws = [task.draw for task in self.tasks if READOUTS[task.key.readout].is_frozen]
-        train = self.cohort.parts.train
-        return train.take(np.isin(train.rows, np.unique(np.concatenate([draw.rows for draw in draws]))))
+        (fold,) = self.cohort.folds
+        train = fold.parts.train
+        drawn = train.take(np.isin(train.rows, np.unique(np.concatenate([draw.rows for draw in draws]))))
+        return {"training": drawn, "validation": fold.parts.valid, "test": fold.parts.test}
 
 
 def make_plan(config: GridConfig) -> Plan:
@@ -91,21 +97,28 @@ def make_plan(config: GridConfig) -> Plan:
     settings = {readout: _readout_settings(readout, config) for readout in config.readout}
     every = [encoder for start in starts.values() for encoder in start.encoders]
     tasks = [
-        _task(cohort, readout, encoder, draw, settings[readout])
+        _task(cohort, readout, encoder, fold, draw, settings[readout])
         for readout in config.readout
         for encoder in (every if READOUTS[readout].inputs != "text" else [None])
-        for draw in (cohort.few_shot if READOUTS[readout].by_shots else cohort.draws)
+        for fold in cohort.folds
+        for draw in (fold.few_shot if READOUTS[readout].by_shots else fold.draws)
     ]
     return Plan(config=config, cohort=cohort, starts=starts, tasks=tasks)
 
 
 def _task(
-    cohort: Cohort, readout: str, encoder: StartEncoder | None, draw: LabelledDraw, settings: dict[str, Any]
+    cohort: Cohort,
+    readout: str,
+    encoder: StartEncoder | None,
+    fold: Fold,
+    draw: LabelledDraw,
+    settings: dict[str, Any],
 ) -> CellTask:
     start, hash, views = (NO_IMAGE, "", None) if encoder is None else (encoder.id, encoder.hash, encoder.views)
     return CellTask(
-        key=CellKey(readout=readout, start=start, fraction=draw.fraction, draw=draw.draw),
+        key=CellKey(readout=readout, start=start, fraction=draw.fraction, draw=draw.draw, fold=fold.number),
         encoder=encoder,
+        fold=fold,
         draw=draw,
         fingerprint=cell_fingerprint(
             encoder_hash=hash,
@@ -122,7 +135,8 @@ def _task(
 
 
 def _check_texts(cohort: Cohort) -> None:
-    for images, name in ((cohort.parts.train, "training"), (cohort.parts.test, "test")):
+    parts = cohort.folds[0].parts
+    for images, name in ((parts.train, "training"), (parts.test, "test")):
         if not any(text and text.strip() for text in texts_of(images)):
             raise InputError(
                 f"--data: none of the {len(images):,} {name} images has an indication; pack the reports with them "

@@ -28,7 +28,7 @@ from eval.results.inputs import compare_inputs
 from eval.results.subgroups import compare_subgroups
 from eval.results.table import Comparison, Exposure, StartResult
 from eval.stats.interval import replicates_for_holm
-from eval.study.cells import Cell, cell_path, load_cell, save_cell
+from eval.study.cells import Cell, CellKey, cell_path, joined, load_cell, save_cell
 from eval.study.starts import Start
 from eval.words import NO_IMAGE
 from shards.assumed import blanks_in_words, patients_in_words
@@ -164,7 +164,7 @@ def _compared(plan: Plan) -> Comparison:
             f"can be sure after Holm's correction; give {needed} or more",
             file=sys.stderr,
         )
-    exposures = [(name, start, _exposure(start, cohort.parts.test)) for name, start in plan.starts.items()]
+    exposures = [(name, start, _exposure(start, cohort.test)) for name, start in plan.starts.items()]
     return Comparison(
         command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
         config=to_mapping(config),
@@ -173,7 +173,7 @@ def _compared(plan: Plan) -> Comparison:
         datasets=list(cohort.index.fingerprints),
         blanks=blanks_in_words(cohort.index, cohort.labels),
         unknown_patients=patients_in_words(cohort.index),
-        num_repeated=num_repeated(cohort.parts.test, cohort.parts.train),
+        num_repeated=sum(num_repeated(fold.parts.test, fold.parts.train) for fold in cohort.folds),
         labels=list(cohort.labels),
         starts={
             name: StartResult(
@@ -181,7 +181,7 @@ def _compared(plan: Plan) -> Comparison:
                 sources=list(config.starts[name]),
                 hashes=[encoder.hash for encoder in start.encoders],
                 num_features=start.encoders[0].num_features,
-                num_seen=exposure.num_images if exposure else _num_of_splits(start, cohort.parts.test),
+                num_seen=exposure.num_images if exposure else _num_of_splits(start, cohort.test),
                 exposure=exposure,
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
@@ -230,12 +230,15 @@ def _exposure(start: Start, test: ShardIndex) -> Exposure | None:
 def _by_group(plan: Plan) -> dict[Group, dict[str, list[Cell]]]:
     start_of = {encoder.id: name for name, start in plan.starts.items() for encoder in start.encoders}
     start_of[NO_IMAGE] = NO_IMAGE
-    cells: dict[Group, dict[str, list[Cell]]] = {}
-    for task in sorted(plan.tasks, key=lambda task: task.draw.draw):
+    by_draw: dict[CellKey, list[Cell]] = {}  # those of all folds
+    for task in sorted(plan.tasks, key=lambda task: (task.draw.draw, task.fold.number)):
         cell = load_cell(plan.cells, task.key, fingerprint=task.fingerprint)
         assert cell is not None, f"{task.key.name} vanished behind its computation"
-        group = cells.setdefault((task.key.readout, task.key.fraction), {})
-        group.setdefault(start_of[task.key.start], []).append(cell)
+        by_draw.setdefault(dataclasses.replace(task.key, fold=0), []).append(cell)
+    cells: dict[Group, dict[str, list[Cell]]] = {}
+    for key, of_folds in by_draw.items():
+        group = cells.setdefault((key.readout, key.fraction), {})
+        group.setdefault(start_of[key.start], []).append(joined(of_folds))
     order, starts = plan.config.readout, [*plan.starts, NO_IMAGE]
     ordered = sorted(cells.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     return {key: {name: group[name] for name in starts if name in group} for key, group in ordered}

@@ -41,7 +41,7 @@ class CellWorker:
         return cell_of_draw(
             task.key,
             task.draw,
-            self._plan.cohort.parts,
+            task.fold.parts,
             scores,
             labels=self._plan.cohort.labels,
             encoder_hash="" if task.encoder is None else task.encoder.hash,
@@ -50,7 +50,7 @@ class CellWorker:
         )
 
     def _read_out(self, task: CellTask) -> Scores:
-        config, cohort = self._plan.config, self._plan.cohort
+        config = self._plan.config
         assert task.encoder is not None, "features are of an encoder"
         features = self._features_of(task.encoder)
         fit = frozen_readout(
@@ -59,7 +59,7 @@ class CellWorker:
             temperature=config.knn.temperature,
             seed=config.settings.seed,
         )
-        return frozen_scores(fit, task.draw, cohort.parts, features, valid_labels=cohort.valid_labels)
+        return frozen_scores(fit, task.draw, task.fold.parts, features, valid_labels=task.fold.valid_labels)
 
     def _train(self, task: CellTask) -> Scores:
         config, inputs = self._plan.config, READOUTS[task.key.readout].inputs
@@ -75,7 +75,7 @@ class CellWorker:
         return done.valid_scores, done.test_scores, done.details
 
     def _learnt(self, task: CellTask) -> TrainingTask:
-        cohort, draw = self._plan.cohort, task.draw
+        cohort, fold, draw = self._plan.cohort, task.fold, task.draw
         is_labelled = np.isfinite(draw.labels).any(axis=1)
         return TrainingTask(
             index=cohort.index,
@@ -83,15 +83,15 @@ class CellWorker:
             fraction=draw.fraction,
             train_rows=draw.rows[is_labelled],
             train_labels=draw.labels[is_labelled],
-            valid_rows=cohort.parts.valid.rows,
-            valid_labels=cohort.valid_labels,
-            test_rows=cohort.parts.test.rows,
+            valid_rows=fold.parts.valid.rows,
+            valid_labels=fold.valid_labels,
+            test_rows=fold.parts.test.rows,
         )
 
     def _features_of(self, encoder: StartEncoder) -> RowFeatures:
         if self._features is None or self._encoder_id != encoder.id:
             plan, self._features = self._plan, None  # frees the last encoder's
-            sets = {"training": plan.drawn, "validation": plan.cohort.parts.valid, "test": plan.cohort.parts.test}
+            sets = plan.pictured
             with Lock(plan.config.features / f"{encoder.hash}.lock").hold():
                 values = [self._cached(encoder, images, name) for name, images in sets.items()]
             rows = np.concatenate([images.rows for images in sets.values()])

@@ -18,6 +18,7 @@ def note(comparisons: Sequence[Comparison]) -> str:
         "same for all columns.",
         "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
         *_spreads(comparisons),
+        *_folds(comparisons),
     ]
     if any(row.difference for row in rows) or any(one.inputs for one in comparisons):
         lines.append(
@@ -45,6 +46,17 @@ def note(comparisons: Sequence[Comparison]) -> str:
         if (sentence := _exposure(name, start, one.dataset))
     ]
     return "\n".join(lines)
+
+
+def _folds(comparisons: Sequence[Comparison]) -> list[str]:
+    numbers = sorted({one.protocol["folds"] for one in comparisons if one.protocol.get("folds")})
+    if not numbers:
+        return []
+    return [
+        f"Cross-validated in {' and '.join(map(str, numbers))} folds of patients: every image is scored once, by a "
+        "model that has not seen its patient, and compared with images of the same model; figures are means of folds, "
+        "weighed by positives, and ECE is of all folds together. Labelled images are counted in the mean fold."
+    ]
 
 
 def _exposure(name: str, start: StartResult, dataset: str) -> str:

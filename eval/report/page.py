@@ -21,6 +21,7 @@ from eval.report.strips import neighbour_strips, saliency_cases
 from eval.results.file import load_comparison
 from eval.results.headline import headline
 from eval.results.table import Comparison
+from eval.words import tested_text
 from shards.base.atomic import atomic_write
 
 FILE = "report.html"
@@ -105,7 +106,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "Labels", ", ".join(comparison.labels) if len(comparison.labels) < 5 else f"{len(comparison.labels)} labels"
     studies = max((one.num_studies for one in counts), default=0)
     patients = max((one.num_patients for one in counts), default=0)
-    yield "Tested on", f"{studies:,} studies of {patients:,} patients ({protocol['test_split']})"
+    yield "Tested on", f"{studies:,} studies of {patients:,} patients ({tested_text(protocol)})"
     yield "Readouts", ", ".join(READOUTS[one].heading for one in comparison.readouts)
     yield "Protocol", str(protocol["name"])
     yield "Resamples", f"{comparison.num_replicates:,}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -155,10 +156,10 @@ def _mean_rocs(evidence: Evidence, label: str) -> dict[str, Roc]:
     studies = study_set(evidence.test, label, policy=comparison.protocol["uncertain"])
     curves = {}
     for start in comparison.starts:
-        cells = cells_of(evidence.folder, comparison, start, readout=row.readout, fraction=row.fraction)
+        cells = list(cells_of(evidence.folder, comparison, start, readout=row.readout, fraction=row.fraction))
         scores = [studies.scores_of(cell.test_rows, cell.scores[:, cell.labels.index(label)]) for cell in cells]
         if scores:
-            curves[start] = mean_roc(studies.labels, scores)
+            curves[start] = mean_roc(studies.labels, scores, studies.folds_of(cells[0]))
     return curves
 
 
@@ -180,7 +181,10 @@ def inputs(comparison: Comparison) -> list[Part]:
 def texts(comparison: Comparison) -> str:
     """What became of the test images' texts; they and their vocabulary are those of the first draw's."""
     row = next(comparison.select(readout="multimodal"))
-    counts = row.draws[0].details["cells"][0]["texts"]["test"]
+    cell = row.draws[0].details["cells"][0]
+    counts = Counter[str]()
+    for fold in cell.get("folds", [cell]):
+        counts.update(fold["texts"]["test"])
     return (
         f"Of {counts['num_texts']:,} test texts {counts['num_empty']:,} are empty or missing, "
         f"{counts['num_truncated']:,} were cut, {counts['num_foreign']:,} are mostly of unknown words."

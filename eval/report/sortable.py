@@ -9,7 +9,7 @@ from eval.report.tables import metric_words
 from eval.results.headline import Headline
 from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
-from eval.words import MACRO, interval_text, p_text
+from eval.words import MACRO, interval_text, p_text, tested_text
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def counts_table(comparison: Comparison) -> SortableTable:
         counts = (of.num_images, of.num_studies, of.num_patients, of.num_positive_studies)
         lines.append([Entry(label), *map(_count, counts), Entry(f"{100 * share:.1f} %", share, "number")])
     header = ["label", "images", "studies", "patients", "positive studies", "share"]
-    caption = f"Test set: split {comparison.protocol['test_split']} of {comparison.dataset}"
+    caption = f"Test set: {tested_text(comparison.protocol)} of {comparison.dataset}"
     return SortableTable(name="test-set", caption=caption, header=header, lines=lines)
 
 

@@ -84,16 +84,19 @@ def saliency_cases(evidence: Evidence) -> Saliency:
     start, label = evidence.headline.start, evidence.label
     cell = _linear_cell(evidence)
     position = np.searchsorted(cell.test_rows, evidence.sample.rows, sorter=np.argsort(cell.test_rows))
-    scores = cell.scores[np.argsort(cell.test_rows)[position], cell.labels.index(label)]
-    labels = evidence.labels(label)
+    position = np.argsort(cell.test_rows)[position]
+    # Of several folds the first: the weights are those of one readout.
+    read = np.arange(len(position)) if cell.folds is None else np.flatnonzero(cell.folds[position] == cell.folds.min())
+    sample, scores = evidence.sample.take(read), cell.scores[position[read], cell.labels.index(label)]
+    labels = evidence.labels(label)[read]
     if not {0.0, 1.0} <= set(labels.tolist()):
         raise InputError(f"the {len(labels)} images of the sample have one class of {label} only")
-    weights = recover_weights(evidence.features(start), scores)
+    weights = recover_weights(evidence.features(start)[read], scores)
     specificity = evidence.comparison.specificity
     cases = choose_cases(labels, scores, specificity=specificity, num_each=_NUM_CASES_EACH, seed=evidence.seed)
     opened = evidence.opened(start)
     shown = np.concatenate([cases.positions[outcome] for outcome in OUTCOMES])
-    views = load_views(evidence.sample.take(shown), opened.views)
+    views = load_views(sample.take(shown), opened.views)
     maps = grad_cam(opened.encoder.cpu(), opened.name, views, weights)
     maps = completed(maps, scores[shown] - cases.threshold)
     heats = enlarged(maps, (views.shape[-2], views.shape[-1]))
@@ -106,10 +109,11 @@ def saliency_cases(evidence: Evidence) -> Saliency:
                 _tile(pixels, labels[one], label, f"score {scores[one]:+.2f}", side=_CASE_SIDE),
                 _tile(overlay(pixels, heat), labels[one], label, "Grad-CAM", side=_CASE_SIDE),
             ]
-    read = READOUTS[cell.key.readout]
-    readout = f"{read.heading.lower()} with {read.amount(cell.key.fraction)} labelled"
+    known = READOUTS[cell.key.readout]
+    readout = f"{known.heading.lower()} with {known.amount(cell.key.fraction)} labelled"
+    fold = "" if cell.folds is None else f", fold {cell.folds.min()}"
     about = (
-        f"{label}, {start}, {readout}, draw {cell.key.draw + 1}. Random images of each outcome at the threshold "
+        f"{label}, {start}, {readout}, draw {cell.key.draw + 1}{fold}. Random images of each outcome at the threshold "
         f"{cases.threshold:+.2f}, which {100 * specificity:g} % of the negatives stay under."
     )
     return Saliency(about, maps.shape[1:], tiles)

@@ -174,22 +174,24 @@ def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
     runs = [source for start in comparison.starts.values() if start.is_run for source in start.sources]
     where = f"; {encoders}" + (f" of {', '.join(dict.fromkeys(runs))}" if runs else "")
     views = "" if protocol["view"] == "all" else f", {protocol['view']} views"
+    split = "cross-validated" if protocol["name"] == "cross-validated" else protocol["test_split"]
     if comparison.has_macro:
         what = f"{len(comparison.labels)} labels"
         studies = max(counts.num_studies for counts in comparison.test.values())
         patients = max(counts.num_patients for counts in comparison.test.values())
-        tested = f"up to {studies:,} {protocol['test_split']} studies of {patients:,} patients"
+        tested = f"up to {studies:,} {split} studies of {patients:,} patients"
     else:
         (what,) = comparison.labels
         test = comparison.test[what]
         tested = (
-            f"{test.num_studies:,} {protocol['test_split']} studies ({test.num_positive_studies:,} positive) "
+            f"{test.num_studies:,} {split} studies ({test.num_positive_studies:,} positive) "
             f"of {test.num_patients:,} patients"
         )
     name = READOUTS[readout].the_phrase
     published = ", published protocol" if protocol["name"] == "published" else ""
+    folds = f", {protocol['folds']} folds" if protocol["name"] == "cross-validated" else ""
     figure = f"{metric_words(comparison, metric)} of {name}"
-    return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{where}"
+    return f"{comparison.dataset}, {what}: {figure} on {tested}{views}{published}{folds}{where}"
 
 
 def _subgroup_table(comparison: Comparison) -> _Table:

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy.special
 
 from eval.readouts.registry import READOUTS
 from eval.results.table import Bin, Difference, DrawResult, Row
 from eval.stats.bootstrap import Bootstrap, BootstrapTable, bootstrap_table
 from eval.stats.delong import DeLong, delong
+from eval.stats.folds import fold_auroc, masks
 from eval.stats.interval import Interval, holm
-from eval.stats.metrics import METRICS, auroc, reliability
+from eval.stats.metrics import METRICS, reliability
 from eval.study.cells import Cell
 from eval.study.studies import Floats, ScoredStudies
 from eval.words import MACRO, MICRO
@@ -25,7 +27,7 @@ from eval.words import MACRO, MICRO
 Group = tuple[str, float]  # readout and fraction
 # The metrics by the names that rows have for them.
 _FIELDS = dict(zip(("auroc", "average_precision", "sensitivity", "ece"), METRICS, strict=True))
-_MIN_FOR_DELONG = 2  # studies of a class
+_MIN_FOR_DELONG = 2  # studies of a class, in each fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ def compare(
             test.clusters,
             label_names=test.names,
             metrics=METRICS,
+            folds=test.folds,
             num_replicates=statistics.num_replicates,
             level=statistics.level,
             seed=statistics.seed,
@@ -105,19 +108,21 @@ def _micro_rows(
 ) -> list[Row]:
     """The rows of all labels' studies as if of one label; their patients are resampled as everywhere."""
     known = np.isfinite(test.labels)
+    clusters, folds = (np.broadcast_to(each[:, None], known.shape)[known] for each in (test.clusters, test.folds))
     table = bootstrap_table(
         test.labels[known][:, None],
         {start: values[:, known][:, :, None] for start, values in scores.items()},
-        np.broadcast_to(test.clusters[:, None], known.shape)[known],
+        clusters,
         label_names=(MICRO,),
         metrics=METRICS,
+        folds=folds,
         num_replicates=statistics.num_replicates,
         level=statistics.level,
         seed=statistics.seed,
         specificity=statistics.specificity,
     )
     resampled = _of(table, MICRO, "auroc")
-    pooled = [[auroc(test.labels[known], draw[known]) for draw in values] for values in scores.values()]
+    pooled = [[fold_auroc(test.labels[known], draw[known], folds) for draw in values] for values in scores.values()]
     return [
         Row(
             readout=group[0],
@@ -171,15 +176,17 @@ def _delong(test: ScoredStudies, scores: Mapping[str, Floats], label: int) -> De
     """The cross-check, where there are studies enough for a variance."""
     known = np.isfinite(test.labels[:, label])
     labels = test.labels[known, label]
-    if min((labels == 1).sum(), (labels == 0).sum()) < _MIN_FOR_DELONG:
+    counts = [(labels[fold] == kind).sum() for fold in masks(test.folds[known]) for kind in (0, 1)]
+    if min(counts) < _MIN_FOR_DELONG:
         return None
-    return delong(labels, {start: values[:, known, label] for start, values in scores.items()})
+    return delong(labels, {start: values[:, known, label] for start, values in scores.items()}, test.folds[known])
 
 
 def _aurocs(scores: Floats, test: ScoredStudies, columns: Sequence[int]) -> list[float]:
     """The mean over some labels, of each of ``scores`` (D, S, L)."""
     return [
-        float(np.mean([_auroc(test.labels[:, column], values[:, column]) for column in columns])) for values in scores
+        float(np.mean([_auroc(test.labels[:, column], values[:, column], test.folds) for column in columns]))
+        for values in scores
     ]
 
 
@@ -208,9 +215,9 @@ def _draws(
     return draws
 
 
-def _auroc(labels: Floats, scores: Floats) -> float:
+def _auroc(labels: Floats, scores: Floats, folds: npt.NDArray[np.int64]) -> float:
     known = np.isfinite(labels)
-    return auroc(labels[known], scores[known])
+    return fold_auroc(labels[known], scores[known], folds[known])
 
 
 def _reliability(test: ScoredStudies, scores: Floats, label: int) -> list[Bin]:

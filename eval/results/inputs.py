@@ -58,6 +58,7 @@ def _rows(
         },
         test.clusters,
         label_names=test.names,
+        folds=test.folds,
         num_replicates=statistics.num_replicates,
         level=statistics.level,
         seed=statistics.seed,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from eval.results.compare import Group, Statistics
 from eval.results.table import SubgroupRow
 from eval.stats.bootstrap import bootstrap
+from eval.stats.folds import masks
 from eval.stats.interval import Interval
 from eval.study.cells import Cell
 from eval.study.studies import ScoredStudies
@@ -93,6 +94,7 @@ def subgroup_results(
     patients: npt.NDArray[np.int64],
     groups: Sequence[Subgroup],
     *,
+    folds: npt.NDArray[np.int64] | None = None,
     baseline: str | None = None,
     minimum: int = MINIMUM,
     num_replicates: int = 1000,
@@ -105,6 +107,7 @@ def subgroup_results(
         labels: (S,) of 0 and 1; nan where an item has no such label.
         scores: for each model logits (D, S).
         patients: (S,) any values that tell patients apart.
+        folds: (S,) see :func:`eval.stats.bootstrap.bootstrap_table`.
         baseline: the model that differences are taken to; default: none are.
         minimum: patients of each class that a subgroup must have to be scored.
     """
@@ -112,7 +115,8 @@ def subgroup_results(
     for group in groups:
         chosen = group.members & np.isfinite(labels)
         values, owners = labels[chosen], patients[chosen]
-        reason = _reason(values, owners, minimum)
+        of_folds = None if folds is None else folds[chosen]
+        reason = _reason(values, owners, minimum, of_folds)
         auroc: dict[str, Interval] = {}
         difference: dict[str, Interval] = {}
         if reason is None:
@@ -120,6 +124,7 @@ def subgroup_results(
                 values,
                 {model: np.asarray(draws)[:, chosen] for model, draws in scores.items()},
                 owners,
+                folds=of_folds,
                 num_replicates=num_replicates,
                 level=level,
                 seed=seed,
@@ -142,11 +147,18 @@ def subgroup_results(
     return results
 
 
-def _reason(labels: npt.NDArray[np.floating], patients: npt.NDArray[np.int64], minimum: int) -> str | None:
+def _reason(
+    labels: npt.NDArray[np.floating],
+    patients: npt.NDArray[np.int64],
+    minimum: int,
+    folds: npt.NDArray[np.int64] | None,
+) -> str | None:
     for value, has_it in ((1, "with"), (0, "without")):
         num_patients = len(np.unique(patients[labels == value]))
         if num_patients < minimum:
             return f"{num_patients} patient{'' if num_patients == 1 else 's'} {has_it} the finding, under {minimum}"
+    if folds is not None and not any({0.0, 1.0} <= set(labels[fold].tolist()) for fold in masks(folds)):
+        return "no fold with both classes"
     return None
 
 
@@ -194,6 +206,7 @@ def compare_subgroups(
                 {start: values[:, :, number] for start, values in scores.items()},
                 test.clusters,
                 groups,
+                folds=test.folds,
                 baseline=baseline if baseline in scores else None,
                 num_replicates=min(statistics.num_replicates, _REPLICATES),
                 level=statistics.level,

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from eval.stats.folds import fold_metrics, masks
 from eval.stats.interval import Interval, percentile_interval, percentile_p_value, pivotal_interval
 from eval.stats.metrics import NUM_BINS, SPECIFICITY, Metric
 from eval.stats.weighted import Counts, Ordered, ordered, weighted_metrics
@@ -119,6 +120,7 @@ def bootstrap(
     scores: Mapping[str, npt.NDArray[np.floating]],
     patients: npt.NDArray[np.int64],
     *,
+    folds: npt.NDArray[np.int64] | None = None,
     num_replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -132,6 +134,7 @@ def bootstrap(
         patients,
         label_names=("label",),
         metrics=(metric,),
+        folds=folds,
         num_replicates=num_replicates,
         level=level,
         seed=seed,
@@ -147,6 +150,7 @@ def bootstrap_table(
     *,
     label_names: Sequence[str],
     metrics: Sequence[Metric] = ("auroc",),
+    folds: npt.NDArray[np.int64] | None = None,
     num_replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -164,20 +168,23 @@ def bootstrap_table(
         labels: (N, L) of 0 and 1; nan where an item has no such label.
         scores: for each model logits (D, N, L), finite where the label is; D may differ between models.
         patients: (N,) any values that tell patients apart.
+        folds: (N,) tells the models apart that scored the items in cross-validation, whose metrics are those of
+            :func:`eval.stats.folds.fold_metrics`; default: one has scored them all.
         level: of the confidence intervals.
         num_threads: default: one a core.
 
     Raises:
-        InputError: a label has one class only; a score is not finite.
+        InputError: a label has one class only, in all folds; a score is not finite.
     """
     labels = np.asarray(labels)
     has_label = np.isfinite(labels)
-    _check(labels, has_label, scores, label_names)
+    of_folds = [np.ones(len(labels), dtype=bool)] if folds is None else masks(folds)
+    _check(labels, has_label, scores, label_names, of_folds)
     numbers = np.unique(patients, return_inverse=True)[1].ravel()
     num_patients = int(numbers.max()) + 1
 
-    def sort(draw: npt.NDArray[np.floating], label: int) -> Ordered:
-        chosen = has_label[:, label]
+    def sort(draw: npt.NDArray[np.floating], label: int, chosen: npt.NDArray[np.bool_]) -> Ordered:
+        chosen = chosen & has_label[:, label]
         return ordered(
             labels[chosen, label],
             draw[chosen, label],
@@ -186,17 +193,25 @@ def bootstrap_table(
             num_bins=num_bins,
         )
 
-    columns = range(len(label_names))
+    columns, every = range(len(label_names)), np.ones(len(labels), dtype=bool)
     sorted_scores = {
-        model: [[sort(draw, label) for draw in draws] for label in columns] for model, draws in scores.items()
+        model: [[sort(draw, label, every) for draw in draws] for label in columns] for model, draws in scores.items()
+    }
+    sorted_folds = {
+        model: [[[sort(draw, label, fold) for fold in of_folds] for draw in draws] for label in columns]
+        for model, draws in (scores.items() if len(of_folds) > 1 else ())
     }
 
+    def metrics_of(model: str, label: int, draw: int, counts: Counts) -> Floats:  # (M, R)
+        pooled = sorted_scores[model][label][draw]
+        if model not in sorted_folds:
+            return weighted_metrics(pooled, counts, metrics, specificity=specificity)
+        return fold_metrics(sorted_folds[model][label][draw], pooled, counts, metrics, specificity=specificity)
+
     def values(model: str, counts: Counts) -> Floats:  # (L, M, R)
+        draws = range(len(scores[model]))
         return np.stack(
-            [
-                np.mean([weighted_metrics(draw, counts, metrics, specificity=specificity) for draw in draws], axis=0)
-                for draws in sorted_scores[model]
-            ]
+            [np.mean([metrics_of(model, label, draw, counts) for draw in draws], axis=0) for label in columns]
         )
 
     replicates = {model: np.empty((len(label_names), len(metrics), num_replicates)) for model in scores}
@@ -244,6 +259,7 @@ def _check(
     has_label: npt.NDArray[np.bool_],
     scores: Mapping[str, npt.NDArray[np.floating]],
     label_names: Sequence[str],
+    folds: Sequence[npt.NDArray[np.bool_]],
 ) -> None:
     for number, name in enumerate(label_names):
         num_labelled, num_positives = int(has_label[:, number].sum()), int((labels[:, number] == 1).sum())
@@ -252,6 +268,8 @@ def _check(
                 f"label {name!r}: {num_positives} of {num_labelled} test items are positive, but the metrics need both "
                 "classes; choose another test split or label"
             )
+        if not any({0.0, 1.0} <= set(labels[fold, number].tolist()) for fold in folds):
+            raise InputError(f"label {name!r}: no fold tests both classes; give fewer folds")
     for model, draws in scores.items():
         num_bad = int((~np.isfinite(draws) & has_label).sum())
         if num_bad:

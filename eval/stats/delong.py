@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
+from eval.stats.folds import masks
 from eval.stats.interval import Interval
 from shards.base.errors import InputError
 
@@ -59,7 +60,11 @@ class DeLong:
         return float(weights @ self.aurocs), variance if variance > 1e-12 * scale else 0.0
 
 
-def delong(labels: npt.NDArray[np.floating], scores: Mapping[str, npt.NDArray[np.floating]]) -> DeLong:
+def delong(
+    labels: npt.NDArray[np.floating],
+    scores: Mapping[str, npt.NDArray[np.floating]],
+    folds: npt.NDArray[np.int64] | None = None,
+) -> DeLong:
     """AUROCs and their covariance by DeLong's method.
 
     The mean over label draws is treated as it is: what an item adds to the mean AUROC is the mean of what it adds to
@@ -68,11 +73,32 @@ def delong(labels: npt.NDArray[np.floating], scores: Mapping[str, npt.NDArray[np
     Args:
         labels: (N,) of 0 and 1.
         scores: for each model (D, N): one row a label draw; D may differ between models.
+        folds: (N,) tells the models of cross-validation apart. The AUROC is then the mean of theirs, weighed by
+            positives (:func:`eval.stats.folds.fold_auroc`), and its variance that of a sum of independent ones.
 
     Raises:
-        InputError: under two items of a class.
+        InputError: under two items of a class, in any fold.
     """
-    is_positive = np.asarray(labels) == 1
+    labels = np.asarray(labels)
+    chosen = [np.ones(len(labels), dtype=bool)] if folds is None else masks(folds)
+    weights = [float((labels[fold] == 1).sum() / (labels == 1).sum()) for fold in chosen]
+    each = [
+        _of_fold(labels[fold] == 1, {name: np.atleast_2d(draws)[:, fold] for name, draws in scores.items()})
+        for fold in chosen
+    ]
+    return DeLong(
+        models=tuple(scores),
+        aurocs=np.sum([weight * aurocs for weight, (aurocs, _) in zip(weights, each, strict=True)], axis=0),
+        covariance=np.sum(
+            [weight**2 * covariance for weight, (_, covariance) in zip(weights, each, strict=True)], axis=0
+        ),
+    )
+
+
+def _of_fold(
+    is_positive: npt.NDArray[np.bool_], scores: Mapping[str, npt.NDArray[np.floating]]
+) -> tuple[Floats, Floats]:
+    """AUROCs (K,) of the models on the items of one fold, and their covariance (K, K)."""
     num_positives, num_negatives = int(is_positive.sum()), int((~is_positive).sum())
     if min(num_positives, num_negatives) < 2:
         raise InputError(
@@ -81,15 +107,14 @@ def delong(labels: npt.NDArray[np.floating], scores: Mapping[str, npt.NDArray[np
         )
     # Of each positive the share of negatives it beats, and of each negative the share of positives that beat it.
     by_positive, by_negative = np.empty((len(scores), num_positives)), np.empty((len(scores), num_negatives))
-    for number, draws in enumerate(scores.values()):
-        values = np.atleast_2d(draws)
+    for number, values in enumerate(scores.values()):
         ranks = scipy.stats.rankdata(values, axis=1)
         positive_ranks = scipy.stats.rankdata(values[:, is_positive], axis=1)
         negative_ranks = scipy.stats.rankdata(values[:, ~is_positive], axis=1)
         by_positive[number] = (ranks[:, is_positive] - positive_ranks).mean(axis=0) / num_negatives
         by_negative[number] = 1 - (ranks[:, ~is_positive] - negative_ranks).mean(axis=0) / num_positives
     covariance = np.atleast_2d(np.cov(by_positive)) / num_positives + np.atleast_2d(np.cov(by_negative)) / num_negatives
-    return DeLong(models=tuple(scores), aurocs=by_positive.mean(axis=1), covariance=covariance)
+    return by_positive.mean(axis=1), covariance
 
 
 def _margin(level: float, variance: float) -> float:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,14 +31,14 @@ Scores = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], dict[str, Any]]
 """Logits of the validation images (M, L) and of the test images (N, L), and details."""
 _ARRAYS = ("test_rows", "scores", "valid_rows", "valid_scores")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_NAME = re.compile(r"([^/]+)/([^/]+)/([^/]+)-draw(\d+)")
+_NAME = re.compile(r"([^/]+)/([^/]+)/([^/]+)-draw(\d+)(?:-fold(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class CellKey:
     """Which cell. ``start`` is the name of one encoder (``StartEncoder.id``): ``pretrained``, or ``random-0`` where a
     start has several. ``fraction`` is the share of the training labels; for the few-shot readout, which takes a number
-    of images a class, that number.
+    of images a class, that number. ``fold`` counts from 1 in cross-validation; else it is 0.
 
     Raises:
         InputError: a readout or start whose name is not safe in a file name.
@@ -48,6 +48,7 @@ class CellKey:
     start: str
     fraction: float
     draw: int
+    fold: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("readout", self.readout), ("start", self.start)):
@@ -57,7 +58,8 @@ class CellKey:
     @property
     def name(self) -> str:
         """Such as ``linear/pretrained/0.01-draw2``; the cell's file has this path below the folder of the cells."""
-        return f"{self.readout}/{self.start}/{self.fraction:.10g}-draw{self.draw}"
+        fold = f"-fold{self.fold}" if self.fold else ""
+        return f"{self.readout}/{self.start}/{self.fraction:.10g}-draw{self.draw}{fold}"
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -69,7 +71,8 @@ class CellKey:
         match = _NAME.fullmatch(name)
         try:
             if match:
-                return cls(readout=match[1], start=match[2], fraction=float(match[3]), draw=int(match[4]))
+                fraction, draw, fold = float(match[3]), int(match[4]), int(match[5] or 0)
+                return cls(readout=match[1], start=match[2], fraction=fraction, draw=draw, fold=fold)
         except ValueError:
             pass  # a fraction that is no number, told below
         raise InputError(f"cell {name!r}: names no cell; one looks like linear/pretrained/0.01-draw2")
@@ -100,6 +103,7 @@ class Cell:
     """``test_rows`` (N,) and ``valid_rows`` (M,) are global row numbers, ``scores`` (N, L) and ``valid_scores`` (M, L)
     float32 logits of these images. All images of the test split are scored, whether or not a label of theirs is known.
 
+    ``folds`` (N,) tells the model that scored a test image, where several have (:func:`joined`); else it is None.
     ``num_images`` and ``num_positives`` count the labelled training images of each label, ``num_patients`` all patients
     of the draw. ``details`` holds what JSON can: strength, epochs, encoder_hash, and the like. ``fingerprint`` is that
     of :func:`cell_fingerprint`.
@@ -118,6 +122,7 @@ class Cell:
     is_extended: bool
     details: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    folds: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         assert self.scores.shape == (len(self.test_rows), len(self.labels))
@@ -155,6 +160,38 @@ def cell_of_draw(
     )
 
 
+def joined(cells: Sequence[Cell]) -> Cell:
+    """The cells of all folds of one draw as one: every test image with the score of its fold's model, in row order.
+    Counts are means over the folds, ``details["folds"]`` has those of each. Another cell is left as it is."""
+    first = cells[0]
+    if not first.key.fold:
+        return first
+    rows = np.concatenate([cell.test_rows for cell in cells])
+    order = np.argsort(rows)
+
+    def mean(values: Sequence[Sequence[int]]) -> list[int]:
+        return [round(value) for value in np.mean(values, axis=0)]
+
+    return replace(
+        first,
+        key=replace(first.key, fold=0),
+        test_rows=rows[order],
+        scores=np.concatenate([cell.scores for cell in cells])[order],
+        folds=np.repeat([cell.key.fold for cell in cells], [len(cell.test_rows) for cell in cells])[order],
+        valid_rows=np.concatenate([cell.valid_rows for cell in cells]),
+        valid_scores=np.concatenate([cell.valid_scores for cell in cells]),
+        num_patients=mean([[cell.num_patients] for cell in cells])[0],
+        num_images=mean([cell.num_images for cell in cells]),
+        num_positives=mean([cell.num_positives for cell in cells]),
+        is_extended=any(cell.is_extended for cell in cells),
+        details={
+            "encoder_hash": first.details["encoder_hash"],
+            "folds": [{"fold": cell.key.fold, **cell.details} for cell in cells],
+        },
+        seconds=sum(cell.seconds for cell in cells),
+    )
+
+
 def cell_fingerprint(
     *,
     encoder_hash: str,
@@ -170,9 +207,12 @@ def cell_fingerprint(
         datasets: ``ShardIndex.fingerprints``.
         settings: of the readout, as JSON can hold them; the hash of an imported draw's rows belongs here too.
     """
+    rules = asdict(protocol)
+    if not protocol.folds:
+        del rules["folds"]  # as it was before there were any
     described = {
         "encoder": encoder_hash,
-        "protocol": asdict(protocol),
+        "protocol": rules,
         "datasets": list(datasets),
         "labels": list(labels),
         "settings": dict(settings or {}),
@@ -199,7 +239,7 @@ def save_cell(folder: Path, cell: Cell) -> Path:
         )
     path = cell_path(folder, cell.key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {name: value for name, value in vars(cell).items() if name not in (*_ARRAYS, "key")}
+    about = {name: value for name, value in vars(cell).items() if name not in (*_ARRAYS, "key", "folds")}
     about |= {"key": asdict(cell.key), "format_version": FORMAT_VERSION}
     arrays = {name: getattr(cell, name) for name in _ARRAYS}
     with atomic_file(path) as file:

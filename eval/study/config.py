@@ -25,7 +25,10 @@ class CohortConfig:
     draw_file: Path | None = None
     """Draws that `python -m eval draws export` wrote, in place of drawing."""
     protocol: ProtocolName = "clean"
-    """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies."""
+    """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies; cross-validated:
+    as clean, in folds of patients, so that every image of the dataset is tested once."""
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Folds of patients under cross-validated; default: 5."""
     uncertain: LabelPolicy = "ignore"
     """What an uncertain label counts as."""
     view: ViewChoice = "all"

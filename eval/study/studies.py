@@ -44,6 +44,12 @@ class StudySet:
         assert np.array_equal(rows[found], self.rows), "a labelled image was not scored"
         return self.scores(image_scores[found])
 
+    def folds_of(self, cell: Cell) -> npt.NDArray[np.int64] | None:
+        """The fold of each study (S,), whose images are of one patient and hence of one fold."""
+        if cell.folds is None:
+            return None
+        return self.scores_of(cell.test_rows, cell.folds.astype(np.float64)).astype(np.int64)
+
 
 def study_set(test: ShardIndex, label: str, *, policy: LabelPolicy = "ignore") -> StudySet:
     """Groups the labelled images into studies; an image without a study is its own.
@@ -99,7 +105,7 @@ class ScoredStudies:
 
     ``labels`` (S, L), NaN where a study has none; ``clusters`` (S,) is what the bootstrap resamples whole; ``images``
     are theirs, ``items`` the number of each image's study; ``of_label`` has each label's images and ``places`` where
-    its studies are among all (S).
+    its studies are among all (S). ``folds`` (S,) tells the model that scores a study: zero, but in cross-validation.
     """
 
     names: tuple[str, ...]
@@ -109,6 +115,7 @@ class ScoredStudies:
     items: npt.NDArray[np.int64]
     of_label: tuple[StudySet, ...]
     places: tuple[npt.NDArray[np.int64], ...]
+    folds: npt.NDArray[np.int64]
 
     def scores(self, cell: Cell) -> Floats:
         """A cell's scores of the studies, (S, L), NaN where a study has no such label."""
@@ -131,8 +138,13 @@ class ScoredStudies:
         }
 
 
-def scored_studies(test: ShardIndex, labels: Sequence[str], protocol: Protocol) -> ScoredStudies:
+def scored_studies(
+    test: ShardIndex, labels: Sequence[str], protocol: Protocol, *, folds: npt.NDArray[np.int64] | None = None
+) -> ScoredStudies:
     """Groups the test images into studies.
+
+    Args:
+        folds: of the test images, where they are cross-validated.
 
     Raises:
         InputError: unknown label, or studies of one class only.
@@ -145,11 +157,11 @@ def scored_studies(test: ShardIndex, labels: Sequence[str], protocol: Protocol) 
     used = np.unique(np.concatenate(numbered))
     places = tuple(np.searchsorted(used, each) for each in numbered)
     values = np.full((len(used), len(labels)), np.nan)
-    patients = np.zeros(len(used), dtype=np.int64)
     for number, (studies, at) in enumerate(zip(of_label, places, strict=True)):
         values[at, number] = studies.labels
-        patients[at] = studies.patients
     is_used = np.isin(numbers, used)
+    first = np.unique(numbers[is_used], return_index=True)[1]  # an image of each study
+    patients = test.patients()[is_used][first]  # of one selection, as each numbers its patients anew
     return ScoredStudies(
         names=tuple(labels),
         labels=values,
@@ -158,4 +170,5 @@ def scored_studies(test: ShardIndex, labels: Sequence[str], protocol: Protocol) 
         items=np.searchsorted(used, numbers[is_used]),
         of_label=of_label,
         places=places,
+        folds=np.zeros(len(used), dtype=np.int64) if folds is None else folds[is_used][first],
     )

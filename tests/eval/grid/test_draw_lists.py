@@ -21,13 +21,13 @@ def test_exported_draws_are_learnt_from(packed: Path, tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     assert printed.startswith("20 %, draw 0: ")
     assert f"written: {path}" in printed
-    drawn = open_cohort(settings(packed, seed=3), fraction=(0.2,)).draws
-    read = open_cohort(settings(packed, seed=3, draw_file=path), fraction=(0.2,)).draws
+    drawn = open_cohort(settings(packed, seed=3), fraction=(0.2,)).folds[0].draws
+    read = open_cohort(settings(packed, seed=3, draw_file=path), fraction=(0.2,)).folds[0].draws
     assert [draw.hash for draw in read] == [draw.hash for draw in drawn]
 
 
 def test_lists_are_imported_whatever_folder_is_in_front(packed: Path, tmp_path: Path) -> None:
-    train = open_cohort(settings(packed), fraction=()).parts.train
+    train = open_cohort(settings(packed), fraction=()).folds[0].parts.train
     paths = train.column("source_path")[:40]
     lines = [f"release/of/2019/{path},0.3,0" for path in paths]
     (tmp_path / "list.csv").write_text("\n".join(["Path,fraction,draw", *lines]))

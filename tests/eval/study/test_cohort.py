@@ -55,8 +55,8 @@ def test_all_leaves_out_what_no_readout_can_learn_or_test(dataset: Path, capsys:
 def test_all_is_the_same_as_naming_what_is_left(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     of_all = open_cohort(config(dataset, "all", draws=2), fraction=(0.5,))
     named = open_cohort(config(dataset, *of_all.labels, draws=2), fraction=(0.5,))
-    assert [each.hash for each in of_all.draws] == [each.hash for each in named.draws]
-    assert of_all.parts.valid.rows.tolist() == named.parts.valid.rows.tolist()
+    assert [each.hash for each in of_all.folds[0].draws] == [each.hash for each in named.folds[0].draws]
+    assert of_all.folds[0].parts.valid.rows.tolist() == named.folds[0].parts.valid.rows.tolist()
     capsys.readouterr()
 
 
@@ -91,4 +91,4 @@ def test_the_same_data_twice_is_refused(tiny_dataset: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="--data: 58 of 96 test images are training images too, packed into another"):
         open_cohort(CohortConfig(data=both, label=("blob",), left_out="again"))
     cohort = open_cohort(CohortConfig(data=both, label=("blob",)))
-    assert len(cohort.parts.test) == 64, "each is on one side"
+    assert len(cohort.folds[0].parts.test) == 64, "each is on one side"

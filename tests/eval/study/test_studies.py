@@ -6,6 +6,7 @@ import pytest
 from eval.study.protocol import choose_protocol
 from eval.study.studies import scored_studies, study_set
 from shards.base.errors import InputError
+from shards.format.blank import UNKNOWN
 
 ROWS = [
     {"patient_id": "a", "study_id": "s1", "Finding": 1},
@@ -47,6 +48,22 @@ def test_clusters_are_patients_or_studies(make_index) -> None:
         protocol = choose_protocol(index, name, test_split="test")
         assert len(np.unique(scored_studies(index, ["Finding"], protocol).clusters)) == count
     assert len({studies.patients[studies.studies[row]] for row in (0, 3)}) == 1
+
+
+def test_clusters_of_several_labels_are_the_patients_of_all(make_index) -> None:
+    """Each label is known of other studies; a patient's number is one, whichever labels its studies have."""
+    unknown = UNKNOWN
+    said = [("a", 1, unknown), ("b", 0, 1), ("c", unknown, 0), ("c", unknown, 1), ("d", 1, 0), ("b", 0, unknown)]
+    rows = [
+        {"patient_id": patient, "study_id": f"s{number}", "Finding": one, "Other": other}
+        for number, (patient, one, other) in enumerate(said)
+    ]
+    index = make_index(rows, ("Finding", "Other"))
+    found = scored_studies(index, ["Finding", "Other"], choose_protocol(index, test_split="test"))
+    names = index.column("patient_id")[index.positions(found.images.rows)][np.argsort(found.items)]
+    assert sorted(names) == ["a", "b", "b", "c", "c", "d"]
+    for one, other in ((i, j) for i in range(6) for j in range(6)):
+        assert (names[one] == names[other]) == (found.clusters[one] == found.clusters[other])
 
 
 def test_one_class_is_refused_where_both_are_needed(make_index) -> None:
