@@ -29,6 +29,7 @@ from eval.training.engine import build_engine
 from eval.training.feed import Examples
 from eval.training.loop import masked_loss
 from pipeline.device import find_device
+from pipeline.upload import upload
 from train.engine.precision import Precision
 from train.ranks.world import World
 
@@ -120,7 +121,7 @@ def _steps(
 
     def take() -> None:
         for examples in islice(batches, num_steps):
-            targets = labels[examples.positions].to(world.device, non_blocking=True)
+            targets = upload(labels[examples.positions], world.device)
             loss, count = masked_loss(engine(*examples.inputs), targets)
             engine.backward(loss / count)
             engine.step()

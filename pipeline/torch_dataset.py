@@ -19,6 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from pipeline.loader import Loader
+from pipeline.upload import upload
 from shards.base.errors import InputError
 
 
@@ -99,7 +100,7 @@ class LoaderDataset(IterableDataset[RowBatch | LabelBatch]):
                 yield RowBatch(batch.views, batch.rows)
             else:
                 places = self._find(batch.rows.numpy())
-                labels = self._labels[places].to(batch.views[0].device, non_blocking=True)
+                labels = upload(self._labels[places], batch.views[0].device)
                 yield LabelBatch(batch.views, labels)
 
     def _find(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -34,6 +34,7 @@ WHOLE = {
     "test_no_code.py",
     "test_readme.py",
     "test_settings.py",
+    "gpu/test_fake.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_cross_validated.py",

@@ -17,6 +17,7 @@ from eval.training.feed import Examples
 from eval.training.scores import scores_of
 from eval.training.task import Floats
 from pipeline.order import Order
+from pipeline.upload import upload
 from shards.base.randomness import generator
 from train.engine.precision import Precision
 from train.ranks.world import World
@@ -61,7 +62,7 @@ class Texts:
         return self._loses_image, self._loses_text
 
     def _on_device(self, tensor: Any) -> Any:
-        return None if tensor is None else tensor.to(self._device, non_blocking=True)
+        return None if tensor is None else upload(tensor, self._device)
 
 
 class TokenFeed:
@@ -126,5 +127,5 @@ class TokenScorer:
 
 def _examples(texts: Texts, image: Tensor | None, positions: Tensor, epoch: int, device: torch.device) -> Examples:
     ids, lengths, has_image = texts(positions, epoch)
-    tokens = None if image is None else image[positions].to(device, non_blocking=True)
+    tokens = None if image is None else upload(image[positions], device)
     return Examples(positions, (tokens, ids, lengths, has_image))

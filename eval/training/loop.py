@@ -26,6 +26,7 @@ from eval.training.feed import Examples, Feed
 from eval.training.scores import DIVERGED, Scorer, validate
 from eval.training.snapshots import Kept, Snapshots
 from eval.training.task import Config, Trained, Work
+from pipeline.upload import upload
 from shards.base.bar import Bar
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
@@ -96,7 +97,7 @@ def train(training: Training, work: Work[Config], folder: Path, *, world: World,
             rate = _rate(config, progress=(step + 0.5) / steps)
             for group, factor in zip(engine.optimizer.param_groups, factors, strict=True):
                 group["lr"] = rate * factor
-            targets = labels[examples.positions].to(world.device, non_blocking=True)  # (B, L)
+            targets = upload(labels[examples.positions], world.device)  # (B, L)
             # Of dropout: addressed by the step, so that an interrupted training goes on without a saved state.
             torch.manual_seed(((config.seed << 40) + step * world.size + world.rank) % 2**63)
             logits = engine(*examples.inputs)

@@ -14,6 +14,7 @@ from torch import nn
 from eval.stats.metrics import auroc
 from eval.training.feed import Examples
 from eval.training.task import Floats
+from pipeline.upload import upload
 from shards.base.errors import InputError
 from train.engine.precision import Precision, autocast
 from train.ranks.world import World
@@ -86,7 +87,7 @@ def scores_of(
     for examples in batches:
         with autocast(precision, world.device):
             logits = model(*examples.inputs)
-        scores[examples.positions.to(logits.device)] = logits
+        scores[upload(examples.positions, logits.device)] = logits
     found: Floats = world.total(scores).cpu().numpy()
     if not np.isfinite(found).all():
         raise InputError(f"{section}.lr: the scores are not finite; {DIVERGED.format(section=section)}")

@@ -8,22 +8,26 @@ and threads that have nothing to do decode what comes next.
 ``N`` rows of the selection; figures: CheXpert-small at 320 px is 27 GB of pixels, 2.1 GB is 16,000 images.
 """
 
+import itertools
 import mmap
 import os
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipeline.engines.contract import Rows
 from pipeline.engines.samples import Pixels, Samples
 from pipeline.ranks import gather, have_met, machine
+from pipeline.upload import upload
 from pipeline.views import Fill
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
 _DECODED_AHEAD = 256  # images on their way to a device
+_CELL = 32  # pixels of a line that a device gathers by one index
 
 
 def decoded_bytes(index: ShardIndex) -> int:
@@ -105,7 +109,7 @@ class DeviceStore:
         self._layout = Layout(samples.index)
         self._sizes = samples.index.sizes()
         self._is_filled = np.zeros(len(self._sizes), dtype=bool)
-        self._pixels = torch.empty(self._layout.total, dtype=torch.uint8, device=device)
+        self._pixels = torch.empty(self._layout.total + _CELL - 1, dtype=torch.uint8, device=device)
         self._to_fill = iter(range(len(self._sizes)))
         self._decoded: deque[tuple[int, torch.Tensor]] = deque()
 
@@ -119,13 +123,26 @@ class DeviceStore:
         return np.flatnonzero(~self._is_filled[self._layout.slots(rows)])
 
     def put(self, rows: Rows, images: Sequence[torch.Tensor]) -> None:
-        """Keeps the pixels of rows (B,), each given in the corner of an (H, W), pinned or on the device."""
-        for slot, image in zip(self._layout.slots(rows).tolist(), images, strict=True):
-            width, height = self._sizes[slot].tolist()
-            start = int(self._layout.starts[slot])
-            place = self._pixels[start : start + height * width].view(height, width)
-            place.copy_(image[:height, :width], non_blocking=True)
-            self._is_filled[slot] = True
+        """Keeps the pixels of rows (B,), each given in the corner of an (H, W) on the device, by one call for all: few
+        launches where each is by itself in memory."""
+        slots = self._layout.slots(rows)
+        places, corners = [], []
+        for start, (width, height), image in zip(
+            self._layout.starts[slots].tolist(), self._sizes[slots].tolist(), images, strict=True
+        ):
+            places.append(self._pixels[start : start + height * width].view(height, width))
+            corners.append(image[:height, :width])
+        if places:
+            torch._foreach_copy_(places, corners)
+        self._is_filled[slots] = True
+
+    def put_flat(self, rows: Rows, pixels: torch.Tensor, *, is_whole: npt.NDArray[np.bool_]) -> None:
+        """Keeps the pixels of those rows (B,) that are whole: all come one behind the other, from the host, by one
+        upload and one call."""
+        sizes = self._sizes[self._layout.slots(rows)]
+        parts = upload(pixels, self._pixels.device).split(sizes.prod(axis=1).tolist())
+        images = [part.view(height, width) for part, (width, height) in zip(parts, sizes.tolist(), strict=True)]
+        self.put(rows[is_whole], list(itertools.compress(images, is_whole)))
 
     def decode_one(self) -> bool:
         """Decodes one more row for :meth:`put_decoded`, in any thread; False when there is enough of them, or every row
@@ -135,7 +152,7 @@ class DeviceStore:
         for slot in self._to_fill:
             if not self._is_filled[slot]:
                 width, height = self._sizes[slot].tolist()
-                image = torch.empty(height, width, dtype=torch.uint8, pin_memory=self._pixels.is_cuda)
+                image = torch.empty(height, width, dtype=torch.uint8)
                 row = int(self._layout.rows[slot])
                 try:
                     self.samples.decode(row, image.numpy())
@@ -147,26 +164,30 @@ class DeviceStore:
 
     def put_decoded(self) -> None:
         """Keeps what :meth:`decode_one` has decoded."""
-        while self._decoded:
-            row, image = self._decoded.popleft()
-            self.put(np.array([row]), [image])
+        decoded = [self._decoded.popleft() for _ in range(len(self._decoded))]
+        if decoded:
+            rows, images = zip(*decoded, strict=True)
+            pixels = torch.cat([image.flatten() for image in images])
+            self.put_flat(np.array(rows), pixels, is_whole=np.ones(len(rows), dtype=bool))
 
     def take(self, rows: Rows, fill: Fill) -> torch.Tensor:
         """Grey levels (B, H, W) of rows that are here, H and W the largest among them; beyond an image is the fill, or
-        its edge."""
+        its edge. Beside them it takes an index of 8 bytes for 32 pixels, and a byte a pixel for what lies beyond."""
         slots = self._layout.slots(rows)
         device = self._pixels.device
         about = np.concatenate([self._layout.starts[slots, None], self._sizes[slots]], axis=1)
-        host = torch.from_numpy(about)
-        if device.type == "cuda":
-            host = host.pin_memory()
-        start, width, height = host.to(device, non_blocking=True)[:, :, None, None].unbind(1)  # each (B, 1, 1)
+        start, width, height = upload(torch.from_numpy(about), device)[:, :, None, None].unbind(1)  # each (B, 1, 1)
         largest_width, largest_height = self._sizes[slots].max(axis=0).tolist()
-        x = torch.arange(largest_width, device=device)[None, None]
-        y = torch.arange(largest_height, device=device)[None, :, None]
-        places = start + torch.minimum(y, height - 1) * width + torch.minimum(x, width - 1)
-        images = self._pixels[places]
-        return images if fill == "edge" else images.masked_fill_((x >= width) | (y >= height), fill)
+        x = torch.arange(largest_width, device=device)
+        y = torch.arange(largest_height, device=device)[:, None]
+        lines = start + torch.minimum(y, height - 1) * width  # (B, H, 1)
+        # The pixels from any place on are a cell; one behind a line's end has what follows, and is written over below.
+        cells = torch.minimum(lines + x[::_CELL], start + width * height - 1)
+        images = self._pixels.unfold(0, _CELL, 1).index_select(0, cells.flatten())
+        images = images.view(len(slots), largest_height, -1)[:, :, :largest_width]
+        if fill == "edge":
+            return torch.where(x >= width, self._pixels[lines + width - 1], images)
+        return images.masked_fill_((x >= width) | (y >= height), fill)
 
 
 def _shared_memory(num_bytes: int, *, rank: int, world_size: int) -> mmap.mmap:

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.engines.contract import Buffers, Floats, Request, Rows, Views
+from pipeline.engines.contract import Buffers, Request, Rows, Views
 from pipeline.engines.resident import DeviceStore
 from pipeline.engines.samples import DamagedSample, Pixels, Samples
 from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
+from pipeline.upload import upload
 from pipeline.views import Fill
 from shards.base.errors import InputError
 
@@ -121,7 +122,7 @@ class KorniaEngine:
         self._is_closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._source.close()
-        self._store = None
+        self._store = self._spare = None  # a method of the store, which would keep its pixels
 
     def _submit(self, request: Request) -> _Batch:
         positions = np.arange(len(request.rows))
@@ -129,13 +130,14 @@ class KorniaEngine:
             batch = _Batch(request, positions, self._buffers.take()[:, : len(positions)])
             make_slice = self._view_slice
         else:
+            width, height = request.sizes.max(axis=0).tolist()
+            shape: tuple[int, ...] = (len(positions), height, width)
+            make_slice = self._pixel_slice
             if self._store is not None:
                 positions = self._store.missing(request.rows)
-            width, height = request.sizes.max(axis=0).tolist()
+                shape, make_slice = (int(request.sizes[positions].prod(axis=1).sum()),), self._flat_slice
             # Pinned memory comes from a cache that knows which copies still read it.
-            made = torch.empty(len(positions), height, width, dtype=torch.uint8, pin_memory=True)
-            batch = _Batch(request, positions, made)
-            make_slice = self._pixel_slice
+            batch = _Batch(request, positions, torch.empty(shape, dtype=torch.uint8, pin_memory=True))
         slices = np.array_split(np.arange(len(positions)), min(self._num_threads, max(1, len(positions))))
         with self._lock:
             self._num_waiting += len(slices)
@@ -191,6 +193,16 @@ class KorniaEngine:
             if pixels is not None:
                 place_padded(pixels, out[i], self._fill)
 
+    def _flat_slice(self, batch: _Batch, part: Rows) -> None:
+        """As :meth:`_pixel_slice`, but one image behind the other."""
+        counts = batch.request.sizes[batch.positions].prod(axis=1)
+        starts = np.cumsum(counts) - counts
+        out = batch.made.numpy()
+        for i in part.tolist():
+            pixels = self._pixels(batch, int(batch.positions[i]))
+            if pixels is not None:
+                out[starts[i] : starts[i] + counts[i]] = pixels.reshape(-1)
+
     def _finish(self, batch: _Batch) -> Views:
         taken = self._source.samples.skip(batch.damage, batch.request.rows)
         rows = batch.request.rows[taken]
@@ -201,14 +213,15 @@ class KorniaEngine:
         # On a stream of its own, the upload and the warp overlap with the step that still runs on the current one.
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
-            images = batch.made.to(self._device, non_blocking=True)
             if self._store is not None:
-                whole = [i for i, position in enumerate(batch.positions.tolist()) if position not in batch.damage]
-                self._store.put(batch.request.rows[batch.positions[whole]], [images[i] for i in whole])
+                is_whole = ~np.isin(batch.positions, list(batch.damage))
+                self._store.put_flat(batch.request.rows[batch.positions], batch.made, is_whole=is_whole)
                 self._store.put_decoded()
                 images = self._store.take(rows, self._fill)
-            elif batch.damage:
-                images = images[torch.from_numpy(taken).pin_memory().to(self._device, non_blocking=True)]
+            else:
+                images = upload(batch.made, self._device)
+                if batch.damage:
+                    images = images[upload(torch.from_numpy(taken), self._device)]
             pixels = warp_on_device(images, batch.request, taken, size=self._size, fill=self._fill)
         current.wait_stream(self._stream)
         pixels.record_stream(current)
@@ -227,13 +240,9 @@ def warp_on_device(images: torch.Tensor, request: Request, taken: Rows, *, size:
     """Views (V, B, 1, S, S) of padded grey levels (B, H, W), uint8 on the device; ``taken`` as in
     :meth:`pipeline.engines.samples.Samples.skip`."""
     device = images.device
-
-    def upload(values: Floats) -> torch.Tensor:
-        host = torch.from_numpy(values[:, taken]).float()
-        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
-
     levels = images.unsqueeze(1).float()
-    matrices, tones = upload(shift_half_pixel(request.matrices)), upload(request.tones)
+    arrays = (shift_half_pixel(request.matrices), request.tones)
+    matrices, tones = (upload(torch.from_numpy(array[:, taken]).float(), device) for array in arrays)
     sigmas = torch.from_numpy(request.sigmas[:, taken])  # the host reads them
     each = zip(matrices, sigmas, tones, strict=True)
     return torch.stack([make_views_kornia(levels, m, size=size, fill=fill, sigmas=s, tones=t) for m, s, t in each])

@@ -6,6 +6,7 @@ Legend: B batch per rank, R ranks, D embedding, K queue.
 
 from torch import Tensor
 
+from pipeline.upload import upload
 from train.methods.contract import Forward, Method, Objective, TrainingData
 from train.methods.embedder import build_embedder
 from train.methods.info_nce import Contrast, info_nce
@@ -35,7 +36,7 @@ class MoCo(Method):
         self._fresh: list[tuple[Tensor, Tensor]] = []  # keys (R * B, D) and this rank's patients (B,)
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
-        patients = self.data.patients(rows).to(self.world.device, non_blocking=True)  # (B,)
+        patients = upload(self.data.patients(rows), self.world.device)  # (B,)
         first = forward(views[0])
         keys = self.target.embed(views[1], batch=batch)  # (R * B, D)
         contrast = self._contrast(first.embedding, self.target.own(keys), patients)

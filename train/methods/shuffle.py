@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pipeline.upload import upload
 from train.ranks.world import World
 
 Collect = Callable[[Tensor], Tensor]
@@ -25,8 +26,8 @@ def permutation(length: int, *, seed: int, step: int) -> Tensor:
 def shuffle_inside_rank(images: Tensor, *, world: World, seed: int, step: int) -> tuple[Tensor, Collect]:
     """Permutes a rank's own images (B, C, H, W), so that split batch norm groups keys otherwise than queries."""
     order = permutation(len(images), seed=seed, step=step)
-    back = order.argsort().to(images.device, non_blocking=True)
-    return images[order.to(images.device, non_blocking=True)], lambda keys: world.gather(keys[back])
+    back = upload(order.argsort(), images.device)
+    return images[upload(order, images.device)], lambda keys: world.gather(keys[back])
 
 
 def shuffle_across_ranks(images: Tensor, *, world: World, seed: int, step: int) -> tuple[Tensor, Collect]:
@@ -37,6 +38,6 @@ def shuffle_across_ranks(images: Tensor, *, world: World, seed: int, step: int) 
     batch = len(images)
     everyone = world.gather(images)  # (R * B, C, H, W)
     order = permutation(len(everyone), seed=seed, step=step)
-    mine = order[world.rank * batch : (world.rank + 1) * batch].to(images.device, non_blocking=True)
-    back = order.argsort().to(images.device, non_blocking=True)
+    mine = upload(order[world.rank * batch : (world.rank + 1) * batch], images.device)
+    back = upload(order.argsort(), images.device)
     return everyone[mine], lambda keys: world.gather(keys)[back]

@@ -18,6 +18,8 @@ from pipeline.engines.contract import Buffers, Request, Views
 from pipeline.engines.dali.feed import Feed, Source, reader_positions
 from pipeline.engines.dali.graph import BATCHES_AHEAD, Graph
 from pipeline.engines.samples import Samples
+from pipeline.engines.warps import without_autocast
+from pipeline.upload import upload
 from pipeline.views import Fill
 
 _GREY_LEVELS = np.arange(256.0)
@@ -124,11 +126,12 @@ class DaliEngine:
                 cv2.LUT(levels[i, :, :, 0], tables[view, i], dst=made[i])
         return pixels
 
+    @without_autocast
     def _make_on_gpu(self, shown: Request, outputs: Sequence[Any]) -> torch.Tensor:
         num_views, num_rows = shown.tones.shape[:2]
         size = self._graph.size
         pixels = torch.empty(num_views, num_rows, 1, size, size, device=self._device)
-        tones = torch.from_numpy(shown.tones).float().pin_memory().to(self._device, non_blocking=True)
+        tones = upload(torch.from_numpy(shown.tones).float(), self._device)
         gain, bias = tones[..., None, None, None].unbind(2)
         with torch.cuda.device(self._device):
             for view, output in enumerate(outputs):

@@ -37,6 +37,20 @@ def test_the_device_path_equals_the_cpu_path(tiny_dataset, fill):
     assert (got - expected.pixels).abs()[..., 2:-2, 2:-2].mean() * SPEC.std < 1 / 255
 
 
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_a_consumers_autocast_changes_no_view(tiny_dataset, blur):
+    """Matrices in bf16 would put a view elsewhere."""
+    index = ShardIndex.open(tiny_dataset)
+    request = request_of(index, replace(SPEC, blur=blur))
+    images = torch.from_numpy(np.stack([decode_gray(index.read(int(row))) for row in request.rows]))
+    expected = warp_on_device(images, request, np.arange(6), size=48, fill=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        got = warp_on_device(images, request, np.arange(6), size=48, fill=0)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, expected)
+
+
 def test_places_are_filled_from_where_skipping_says(tiny_dataset):
     index = ShardIndex.open(tiny_dataset)
     request = request_of(index, SPEC)
