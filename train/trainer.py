@@ -10,7 +10,7 @@ from torch import Tensor
 from shards.index import ShardIndex
 from train.engine.deepspeed import deepspeed_config, start_engine
 from train.engine.optimizers import build_optimizer
-from train.engine.precision import resolve_precision
+from train.engine.precision import resolve_precision, set_tf32
 from train.methods.build import build_method
 from train.methods.contract import Method, Objective, TrainingData
 from train.ranks.world import World
@@ -105,6 +105,7 @@ def start_trainer(
     Args:
         ds_config: DeepSpeed's settings; default: what ``config`` makes of them.
     """
+    set_tf32(config.run.precision)
     if ds_config is None:
         precision = resolve_precision(config.run.precision, world.device)
         ds_config = deepspeed_config(config.run, precision=precision, optimizer=config.optimizer.name)

@@ -67,7 +67,7 @@ class MultimodalConfig(TrainingConfig):
     """Batch norm of an image encoder that is trained; as in fine-tuning."""
     augmentation: Literal["moco_cxr", "crop_contrast", "moco_v2", "evaluation"] = "moco_cxr"
     """Preset of the views of an image encoder that is trained."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """``auto``: bf16 where the hardware has it and it is faster; on a CPU, not for narrow models."""
     keep_model: bool = False
     """Write the model, its vocabulary and, if trained, the image encoder into the cell's folder."""

@@ -53,7 +53,7 @@ def stored_tokens(
     Raises:
         InputError: some are not finite, or the encoder has no map of such a grid.
     """
-    store = folder / f"tokens-{encoder_hash(encoder)}-{views_hash(views, engine)}-{grid}"
+    store = folder / f"tokens-{encoder_hash(encoder)}-{views_hash(views, engine, device)}-{grid}"
     names = _image_names(index)
     store.mkdir(parents=True, exist_ok=True)
     with Lock(store.with_suffix(".lock")).hold():

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from pipeline.device import find_device
+from pipeline.engines.choice import made_by
 from pipeline.in_order import outputs_in_order
 from pipeline.options import EngineName
 from pipeline.views import ViewSpec
@@ -20,6 +22,7 @@ from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.base.stored import read_array
 from shards.index import ShardIndex
+from train.engine.precision import set_tf32
 
 Features = npt.NDArray[np.float32]
 
@@ -34,7 +37,7 @@ def extract_features(
     engine: EngineName = "auto",
     description: str = "features",
 ) -> Features:
-    """Features (N, F) float32 in the order of ``index.rows``, computed in full precision;
+    """Features (N, F) float32 in the order of ``index.rows``, computed in full precision, on GPUs too;
     (N, ..., F) of an encoder that gives several an image.
 
     The encoder is in evaluation mode meanwhile, so a feature does not depend on its batch.
@@ -42,6 +45,7 @@ def extract_features(
     Raises:
         InputError: some features are not finite, or the loader refuses the device or batch size.
     """
+    set_tf32("fp32")
     features: Features = outputs_in_order(
         encoder,
         index,
@@ -72,7 +76,7 @@ def cached_features(
     description: str = "features",
 ) -> Features:
     """:func:`extract_features`, read from ``folder`` if this encoder saw these images in this view before."""
-    path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{views_hash(views, engine)}.npy"
+    path = folder / f"{encoder_hash(encoder)}-{images_fingerprint(index)}-{views_hash(views, engine, device)}.npy"
     features = _stored_features(path, len(index))
     if features is not None:
         return features
@@ -119,7 +123,7 @@ def images_fingerprint(index: ShardIndex) -> str:
     return digest.hexdigest()[:16]
 
 
-def views_hash(views: ViewSpec, engine: str) -> str:
-    """8 hexadecimal digits of what a view's pixels depend on."""
-    described = json.dumps([asdict(views.evaluation()), engine], sort_keys=True)
+def views_hash(views: ViewSpec, engine: EngineName, device: str | torch.device) -> str:
+    """8 hexadecimal digits of what a view's pixels depend on: its parameters, and which engine makes it on what."""
+    described = json.dumps([asdict(views.evaluation()), made_by(engine, find_device(device))], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:8]

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.encoders.norms import sync_batchnorm
 from train.engine.deepspeed import deepspeed_config, start_engine
-from train.engine.precision import Precision, resolve_precision
+from train.engine.precision import Precision, resolve_precision, set_tf32
 from train.engine.torch_engine import TorchEngine
 from train.ranks.world import World
 from train.settings.config import RunConfig
@@ -29,6 +29,7 @@ def build_engine(
     Args:
         batch_size: images a process and a step.
     """
+    set_tf32(precision)
     optimizer = torch.optim.AdamW(groups, fused=True)
     if world.size == 1:
         return TorchEngine(model, optimizer, precision=precision, clipping=clipping, world=world)
@@ -36,9 +37,10 @@ def build_engine(
     return start_engine(model, optimizer, deepspeed_config(run, precision=precision, optimizer="adamw"), world)
 
 
-def scaleless_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+def scaleless_precision(precision: Precision, device: torch.device) -> Literal["fp32", "tf32", "bf16"]:
     """The precision of a training: fp32 in place of fp16, which would need its loss scaled."""
-    return "bf16" if resolve_precision(precision, device) == "bf16" else "fp32"
+    resolved = resolve_precision(precision, device)
+    return "fp32" if resolved == "fp16" else resolved
 
 
 def resolve_norm(encoder: nn.Module, norm: Literal["auto", "frozen", "trained"]) -> Literal["frozen", "trained"]:

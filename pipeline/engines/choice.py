@@ -68,9 +68,21 @@ def choose_engine(
             f"engine resident: {pixels} but may take {most}; allow more bytes, pack smaller images, or take engine auto"
         )
     why = f"{pixels}, too many for the {most} they may take" if repeats else "each row comes once"
-    if device.type == "cuda":
-        return Choice(name="dali", reason=f"engine dali, which decodes on the GPU: {why}")
-    return Choice(name="kornia", reason=f"engine kornia, the faster one on a CPU: {why}")
+    fits = {"dali": "which decodes on the GPU", "kornia": "the faster one on a CPU"}
+    name = _keeps_nothing(device)
+    return Choice(name=name, reason=f"engine {name}, {fits[name]}: {why}")
+
+
+def _keeps_nothing(device: torch.device) -> Literal["dali", "kornia"]:
+    """What ``auto`` takes where no pixels are kept."""
+    return "dali" if device.type == "cuda" else "kornia"
+
+
+def made_by(engine: EngineName, device: torch.device) -> str:
+    """Who makes the views of one pass in order: the engine, and the device by its name. Others may decode to other grey
+    levels."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{_keeps_nothing(device) if engine == 'auto' else engine} on {name}"
 
 
 def pixel_budget(device: torch.device, *, asked: int | None, world_size: int) -> Budget:

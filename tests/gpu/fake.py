@@ -33,23 +33,23 @@ _PROJECT = ("/shards/", "/pipeline/", "/train/", "/eval/", "/tests/")
 
 
 class FakeCuda(TorchDispatchMode):
-    """The device, while inside; ``found`` counts what a step was noted for."""
+    """The device, while inside; ``found`` counts what a step was noted for, while ``is_watching``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: Counter[str] = Counter()
-        self._is_watching = False
+        self.is_watching = False
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._pinned: dict[int, Any] = {}  # storages by address; held, so that no address comes again
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """What happens inside is a step."""
-        self._is_watching = True
+        self.is_watching = True
         try:
             yield
         finally:
-            self._is_watching = False
+            self.is_watching = False
 
     def __enter__(self) -> "FakeCuda":
         torch._C._ensureCUDADeviceGuardSet()
@@ -115,7 +115,7 @@ class FakeCuda(TorchDispatchMode):
         return self._fake.from_tensor(tensor.detach() if tensor.requires_grad else tensor)
 
     def _note(self, what: str) -> None:
-        if self._is_watching:
+        if self.is_watching:
             frames = [frame for frame in traceback.extract_stack() if any(part in frame.filename for part in _PROJECT)]
             own = {__file__, run_backward.__code__.co_filename}
             where = [frame for frame in frames if frame.filename not in own][-1]
@@ -162,6 +162,7 @@ class FakeCuda(TorchDispatchMode):
             "mem_get_info": lambda device=None: (100 * 2**30, 139 * 2**30),
             "is_bf16_supported": lambda including_emulation=True: True,
             "get_device_name": lambda device=None: "a device without content",
+            "get_device_capability": lambda device=None: (9, 0),
             "max_memory_allocated": lambda device=None: 0,
             "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
             "set_rng_state": lambda state, device=None: None,

@@ -15,6 +15,7 @@ from train.encoders.file import FILES, is_ours, read_encoder_file
 from train.encoders.saved import save_encoder
 from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
 from train.encoders.weights import describe_start
+from train.engine.precision import Resolved
 from train.methods.contract import Method
 from train.ranks.world import World
 from train.run.metrics_file import read_metrics
@@ -121,7 +122,7 @@ def write_encoders_and_card(
     *,
     about: Mapping[str, Any],
     step: int,
-    precision: str,
+    precision: Resolved,
     world: World,
 ) -> None:
     """Writes ``encoder.safetensors``, ``encoder-key.safetensors`` if asked for, and ``model_card.md`` to the run

@@ -14,7 +14,7 @@ from train.encoders.saved import encoder_header
 from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
-from train.engine.precision import Precision, resolve_precision
+from train.engine.precision import Resolved, describe_precision, resolve_precision
 from train.methods.embedder import check_network
 from train.ranks.door import compare_facts, let_pass, pass_together
 from train.ranks.stop import Stop
@@ -65,7 +65,7 @@ class _Found:
 
     index: ShardIndex
     neighbours: Neighbours | None
-    precision: Precision
+    precision: Resolved
     ds_config: dict[str, Any]
     seen_before: Seen
     note: str
@@ -111,7 +111,10 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         rate = describe_rate(config.optimizer, batch=images)
         devices = os.environ.get("CUDA_VISIBLE_DEVICES") if world.device.type == "cuda" else None
         place = hardware(world) + (f" (CUDA_VISIBLE_DEVICES {devices})" if devices else "")
-        notes = [f"{place}, {world.size} process(es), {precision}", loader.choice.reason]
+        notes = [
+            f"{place}, {world.size} process(es), {describe_precision(precision, world.device)}",
+            loader.choice.reason,
+        ]
         notes += [loader.partners.summary] if loader.partners else []
         print("\n".join([*notes, describe_start(encoder), *filter(None, [found.note, rate_note(config)]), rate]))
         write_run_folder(config, found.ds_config, note=rate)

@@ -12,6 +12,7 @@ from shards.base.dataclass_io import differing_fields, to_mapping, to_yaml
 from shards.base.facts import num_cores, processor, versions
 from shards.index import ShardIndex
 from train.encoders.seen import FILE
+from train.engine.precision import Resolved, describe_precision
 from train.ranks.world import World
 from train.run.metrics_file import last_values
 from train.settings.config import PretrainConfig, norm_strategy
@@ -31,7 +32,7 @@ def model_card(
     index: ShardIndex,
     *,
     lines: Sequence[dict[str, Any]],
-    precision: str,
+    precision: Resolved,
     world: World,
     start: str = "",
 ) -> str:
@@ -90,7 +91,7 @@ a patient's identifier can find out by it that the patient is among them: pass i
 | start | {start or f"encoder.weights {config.encoder.weights}"} |
 | length | step {newest.get("step", 0)}, epoch {newest.get("epoch", 0):g} |
 | batch | {run.batch_size} images a process, {world.size} process(es), {run.gradient_accumulation} batch(es) a step |
-| precision | {precision} |
+| precision | {describe_precision(precision, world.device)} |
 | hardware | {hardware(world)} |
 | software | {_software()} |
 | changed from recipe {config.recipe} | {_changes(config)} |

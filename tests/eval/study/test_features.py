@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import eval.study.features
-from eval.study.features import cached_features, encoder_hash, extract_features, images_fingerprint
+from eval.study.features import cached_features, encoder_hash, extract_features, images_fingerprint, views_hash
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
@@ -82,6 +82,22 @@ def test_images_fingerprint_sees_contents_and_order(make_index) -> None:
     assert first == images_fingerprint(make_index(rows))
     assert first != images_fingerprint(make_index(rows).take([1, 0]))
     assert first != images_fingerprint(make_index([rows[0], rows[1] | {"crc32": 3}]))
+
+
+def test_features_are_kept_by_the_engine_and_device_that_made_the_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` is whatever it takes; two kinds of GPU may decode to other levels."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    keys = {}
+    for name in ("A100", "H200"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+        keys[name] = views_hash(VIEWS, "auto", "cuda")
+        assert views_hash(VIEWS, "dali", "cuda") == views_hash(VIEWS, "auto", "cuda:1") == keys[name]
+        keys[f"{name}, kornia"] = views_hash(VIEWS, "kornia", "cuda")
+    keys |= {f"cpu, {engine}": views_hash(VIEWS, engine, "cpu") for engine in ("kornia", "dali", "resident")}
+    assert len(set(keys.values())) == len(keys)
+    assert views_hash(VIEWS, "auto", "cpu") == keys["cpu, kornia"]
 
 
 def test_features_that_are_not_finite_are_refused(packed: Path) -> None:
