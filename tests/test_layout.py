@@ -38,6 +38,7 @@ WHOLE = {
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_cross_validated.py",
+    "eval/test_foreign_starts.py",
     "eval/test_pseudonymised.py",
     "eval/test_unknown_labels.py",
     "eval/stats/test_coverage.py",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.finetune.config import FinetuneConfig
+from eval.foreign.contract import OwnInput
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 from train.encoders.file import FILES, header_value, load_state, read_tensors
@@ -20,8 +21,10 @@ from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 from train.engine.optimizers import grouped
 
 HEAD_FILE = "head.safetensors"
-# Stages of torchvision's ResNets and DenseNets and blocks of timm's vision transformers; the stem comes before.
-_STAGE = re.compile(r"(?:layer|features\.(?:denseblock|transition))(\d+)\.|(?:blocks|stages|layers)\.(\d+)\.")
+# Stages of torchvision's ResNets and DenseNets and blocks of transformers; the stem comes before.
+_STAGE = re.compile(
+    r"(?:layer|features\.(?:denseblock|transition))(\d+)\.|(?:encoder\.|model\.)?(?:blocks|stages|layers|layer)\.(\d+)\."
+)
 
 
 class FinetuneModel(nn.Module):
@@ -63,6 +66,8 @@ def parameter_groups(model: FinetuneModel, config: FinetuneConfig) -> list[dict[
 
 def _depths(encoder: Any) -> dict[str, int]:
     """The stage of each parameter, in the order in which images pass them; 0 is the stem."""
+    if isinstance(encoder, OwnInput):
+        return {f"model.{name}": depth for name, depth in _depths(encoder.model).items()}
     if hasattr(encoder, "group_matcher"):
         from timm.models import group_parameters
 

@@ -9,6 +9,7 @@ import tyro
 from pydantic import AfterValidator, Field
 
 from eval.finetune.config import FinetuneConfig
+from eval.foreign.kinds import title_of
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
 from eval.study.config import CohortConfig
@@ -145,7 +146,7 @@ def grid_of_run(
         raise InputError("--run: no value given; give at least one")
     starts: dict[str, tuple[str, ...]] = {}
     for source in against:
-        name = source if source in WORDS else re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(source).resolve().stem)
+        name = source if source in WORDS else title_of(source)
         if name in {*starts, PRETRAINED}:
             raise InputError(f"--against {source}: another start has the name {name!r}; name them in a grid file")
         starts[name] = (source,)

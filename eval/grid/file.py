@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.foreign.kinds import is_foreign, title_of
 from eval.grid.config import WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.base.stored import parse_yaml, read_file
 
-_STARTS = "starts: give name: source lines; a source is random, imagenet, a run folder or a file, or a list of runs"
+_STARTS = (
+    "starts: give name: source lines; a source is random, imagenet, package:NAME, timm:NAME, hf:NAME, xrv:NAME, a run "
+    "folder or a file, or a list of runs"
+)
 _LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one
 
 
@@ -83,7 +87,7 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
 def _read_starts(content: Any) -> dict[str, tuple[str, ...]]:
     """``{name: source}``, ``{name: [source, source]}``, or a list of sources that name themselves."""
     if isinstance(content, list):
-        content = {source if source in WORDS else Path(str(source)).name: source for source in content}
+        content = {_name(str(source)): source for source in content}
     if not isinstance(content, dict):
         raise InputError(_STARTS)
     starts = {str(name): tuple(source) if isinstance(source, list) else (source,) for name, source in content.items()}
@@ -92,3 +96,9 @@ def _read_starts(content: Any) -> dict[str, tuple[str, ...]]:
     if not starts:
         raise InputError("starts: no value given; give at least one name: source line")
     return starts
+
+
+def _name(source: str) -> str:
+    if source in WORDS:
+        return source
+    return title_of(source) if is_foreign(source) else Path(source).name

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.foreign.kinds import KINDS, is_foreign, kind_of
 from eval.grid.config import WORDS, GridConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.text import texts_of
@@ -147,14 +148,28 @@ def _check_texts(cohort: Cohort) -> None:
 def _check_sources(config: GridConfig) -> None:
     sources = [(name, source) for name, several in config.starts.items() for source in several]
     for name, source in sources:
-        if source not in WORDS and not source.startswith(PACKAGE) and not Path(source).exists():
-            raise InputError(
-                f"start {name} {source}: no such file or run folder; give one, or random, imagenet or {PACKAGE}NAME"
-            )
-    if not any(is_ours(source) for _, source in sources):
+        is_word = source in WORDS or source.startswith(PACKAGE) or is_foreign(source)
+        if not is_word and not Path(source).exists():
+            words = ", ".join(["random", "imagenet", f"{PACKAGE}NAME", *(f"{word}:NAME" for word in KINDS)])
+            raise InputError(f"start {name} {source}: no such file or run folder; give one, or one of {words}")
+        _check_foreign(source, config)
+    others = [source for _, source in sources if not is_foreign(source)]
+    if others and not any(is_ours(source) for source in others):
         for field in ("architecture", "size"):
             if getattr(config, field) is None:
                 raise InputError(f"{field}: not given, and no start is a run that says it; give it in a grid file")
+
+
+def _check_foreign(source: str, config: GridConfig) -> None:
+    """Refuses what models of others do not do, but for those that become encoders of ours."""
+    kind = kind_of(source)
+    if kind is None or kind.is_ours:
+        return
+    for readout in config.readout:
+        if READOUTS[readout].inputs in ("both", "image"):
+            raise InputError(f"start {source}: is for linear, kNN, few-shot and fine-tuned readouts, not for {readout}")
+    if "finetune" in config.readout and config.finetune.keep_model:
+        raise InputError(f"finetune.keep_model: encoders of this software alone are written, not {source}")
 
 
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:

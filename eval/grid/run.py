@@ -183,6 +183,7 @@ def _compared(plan: Plan) -> Comparison:
                 num_features=start.encoders[0].num_features,
                 num_seen=exposure.num_images if exposure else _num_of_splits(start, cohort.test),
                 exposure=exposure,
+                about=start.encoders[0].about,
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start, exposure in exposures

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from eval.finetune.run import run_finetune
+from eval.foreign.kinds import kind_of
 from eval.grid.plan import CellTask, Plan
 from eval.multimodal.run import run_multimodal
 from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
@@ -113,6 +114,8 @@ class CellWorker:
 
 
 def _loaded(encoder: StartEncoder) -> LoadedEncoder:
-    return LoadedEncoder(
-        encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata={"norm": encoder.norm}
-    )
+    metadata = {"norm": encoder.norm}
+    kind = kind_of(encoder.weights)
+    if kind is not None and not kind.is_ours:
+        metadata["source"] = encoder.weights  # from which other processes open it
+    return LoadedEncoder(encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata=metadata)

@@ -131,7 +131,7 @@ def _open(comparison: Comparison, start: str) -> _Opened:
     views = from_mapping(ViewSpec, comparison.views[start], "views")
     source = about.sources[0]
     if is_ours(source):
-        encoder = load_encoder(source).encoder
+        encoder: nn.Module = load_encoder(source).encoder
         if encoder_hash(encoder) in about.hashes:
             return _Opened(encoder, about.encoder, views)
     else:

@@ -43,7 +43,7 @@ def note(comparisons: Sequence[Comparison]) -> str:
         sentence
         for one in comparisons
         for name, start in one.starts.items()
-        if (sentence := _exposure(name, start, one.dataset))
+        if (sentence := _foreign(name, start, one.dataset) or _exposure(name, start, one.dataset))
     ]
     return "\n".join(lines)
 
@@ -57,6 +57,16 @@ def _folds(comparisons: Sequence[Comparison]) -> list[str]:
         "model that has not seen its patient, and compared with images of the same model; figures are means of folds, "
         "weighed by positives, and ECE is of all folds together. Labelled images are counted in the mean fold."
     ]
+
+
+def _foreign(name: str, start: StartResult, dataset: str) -> str:
+    """What goes into a model of others; empty of our own."""
+    if not start.about:
+        return ""
+    return (
+        f"{name} is {start.sources[0]}: {start.about}. Caution: what it was trained on is not known here; where that "
+        f"was images of {dataset}, its figures are not those of new patients."
+    )
 
 
 def _exposure(name: str, start: StartResult, dataset: str) -> str:

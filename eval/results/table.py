@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from eval.foreign.kinds import is_foreign
 from eval.readouts.registry import Inputs
 from eval.stats.interval import Interval, Verdict, verdict
 from eval.study.studies import TestCounts
@@ -33,10 +34,11 @@ class Exposure:
 class StartResult:
     """A way to start that was compared: one encoder, or several of one architecture whose figures are averaged.
 
-    ``sources`` are what the command named: run folders, a file, ``random`` or ``imagenet``; none of ``NO_IMAGE``.
+    ``sources`` are what the command named: run folders, a file, words for others; none of ``NO_IMAGE``.
     ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``exposure`` is what its pretraining
     saw of the test set, of the encoder that saw most, and ``num_seen`` its images; where ``exposure`` is not known,
-    these are the test images of datasets and splits that pretraining took images of.
+    these are the test images of datasets and splits that pretraining took images of. ``about`` says of models of
+    others what goes into them, and what is taken of them.
     """
 
     encoder: str
@@ -46,11 +48,14 @@ class StartResult:
     seeds: list[int] | None = None
     num_seen: int = 0
     exposure: Exposure | None = None
+    about: str = ""
 
     @property
     def is_run(self) -> bool:
         """Whether it is weights of the user's own, not a random or supervised start."""
-        return bool(self.sources) and not {"random", "imagenet"} & set(self.sources)
+        return bool(self.sources) and not any(
+            source in ("random", "imagenet") or is_foreign(source) for source in self.sources
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

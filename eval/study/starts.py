@@ -6,6 +6,7 @@ imagenet                supervised ImageNet weights of torchvision or timm
 package:NAME            weights that an installed Python package holds
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
 RUN/checkpoints/STEP    the encoder in a checkpoint of it, whether the run has finished or not
+timm:, hf:, xrv:        a frozen model of others with its own input (:mod:`eval.foreign.kinds`)
 FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
 
 Several runs (of other seeds, say) can make one start together, whose figures are their means.
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from eval.foreign.contract import open_foreign
+from eval.foreign.kinds import is_foreign
 from eval.study.features import encoder_hash
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
@@ -36,7 +39,7 @@ class StartEncoder:
     ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
     architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
     :func:`eval.study.features.encoder_hash`; ``origin`` says in one line what was loaded,
-    ``seen`` is what pretraining saw, as far as it is known.
+    ``seen`` is what pretraining saw, as far as it is known; ``about`` says of models of others what goes into them.
     """
 
     id: str
@@ -50,6 +53,7 @@ class StartEncoder:
     num_features: int
     origin: str
     seen: Seen = field(default_factory=Seen)
+    about: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,9 @@ def build_starts(
             raise InputError(f"start {name!r}: its name names files; use letters, digits and . _ + -")
     _check_several(sources)
     loaded = {source: load_encoder(source) for several in sources.values() for source in several if is_ours(source)}
-    others = [source for several in sources.values() for source in several if source not in loaded]
+    others = [
+        source for several in sources.values() for source in several if source not in loaded and not is_foreign(source)
+    ]
     common = _common(next(iter(loaded.values()), None), architecture, views, others) if others else None
     starts = {}
     for name, several in sources.items():
@@ -105,6 +111,8 @@ def build_starts(
             id = name if len(several) == 1 else f"{name}-{number}"
             if source in loaded:
                 encoders.append(_of_run(id, source, loaded[source]))
+            elif is_foreign(source):
+                encoders.append(_of_others(id, source))
             else:
                 assert common is not None
                 seeds = range(seed, seed + num_random) if source == "random" else [seed]
@@ -126,7 +134,7 @@ def build_starts(
 
 def _check_several(named: Mapping[str, Sequence[str]]) -> None:
     for name, several in named.items():
-        words = [source for source in several if source in ("random", "imagenet")]
+        words = [source for source in several if source in ("random", "imagenet") or is_foreign(source)]
         if len(several) > 1 and words:
             raise InputError(f"start {name}: {words[0]} stands alone; a mean is of run folders or files")
         if len(set(several)) < len(several):
@@ -140,6 +148,8 @@ def rebuild(name: str, *, weights: str, norm: str, seed: int, size: int | None =
     Raises:
         InputError: the weights are gone, or do not fit.
     """
+    if is_foreign(weights):
+        return open_foreign(weights).encoder
     return build_encoder(name, weights=weights, norm=norm, seed=seed, size=size).eval()
 
 
@@ -175,6 +185,23 @@ def _of_run(id: str, source: str, loaded: LoadedEncoder) -> StartEncoder:
         num_features=int(loaded.metadata["num_features"]),
         origin=f"encoder of the {'checkpoint' if path.is_dir() else 'run'} {source}",
         seen=load_seen(path, loaded.metadata),
+    )
+
+
+def _of_others(id: str, source: str) -> StartEncoder:
+    model = open_foreign(source)
+    return StartEncoder(
+        id=id,
+        encoder=model.encoder,
+        name=model.name,
+        norm="batch",
+        views=model.views,
+        weights=source,
+        seed=0,
+        hash=encoder_hash(model.encoder),
+        num_features=model.num_features,
+        origin=f"{source}: {model.about}",
+        about=model.about,
     )
 
 

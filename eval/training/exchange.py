@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from eval.foreign.contract import open_foreign
 from eval.training.task import Config, Trained, TrainingTask, Work
 from shards.base.atomic import atomic_file
 from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.encoders.saved import load_encoder, save_encoder
+from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 
 _TASK, _ENCODER, _RESULT = "task.npz", "start.safetensors", "result.npz"
 _ARRAYS = ("train_rows", "train_labels", "valid_rows", "valid_labels", "test_rows")
@@ -20,7 +22,8 @@ def write_work(folder: Path, work: Work[Config]) -> None:
     """Writes what :func:`read_work` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     task, start = work.task, work.start
-    if start is not None:
+    source = start.metadata.get("source", "") if start else ""
+    if start is not None and not source:
         norm = start.metadata.get("norm", "batch")
         save_encoder(folder / _ENCODER, start.encoder, name=start.name, views=start.views, norm=norm)
     about = {
@@ -28,6 +31,7 @@ def write_work(folder: Path, work: Work[Config]) -> None:
         "labels": list(task.labels),
         "fraction": task.fraction,
         "has_start": start is not None,
+        "source": source,
         "config": to_mapping(work.config),
         "mark": work.mark,
         "options": work.options,
@@ -50,11 +54,21 @@ def read_work(folder: Path, kind: type[Config]) -> Work[Config]:
     index = ShardIndex.open(*about["folders"])
     return Work(
         task=TrainingTask(index=index, labels=tuple(about["labels"]), fraction=about["fraction"], **arrays),
-        start=load_encoder(folder / _ENCODER) if about["has_start"] else None,
+        start=_start(folder, about),
         config=from_mapping(kind, about["config"]),
         mark=about["mark"],
         options=about["options"],
     )
+
+
+def _start(folder: Path, about: dict[str, Any]) -> LoadedEncoder | None:
+    if not about["has_start"]:
+        return None
+    if about["source"]:
+        model = open_foreign(about["source"])
+        metadata = {"norm": "batch", "source": about["source"]}
+        return LoadedEncoder(encoder=model.encoder, name=model.name, views=model.views, metadata=metadata)
+    return load_encoder(folder / _ENCODER)
 
 
 def write_result(folder: Path, result: Trained, mark: str) -> None:
