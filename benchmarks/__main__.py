@@ -9,6 +9,8 @@ python -m benchmarks peers
 python -m benchmarks scaling --ranks 1 2 4
 python -m benchmarks evaluation
 python -m benchmarks multimodal
+python -m benchmarks gpu --minutes 10 --output hour
+python -m benchmarks gpu-pack --there freeze.txt --python 3.12 --sm 90 --output hour.tar.xz
 python -m benchmarks all --quick
 python -m benchmarks report
 python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
@@ -26,6 +28,8 @@ from pydantic import Field
 from tyro.conf import OmitArgPrefixes, Positional
 
 from benchmarks.checks import check_settings
+from benchmarks.gpu.offline.pack import PackConfig, pack
+from benchmarks.gpu.settings import GpuConfig
 from benchmarks.measuring.result import Comparison, write_as_it_comes
 from benchmarks.settings import (
     EvaluationConfig,
@@ -38,7 +42,7 @@ from benchmarks.settings import (
     ScalingConfig,
     StepConfig,
 )
-from benchmarks.suite import AllConfig, run_all
+from benchmarks.suite import AllConfig, run_suite
 from shards.base.commands import run_subcommand
 from shards.base.errors import run_command
 
@@ -59,6 +63,8 @@ def main() -> int | None:
         "scaling": scaling,
         "evaluation": evaluation,
         "multimodal": multimodal,
+        "gpu": gpu,
+        "gpu-pack": gpu_pack,
         "all": all_benchmarks,
         "compare": compare,
         "report": report,
@@ -155,10 +161,23 @@ def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | No
     _report("multimodal", run(config), output, device=config.device, quick=config.quick)
 
 
+def gpu(config: OmitArgPrefixes[GpuConfig]) -> int:
+    """All that waits for a GPU, in order of worth, beside its targets; exit code 1 where a part failed."""
+    check_settings(config)
+    from benchmarks.gpu.run import run_all
+
+    return run_all(config)
+
+
+def gpu_pack(config: OmitArgPrefixes[PackConfig]) -> None:
+    """One file that runs gpu on a machine without network."""
+    print(f"written: {pack(config)}")
+
+
 def all_benchmarks(config: OmitArgPrefixes[AllConfig]) -> int:
     """All of them, each in a fresh process; exit code 1 where one failed."""
     check_settings(config)
-    return run_all(config)
+    return run_suite(config)
 
 
 def compare(

@@ -24,7 +24,7 @@ class AllConfig:
     """cpu or cuda."""
 
 
-def run_all(config: AllConfig) -> int:
+def run_suite(config: AllConfig) -> int:
     """Runs one after another, and returns 1 where one failed."""
     failed = [words[0] for words in all_commands(config) if not _succeeds(words)]
     if failed:

@@ -97,12 +97,14 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one file holds: comparisons of one benchmark, remarks on all of it, and the machine in words."""
+    """What one file holds: comparisons of one benchmark, remarks on all of it, and the machine in words; ``figures``
+    are numbers and findings by name that are no comparison."""
 
     benchmark: str
     machine: Mapping[str, Any]
     comparisons: tuple[Comparison, ...]
     remarks: tuple[str, ...] = ()
+    figures: Mapping[str, Any] | None = None
 
 
 def write_as_it_comes(
@@ -127,8 +129,10 @@ def write_result(
     comparisons: Sequence[Comparison],
     *,
     remarks: Sequence[str] = (),
+    figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the comparisons of one benchmark, and remarks on all of it, with the machine they were measured on."""
+    """Writes the comparisons of one benchmark, and remarks and figures of all of it, with the machine they were
+    measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "benchmark": name,
@@ -136,6 +140,7 @@ def write_result(
         "comparisons": [asdict(c, dict_factory=_present) for c in comparisons],
     }
     result |= {"remarks": list(remarks)} if remarks else {}
+    result |= {"figures": figures} if figures is not None else {}
     atomic_write(path, json.dumps(result, indent=2) + "\n")
 
 

@@ -65,7 +65,7 @@ def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
         return subprocess.CompletedProcess(words, returncode=int(words[3] == "step"))
 
     monkeypatch.setattr(suite.subprocess, "run", run)
-    assert suite.run_all(AllConfig(quick=True)) == 1
+    assert suite.run_suite(AllConfig(quick=True)) == 1
     assert started[:2] == ["hotpath", "step"]
     assert len(started) == 9
     assert "failed: step;" in capfd.readouterr().err

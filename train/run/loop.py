@@ -14,6 +14,7 @@ from train.encoders.saved import encoder_header
 from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
+from train.engine.kernels import choose_kernels
 from train.engine.precision import Resolved, describe_precision, resolve_precision
 from train.methods.embedder import check_network
 from train.ranks.door import compare_facts, let_pass, pass_together
@@ -97,8 +98,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
 
     # ---- build
     share_cores(world)
-    torch.use_deterministic_algorithms(run.deterministic)
-    torch.backends.cudnn.benchmark = not run.deterministic
+    choose_kernels(deterministic=run.deterministic)
     stop = Stop(world)
     loader = training_loader(config, index, world)
     trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
