@@ -36,6 +36,8 @@ NEEDED = {
     "shards phantom": "--output a",
     "pipeline preview": "--data a",
     "train export": "--run a --format timm --output b",
+    "benchmarks gpu": "--output a",
+    "benchmarks gpu-pack": "--output a",
     **dict.fromkeys(
         ("eval linear", "eval knn", "eval few-shot", "eval finetune", "eval multimodal"), "--run a --data b --label c"
     ),

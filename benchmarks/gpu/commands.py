@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from benchmarks.gpu.settings import GpuConfig, PartName, result_path, sizes_of
+from benchmarks.gpu.parts import result_path, sizes_of
+from benchmarks.gpu.settings import GpuConfig, PartName
 
 
 def command_of(part: PartName, config: GpuConfig, folder: Path) -> list[str]:

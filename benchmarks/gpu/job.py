@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.settings import Sizes, result_path, sizes_of
+from benchmarks.gpu.parts import Sizes, result_path, sizes_of
 from benchmarks.measuring.machine import describe_machine
 from benchmarks.measuring.result import write_result
 

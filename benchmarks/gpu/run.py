@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.gpu.commands import command_of
-from benchmarks.gpu.settings import CPU_PATIENCE, PARTS, GpuConfig, Part, result_path
+from benchmarks.gpu.parts import CPU_PATIENCE, PARTS, Part, result_path
+from benchmarks.gpu.settings import GpuConfig
 from benchmarks.gpu.targets import table
 from benchmarks.measuring.result import read_result
 from shards.base.atomic import atomic_write

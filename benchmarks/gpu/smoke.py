@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.job import Job
-from benchmarks.gpu.settings import ENGINES
+from benchmarks.gpu.parts import ENGINES
 from benchmarks.measuring.data import build_phantom_dataset
 from pipeline.loader import build_loader
 from pipeline.options import EngineName

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.settings import ENGINES, result_path
+from benchmarks.gpu.parts import ENGINES, result_path
 from benchmarks.measuring.result import Comparison, Result, read_result
 
 _PRESETS = ("moco_cxr", "moco_v2")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.gpu.job import Job
-from benchmarks.gpu.settings import ENGINES
+from benchmarks.gpu.parts import ENGINES
 from train.run.metrics_file import read_metrics
 
 _ROOT = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.gpu.commands import command_of
-from benchmarks.gpu.settings import PARTS, GpuConfig
+from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.settings import GpuConfig
 from shards.base.errors import run_command
 
 MODULES = {"step": "step.run", "loader": "loader.run", "hotpath": "hotpath.run"}

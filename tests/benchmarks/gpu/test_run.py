@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.gpu import run as hour
-from benchmarks.gpu.settings import PARTS, GpuConfig
+from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.settings import GpuConfig
 from benchmarks.measuring.result import read_result
 from shards.base.errors import InputError
 from tests.conftest import ROOT

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.gpu.settings import ENGINES, result_path
+from benchmarks.gpu.parts import ENGINES, result_path
 from benchmarks.gpu.targets import table
 from benchmarks.measuring.result import Comparison, Timing, write_result
 
