@@ -46,10 +46,8 @@ def test_the_file_runs_where_it_is_unpacked(downloaded, tmp_path):
     done = subprocess.run([hour / "run", "--help"], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--minutes" in done.stdout
-    path = f"{hour / 'project'}:{hour / 'site'}"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", where], env={"PYTHONPATH": path}, cwd=ROOT, capture_output=True, text=True
-    )
+    where = f"import sys; sys.path[:0] = {[str(hour / 'project'), str(hour / 'site')]}; {where}"
+    done = subprocess.run([sys.executable, "-P", "-c", where], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == str(hour / "project" / "benchmarks" / "__init__.py"), done.stderr
 
 
