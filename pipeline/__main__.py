@@ -94,8 +94,10 @@ def _preview(config: PreviewConfig) -> None:
     from pipeline.preview import title_of, view_sheet
     from shards.checks.preview import save_sheet
     from shards.index import ShardIndex
+    from shards.repeated import refuse_repeated
 
     index = ShardIndex.open(*config.data)
+    refuse_repeated(index, "--data")
     if config.split != "all":
         index = index.where(split=config.split)
     sheet = view_sheet(

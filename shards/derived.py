@@ -140,9 +140,11 @@ def open_rows(datasets: Sequence[Path], conditions: Sequence[str]) -> ShardIndex
     """The rows of datasets that meet every condition.
 
     Raises:
-        InputError: no dataset, a condition as :func:`filter_rows` refuses it, or no such row.
+        InputError: no dataset, a condition as :func:`filter_rows` refuses it, no such row, or rows that are twice.
     """
-    return filter_rows(ShardIndex.open(*datasets), conditions).require_rows(f"--where {' '.join(conditions)}")
+    index = filter_rows(ShardIndex.open(*datasets), conditions).require_rows(f"--where {' '.join(conditions)}")
+    refuse_repeated(index, "DATASET")
+    return index
 
 
 def filter_rows(index: ShardIndex, conditions: Sequence[str]) -> ShardIndex:

@@ -104,7 +104,7 @@ else:
     import tyro
 
     parse, commands = tyro.extras.subcommand_cli_from_dict, {}
-    tyro.extras.subcommand_cli_from_dict = lambda found, **_: commands.update(found)
+    tyro.extras.subcommand_cli_from_dict = lambda found, **_: commands.update(found) or (lambda: None)
     main()
     tyro.extras.subcommand_cli_from_dict = parse
 helps = {name: call([name, "--help"]) for name in commands} | {"": call(["--help"])}

@@ -3,20 +3,17 @@
 Legend: B batch, H W pixels, F features, L labels.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from eval.finetune.config import FinetuneConfig
 from eval.foreign.contract import OwnInput
-from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
-from train.encoders.file import FILES, header_value, load_state, read_tensors
+from train.encoders.file import FILES, header_value, load_state, read_tensors, write_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
 from train.engine.optimizers import grouped
 
@@ -89,8 +86,7 @@ def save_finetuned(folder: Path, model: FinetuneModel, start: LoadedEncoder, *, 
     folder.mkdir(parents=True, exist_ok=True)
     norm = start.metadata.get("norm", "batch")
     save_encoder(folder / FILES["query"], model.encoder, name=start.name, views=start.views, norm=norm)
-    head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
-    atomic_write(folder / HEAD_FILE, safetensors.torch.save(head, {"labels": json.dumps(labels)}))
+    write_tensors(folder / HEAD_FILE, model.head.state_dict(), {"labels": labels})
 
 
 def load_finetuned(folder: Path) -> tuple[FinetuneModel, tuple[str, ...], LoadedEncoder]:

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 
 from eval.grid.config import DrawsConfig
 from eval.study.cohort import NO_FOLDS, open_cohort
-from eval.study.draws import LabelledDraw, labelled_draws
+from eval.study.draws import LabelledDraw, labelled_draws, wrong_with
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
+from shards.base.stored import read_file
+from shards.base.words import reason_of
 from shards.index import ShardIndex
 
 _PATH_COLUMNS = ("path", "Path", "source_path", "key")
@@ -70,11 +72,10 @@ def read_lists(paths: tuple[Path, ...], train: ShardIndex) -> dict[tuple[float, 
     rows: dict[tuple[float, int], list[int]] = {}
     for path in paths:
         table = _read_csv(path)
-        name = next((name for name in _PATH_COLUMNS if name in table.column_names), None)
-        absent = [each for each in ("fraction", "draw") if each not in table.column_names]
-        if name is None or absent:
-            lacking = ", ".join([*([] if name else ["path"]), *absent])
-            raise InputError(f"--source {path}: has no column {lacking}; it has {', '.join(table.column_names)}")
+        name = next((name for name in _PATH_COLUMNS if name in table.column_names), _PATH_COLUMNS[0])
+        wrong = wrong_with(table, (name, "fraction", "draw"))
+        if wrong:
+            raise InputError(f"--source {path}: {wrong}; one row an image, with the columns {name}, fraction and draw")
         strange = []
         columns = (table[each].to_pylist() for each in (name, "fraction", "draw"))
         for image, fraction, draw in zip(*columns, strict=True):
@@ -85,17 +86,20 @@ def read_lists(paths: tuple[Path, ...], train: ShardIndex) -> dict[tuple[float, 
                 rows.setdefault((float(fraction), int(draw)), []).append(row)
         if strange:
             some = ", ".join(strange[:3])
-            raise InputError(f"--source {path}: {len(strange)} images are not in the training set, such as {some}")
+            raise InputError(
+                f"--source {path}: {len(strange)} images are not in the training set, such as {some}; give the "
+                "dataset, splits and view that they are of"
+            )
     return {key: np.unique(np.array(found, dtype=np.int64)) for key, found in rows.items()}
 
 
 def _read_csv(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise InputError(f"--source {path}: no such file")
     try:
-        return pyarrow.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"--source {path}: no CSV ({error})") from None
+        are_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_PATH_COLUMNS, pa.string()))
+        return pyarrow.csv.read_csv(pa.BufferReader(read_file(path)), convert_options=are_text)
+    except (pa.ArrowException, ValueError) as error:
+        why = str(error) if isinstance(error, InputError) else f"is no CSV ({reason_of(error)})"
+        raise InputError(f"--source {path}: {why}; give a list of path, fraction and draw") from None
 
 
 def _row_of_path(path: str, by_path: dict[str, int]) -> int | None:

@@ -115,9 +115,13 @@ def _settle(plan: Plan, task: CellTask, worker: CellWorker, lock: Lock) -> bool:
     with lock.try_hold() as is_held:
         if _is_stored(plan, task):
             return True
-        if is_held:
-            save_cell(plan.cells, worker.compute(task))
-        return is_held
+        if not is_held:
+            return False
+        cell = worker.compute(task)
+        if lock.is_lost():  # suspended meanwhile: another is at it, or has done it
+            return False
+        save_cell(plan.cells, cell)
+        return True
 
 
 def _missing(plan: Plan, tasks: list[CellTask]) -> list[CellTask]:

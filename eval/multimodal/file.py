@@ -5,20 +5,17 @@ FOLDER/text/                     the text model's configuration and its tokenize
 FOLDER/encoder.safetensors       the image encoder, where it was trained, as a run leaves it
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import safetensors.torch
 from pydantic import Field
 
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.model import MultimodalModel
 from eval.multimodal.tokenizer import TextTokenizer
-from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
-from train.encoders.file import FILES, header_value, load_state, read_tensors
+from train.encoders.file import FILES, header_value, load_state, read_tensors, write_tensors
 from train.encoders.saved import LoadedEncoder, save_encoder
 
 MODEL_FILE, _TEXT = "multimodal.safetensors", "text"
@@ -39,11 +36,7 @@ def save_multimodal(
     if model.encoder is not None and start is not None:
         norm = start.metadata.get("norm", "batch")
         save_encoder(folder / FILES["query"], model.encoder.encoder, name=start.name, views=start.views, norm=norm)
-    tensors = {
-        name: value.detach().cpu().clone()
-        for name, value in model.state_dict().items()
-        if not name.startswith(_ENCODER)
-    }
+    tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
     header = {"labels": labels, "config": to_mapping(config), "num_features": getattr(model, "num_features", 0)}
     model.text_model.config.save_pretrained(folder / _TEXT)
     save = getattr(tokenizer.backend, "save_pretrained", None)
@@ -51,10 +44,7 @@ def save_multimodal(
         save(folder / _TEXT)
     else:
         tokenizer.backend.save(str(folder / _TEXT / "tokenizer.json"))
-    atomic_write(
-        folder / MODEL_FILE,
-        safetensors.torch.save(tensors, {name: json.dumps(value) for name, value in header.items()}),
-    )
+    write_tensors(folder / MODEL_FILE, tensors, header)
 
 
 def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], MultimodalConfig]:

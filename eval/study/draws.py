@@ -23,6 +23,7 @@ from shards.index import ShardIndex
 from shards.options import LabelPolicy
 
 MIN_PER_CLASS = 2
+_KINDS = {"fraction": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind), "draw": pa.types.is_integer}
 _COLUMNS = ("dataset", "key", "fraction", "draw")
 
 Rows = npt.NDArray[np.int64]
@@ -149,9 +150,9 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
         table = read_parquet(path)
     except InputError as error:
         raise InputError(f"draws {path}: {error}; write one with: python -m eval draws export") from None
-    what = _wrong_with(table)
-    if what:
-        raise InputError(f"draws {path}: {what}; one row an image, with the columns {', '.join(_COLUMNS)}")
+    wrong = wrong_with(table)
+    if wrong:
+        raise InputError(f"draws {path}: {wrong}; one row an image, with the columns {', '.join(_COLUMNS)}")
     known = {
         (dataset, key): row
         for dataset, key, row in zip(train.column("dataset"), train.column("key"), train.rows.tolist(), strict=True)
@@ -169,16 +170,16 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     return {key: np.unique(np.array(members, dtype=np.int64)) for key, members in rows.items()}
 
 
-def _wrong_with(table: pa.Table) -> str:
-    absent = [name for name in _COLUMNS if name not in table.column_names]
+def wrong_with(table: pa.Table, columns: Sequence[str] = _COLUMNS) -> str:
+    """What keeps a table from holding draws, one row an image; empty where nothing does."""
+    absent = [name for name in columns if table.column_names.count(name) != 1]
     if absent or not len(table):
-        return f"has no column {', '.join(absent)}" if absent else "holds no draw"
-    text, number = pa.types.is_string, lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind)
-    for name, is_right in zip(_COLUMNS, (text, text, number, pa.types.is_integer), strict=True):
-        if not is_right(table[name].type) or table[name].null_count:
-            return f"its column {name} is {table[name].type}{' with blanks' if table[name].null_count else ''}"
-    fractions, draws = table["fraction"].to_numpy(), table["draw"].to_numpy()
-    are_right = ((fractions > 0) & (fractions <= 1)).all() and (draws >= 0).all()
+        return f"has no one column {', '.join(absent)}" if absent else "holds no draw"
+    for name, column in zip(columns, table.select(columns).columns, strict=True):
+        if not _KINDS.get(name, pa.types.is_string)(column.type) or column.null_count:
+            return f"its column {name} is {column.type}{' with blanks' if column.null_count else ''}"
+    fractions = table["fraction"].to_numpy()
+    are_right = ((fractions > 0) & (fractions <= 1)).all() and (table["draw"].to_numpy() >= 0).all()
     return "" if are_right else "holds fractions beyond 0 to 1, or draws below 0"
 
 

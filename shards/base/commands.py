@@ -1,18 +1,21 @@
 """The subcommands of a command line: functions whose arguments are checked within the bounds of their types."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from shards.base.arguments import each_once
+from shards.base.arguments import check_arguments
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 
+T = TypeVar("T")
 Command = Callable[..., int | None]
 
 
@@ -27,13 +30,47 @@ def run_subcommand(commands: Mapping[str, Command], *, args: Sequence[str] | Non
         InputError: an option that is given twice; a line for each value that is out of range.
     """
     checked = {name: _checked(command) for name, command in commands.items()}
-    given = each_once(sys.argv[1:] if args is None else args)
-    status: int | None = tyro.extras.subcommand_cli_from_dict(checked, args=given, **options)
-    return status
+    given = check_arguments(sys.argv[1:] if args is None else args)
+    command: Callable[[], int | None] = parsed(
+        lambda: tyro.extras.subcommand_cli_from_dict(checked, args=given, **options)
+    )
+    return command()
 
 
-def _checked(command: Command) -> Command:
+def parsed(parse: Callable[[], T]) -> T:
+    """What a parser of arguments makes of them, beside its own words on standard error.
+
+    Raises:
+        InputError: of a class that checks itself: as the line it is, which the parser would show in a frame.
+    """
+    said = _Held()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parse()
+    except SystemExit as ended:
+        cause: BaseException | None = ended
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+class _Held(io.StringIO):
+    """What is said, until it is known whether it is shown."""
+
+    def isatty(self) -> bool:
+        return sys.__stderr__ is not None and sys.__stderr__.isatty()
+
+
+def _checked(command: Command) -> Callable[..., Callable[[], int | None]]:
+    """Takes a command's arguments, and returns what checks them and runs it."""
+
     @functools.wraps(command)
+    def bound(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
+        return lambda: run(*args, **kwargs)
+
     def run(*args: Any, **kwargs: Any) -> int | None:
         given = inspect.signature(command).bind(*args, **kwargs).arguments
         hints = get_type_hints(command, include_extras=True)
@@ -53,7 +90,7 @@ def _checked(command: Command) -> Command:
             raise InputError("\n".join(wrong))
         return command(*args, **kwargs)
 
-    return run
+    return bound
 
 
 def _is_flat(hint: Any) -> bool:

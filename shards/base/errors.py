@@ -63,6 +63,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     without a traceback, a line for each mistake, and for a disk that refuses a file, 130 for an interrupt, 0 where the
     reader of the output has gone. Any other exception is a bug and keeps its traceback.
     """
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only
             stream.reconfigure(errors="backslashreplace")
@@ -71,20 +72,36 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = main() or 0
         sys.stdout.flush()  # to a full disk, say
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         status = 2
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         status = 130
     except (OSError, RuntimeError) as error:
         if (said := refusal(error)) is None:
             raise
-        print(f"error: {said}", file=sys.stderr)
+        _tell(f"error: {said}")
         status = 2
     sys.exit(status)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk takes no words, but the status still tells
+        print(line, file=sys.stderr, flush=True)
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that were closed (``>&-``) lead nowhere; else the next file to be opened would be one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) == number:  # the lowest that is free
+                os.set_inheritable(number, True)  # by processes that this one starts
+                setattr(sys, name, open(number, "r+" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _check_surroundings() -> None:

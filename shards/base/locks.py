@@ -36,7 +36,7 @@ class Lock:
         self.path = path
         self._beat = beat
         self._patience = lease + beat
-        self._inode = -1  # of the file that this object holds, or has held
+        self._written: bytes | None = None  # what the file says that this object holds, or has held
         self._seen: tuple[tuple[int, int], float] | None = None  # inode and time of the last touch, and since when
 
     @contextlib.contextmanager
@@ -47,7 +47,6 @@ class Lock:
         if descriptor is None:
             yield False
             return
-        self._inode = os.fstat(descriptor).st_ino
         ended = threading.Event()
         heart = threading.Thread(target=_touch_until, args=(ended, descriptor, self._beat), daemon=True)
         heart.start()
@@ -96,11 +95,12 @@ class Lock:
         return f"process {found['pid']} of {found['host']}" if found else "somebody unknown"
 
     def is_lost(self) -> bool:
-        """Whether another has taken over what this object holds, as from a process that was suspended for a minute."""
+        """Whether another has taken over what this object holds, as from a process that was suspended for a minute, and
+        has perhaps freed it since. Whoever holds a lock for longer than its lease asks before each write."""
         try:
-            return self.path.stat().st_ino != self._inode
+            return self.path.read_bytes() != self._written
         except FileNotFoundError:
-            return False
+            return True
 
     def _take(self) -> int | None:
         """The open file of the lock, made now; None where another has it."""
@@ -112,10 +112,11 @@ class Lock:
                     return None
                 continue
             try:
-                holder = {"host": socket.gethostname(), "boot": None, "pid": os.getpid()}
+                holder = {"host": socket.gethostname(), "boot": None, "pid": os.getpid(), "turn": uuid.uuid4().hex}
                 if _try_flock(descriptor):  # only then its being free means something; before the name is written
                     holder["boot"] = boot_id()
-                os.write(descriptor, json.dumps(holder).encode())
+                self._written = json.dumps(holder).encode()
+                os.write(descriptor, self._written)
             except BaseException:
                 self.path.unlink()
                 os.close(descriptor)

@@ -216,7 +216,10 @@ def _read(index: ShardIndex, position: int, side: int) -> Image.Image:
         return image.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         key, folders = index.column("key")[position], " ".join(map(str, index.folders))
-        raise InputError(f"image {key}: cannot be decoded ({error}); run: python -m shards verify {folders}") from None
+        shard = index.place(int(index.rows[position])).tar.name
+        raise InputError(
+            f"image {key} in {shard}: cannot be decoded ({error}); run: python -m shards verify {folders}"
+        ) from None
 
 
 def _in_threads(function: Callable[[_T], _R], items: Sequence[_T], title: str) -> list[_R]:

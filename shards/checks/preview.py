@@ -76,8 +76,10 @@ def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
         image = Image.open(io.BytesIO(index.read(row)), formats=("JPEG", "PNG"))
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        folders = " ".join(map(str, index.folders))
-        raise InputError(f"image {key}: cannot be decoded ({error}); run: python -m shards verify {folders}") from None
+        place, folders = f"{key} in {index.place(row).tar.name}", " ".join(map(str, index.folders))
+        raise InputError(
+            f"image {place}: cannot be decoded ({error}); run: python -m shards verify {folders}"
+        ) from None
     return image.convert("L")
 
 

@@ -18,11 +18,13 @@ from typing import Literal
 import xxhash
 
 from shards.base.errors import InputError
+from shards.base.stored import read_file
 from shards.sources.record import Record, Rejected
 from shards.sources.release import Note, Release
 from shards.sources.words.view import known_projection
 
 MIN_KEY_BYTES = 16
+_MOST_KEY_BYTES = 1_000_000
 WITHHELD = "message withheld, because it may name the patient; build without --pseudonymise to read it"
 _UNTOLD = (
     "--input: cannot be packed; the reason is withheld, because it may name a patient; to read it, repeat the command "
@@ -180,9 +182,9 @@ def read_key(path: Path, *, apart_from: Sequence[Path] = ()) -> Pseudonyms:
     """
     make = f"make one with: head -c 32 /dev/urandom | base64 > {path}"
     try:
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise InputError(f"--pseudonymise {path}: cannot be read ({error.strerror}); {make}") from None
+        secret = read_file(path, most=_MOST_KEY_BYTES).strip()
+    except InputError as error:
+        raise InputError(f"--pseudonymise {path}: {error}; {make}") from None
     if len(secret) < MIN_KEY_BYTES:
         raise InputError(f"--pseudonymise {path}: holds {len(secret)} bytes, needs {MIN_KEY_BYTES} or more; {make}")
     for folder in apart_from:

@@ -61,6 +61,8 @@ def open_files(path: Path, *, flag: str = "--input") -> SourceFiles:
         return FolderFiles(path)
     if not path.exists():
         raise OptionError(f"{flag} {path}: no such folder or zip; give the folder that holds the release, or its zip")
+    if not path.is_file():  # a pipe would keep its reader waiting, a device has no end
+        raise OptionError(f"{flag} {path}: is no folder and no file; give the folder of the release, or its zip")
     return ZipFiles(path)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from shards.base.errors import InputError
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,95}")
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 VIEWS = ("frontal", "lateral")
 
 
@@ -81,5 +82,9 @@ def short_hash(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` as any file can hold it: bytes of a file name that are no UTF-8 are shown as ``\\udcXX``."""
-    return text if text.isascii() else text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    """``text`` as any file can hold it and on one line: bytes of a file name that are no UTF-8 are shown as
+    ``\\udcXX``, and signs by which a terminal is steered as ``\\n``, ``\\x1b`` and the like."""
+    if text.isascii() and text.isprintable():
+        return text
+    plain = text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return _STEERING.sub(lambda sign: repr(sign[0])[1:-1], plain)

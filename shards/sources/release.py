@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from shards.format.blank import Blank
 from shards.sources.files import SourceFiles
-from shards.sources.record import Record, Rejected
+from shards.sources.record import Record, Rejected, printable
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm"}
@@ -23,8 +23,8 @@ class Note(str):
     bare: str
 
     def __new__(cls, text: str, *, bare: str | None = None) -> "Note":
-        note = super().__new__(cls, text)
-        note.bare = text if bare is None else bare
+        note = super().__new__(cls, printable(text))
+        note.bare = str(note) if bare is None else bare
         return note
 
 

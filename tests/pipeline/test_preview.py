@@ -1,6 +1,7 @@
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from pipeline.loader import build_loader
 from pipeline.philox import uniforms
 from pipeline.preview import describe_view, view_sheet
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas, tones
-from shards.base.errors import run_command
+from shards.base.errors import InputError, run_command
 from shards.base.randomness import generator
 from shards.index import ShardIndex
 
@@ -173,3 +174,18 @@ def test_a_damaged_image_is_named(run, tiny_dataset, tmp_path):
     assert status == 2
     assert "has another checksum than when it was packed" in err
     assert f"python -m shards verify {folder}" in err
+
+
+def test_a_dataset_given_twice_is_told(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = str(tmp_path / "a.png")
+    twice = [str(tiny_dataset), f"{tiny_dataset}/../{tiny_dataset.name}"]
+    monkeypatch.setattr("sys.argv", ["pipeline", "preview", "--output", output, "--data", *twice])
+    with pytest.raises(InputError, match="^--data: 96 images are in two of the datasets"):
+        main()
+
+
+def test_views_out_of_range_are_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["pipeline", "preview", "--data", "a", "--views.ratio", "3", "1"])
+    with pytest.raises(InputError, match=r"^views\.ratio \(3\.0, 1\.0\): out of range; give low and high"):
+        main()
+    assert capsys.readouterr().err == ""

@@ -7,7 +7,7 @@ import pytest
 
 from shards.__main__ import merge
 from shards.base.errors import InputError
-from shards.derived import merge_datasets, write_subset
+from shards.derived import merge_datasets, open_rows, write_subset
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.repeated import refuse_repeated, repeated_note, same_images
@@ -56,6 +56,8 @@ def test_datasets_that_hold_the_same_packed_images_are_refused(one, other, count
             refuse_repeated(ShardIndex.open(*pair), "--data")
         with pytest.raises(InputError, match="subset: .* would count twice; give one of them"):
             write_subset(ShardIndex.open(*pair), tmp_path / "out", selection={})
+        with pytest.raises(InputError, match="^DATASET: .* would count twice"):
+            open_rows(pair, ())
         if "copy" not in (one, other):
             with pytest.raises(InputError, match="merge: .* (given|count) twice"):
                 merge_datasets(pair, tmp_path / "out")

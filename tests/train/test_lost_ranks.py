@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.machines import two_machines
+from tests.train.machines import machines_on_a_switch
 from tests.train.processes import start_ranks
 from train.ranks.watchdog import PATIENCE_SECONDS
 
@@ -88,7 +88,7 @@ def test_ranks_that_are_stopped_together_go_on_together() -> None:
 @pytest.mark.parametrize("how", ["down", "silent"])
 def test_a_link_that_is_cut_ends_all_within_a_minute(tmp_path: Path, how: str) -> None:
     """Two machines of two ranks each; each machine tells it once."""
-    with two_machines(tmp_path) as machines:
+    with machines_on_a_switch(tmp_path) as machines:
         ranks = [
             machines.start(rank // 2, ["-c", TOGETHER, str(PATIENCE_SECONDS)], rank=rank, size=4, local_rank=rank % 2)
             for rank in range(4)
@@ -108,7 +108,7 @@ def test_a_link_that_is_cut_ends_all_within_a_minute(tmp_path: Path, how: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("rank", "number"), [(0, "SIGSTOP"), (1, "SIGSTOP"), (0, "SIGKILL"), (1, "SIGKILL")])
 def test_a_rank_that_is_lost_on_another_machine(tmp_path: Path, rank: int, number: str) -> None:
-    with two_machines(tmp_path) as machines:
+    with machines_on_a_switch(tmp_path) as machines:
         ranks = [machines.start(each, ["-c", TOGETHER, "8"], rank=each, size=2) for each in range(2)]
         wait_for_all(ranks)
         ranks[rank].send_signal(getattr(signal, number))
@@ -118,3 +118,19 @@ def test_a_rank_that_is_lost_on_another_machine(tmp_path: Path, rank: int, numbe
     assert said.count("error:") == 1, said
     assert ("no sign of life" if number == "SIGSTOP" else "ended without a word") in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_link_between_two_that_both_reach_rank_0(tmp_path: Path) -> None:
+    with machines_on_a_switch(tmp_path, 3) as machines:
+        ranks = [machines.start(rank, ["-c", TOGETHER, str(PATIENCE_SECONDS)], rank=rank, size=3) for rank in range(3)]
+        wait_for_all(ranks)
+        machines.cut_between(1, 2)
+        seconds, said = ends(ranks, within=100)
+    assert min(seconds) > PATIENCE_SECONDS - 5
+    assert max(seconds) < 60
+    assert [rank.returncode for rank in ranks] == [1] * 3
+    everything = "".join(said)
+    assert everything.count("error: all 3 ranks have waited for one another") == everything.count("error") == 1
+    assert all(name in everything for name in machines.names)
+    assert "Traceback" not in everything

@@ -1,16 +1,21 @@
-"""Reading what train/pretrain.py leaves: the tensors of an encoder, with what they are, out of ``encoder.safetensors``
-or a checkpoint."""
+"""What train/pretrain.py leaves: the tensors of an encoder, with what they are, in ``encoder.safetensors`` with a
+digest of all, or in a checkpoint."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 
+import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pipeline.views import ViewSpec
+from shards.base.atomic import atomic_write
 from shards.base.bounds import Count, Width
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
@@ -22,6 +27,7 @@ from train.encoders.seen import FILE as SEEN
 from train.settings.architectures import check_name
 
 FORMAT_VERSION = 1
+_DIGEST = "moco_cxr_digest"
 FILES: dict[Which, str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}
 """Names in the run folder: the encoder that was trained, and its momentum copy (``run.export_key``)."""
 
@@ -115,11 +121,23 @@ def is_kept(path: Path) -> bool:
         return False
 
 
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Writes a safetensors file that :func:`read_tensors` knows to be as it was written.
+
+    Args:
+        header: values that JSON can hold.
+    """
+    own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    said = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
+    atomic_write(file, safetensors.torch.save(own, {**said, _DIGEST: json.dumps(_digest(own, said))}))
+
+
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of any safetensors file.
+    """Tensors and header of any safetensors file. What :func:`write_tensors` wrote must be as it was; earlier versions
+    wrote no digest.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or was changed since it was written.
     """
     return _read(file, tensors=True)
 
@@ -128,12 +146,23 @@ def _read(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, st
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
-            names = opened.keys() if tensors else ()
-            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
+            header = opened.metadata() or {}
+            found = {name: opened.get_tensor(name) for name in (opened.keys() if tensors else ())}
+        if tensors and _DIGEST in header and header[_DIGEST] != json.dumps(_digest(found, header)):
+            raise InputError("was changed since it was written")
+        return found, header
     except InputError as error:
         raise InputError(f"encoder {file}: {error}; copy it again") from None
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"encoder {file}: is no safetensors file ({reason_of(error)}); copy it again") from None
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(sorted(item for item in header.items() if item[0] != _DIGEST)).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def header_value(file: Path, header: dict[str, str], name: str, kind: Any) -> Any:

@@ -5,21 +5,18 @@ features = encoder(views)                        # (B, 1, H, W) normalised -> (B
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import nn
 
 from pipeline.views import ViewSpec
-from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
 from train.encoders.checkpoint import Which
-from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file
+from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +43,7 @@ def save_encoder(
         metadata: anything that JSON can hold.
     """
     header = encoder_header(encoder, name=name, views=views, norm=norm, **metadata)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    content = safetensors.torch.save(tensors, {key: json.dumps(value, sort_keys=True) for key, value in header.items()})
-    atomic_write(Path(path), content)
+    write_tensors(Path(path), encoder.state_dict(), header)
 
 
 def encoder_header(

@@ -108,8 +108,8 @@ def _why(error: Exception, blocked: re.Match[str] | None) -> str:
     if "TorchScript" in str(error):
         return "is a TorchScript program; save its weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
     if isinstance(error, OSError | RuntimeError | EOFError):
-        return f"cannot be read ({reason_of(error)})"
-    return f"is no PyTorch file of weights ({type(error).__name__})"
+        return f"cannot be read ({reason_of(error).split('. ')[0]}); copy it again"
+    return f"is no PyTorch file of weights ({type(error).__name__}); copy it again, or give another"
 
 
 def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

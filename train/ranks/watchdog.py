@@ -5,6 +5,7 @@ The ranks' own store, which brought them together, carries the news: the rank th
 each rank looks every second, and counts on there to say that it lives. Who has not been heard of for
 ``PATIENCE_SECONDS`` is lost: gone with its machine, behind a link that is cut, or stopped. A second thread ends this
 process when the store itself has not answered for as long: who asks it may wait in the system for a quarter of an hour.
+Where all stand still for as long inside collectives (:mod:`train.ranks.stillness`), a link between two of them is cut.
 Free of torch until the ranks meet: a mistake in the arguments is told without it.
 """
 
@@ -24,12 +25,13 @@ from shards.base.disk import AGAIN, refusal
 from shards.base.errors import InputError
 from train.ranks.place import leads_by
 from train.ranks.silence import Silence
+from train.ranks.stillness import Stillness
 
 if TYPE_CHECKING:
     from train.ranks.world import World
 
 PATIENCE_SECONDS = 40.0  # longer than any call keeps the interpreter to itself, and than a network takes to recover
-_FAILED, _BEATS, _PROCESS = "failed ranks", "beats", "process"  # in the store
+_FAILED, _BEATS, _STANDS, _PROCESS = "failed ranks", "beats", "stands", "process"  # in the store
 _LOOK_SECONDS = 1.0
 _LEAD_SECONDS = 4.0  # that the store outlives the failure of its own rank
 _DOOR_SECONDS = 5.0
@@ -68,14 +70,19 @@ class Watchdog:
         """Says that this rank lives, and hears of the others."""
         ranks = range(self.world.size)
         beats, counts = [f"{_BEATS}/{rank}" for rank in ranks], [0 for _ in ranks]
-        silence = _silence(self.world.size)
+        stands, told = [f"{_STANDS}/{rank}" for rank in ranks], 0  # milliseconds
+        silence, stillness = _silence(self.world.size), Stillness(most=2 * _LOOK_SECONDS)
         try:
-            for key in (_FAILED, *beats):
+            for key in (_FAILED, *beats, *stands):
                 self._store.add(key, 0)  # makes it: to ask for one that is absent is to wait
             self._store.set(f"{_PROCESS}/{self.world.rank}", json.dumps(_this_process()))
             while not self._closed.wait(_LOOK_SECONDS):
                 self._store.add(beats[self.world.rank], 1)
-                num_failed, *now = map(int, self._store.multi_get([_FAILED, *beats]))
+                still = round(1000 * stillness.look())
+                self._store.add(stands[self.world.rank], still - told)
+                told = still
+                num_failed, *found = map(int, self._store.multi_get([_FAILED, *beats, *stands]))
+                now, still_for = found[: self.world.size], found[self.world.size :]
                 self._num_answers += 1
                 silence.look([rank for rank in ranks if now[rank] != counts[rank]], now=time.monotonic())
                 counts = now
@@ -86,6 +93,8 @@ class Watchdog:
                 if silence.longer_than(self.patience):
                     # What is lost together, as all ranks of a machine, is told together.
                     self._give_up(silence.longer_than(0.75 * self.patience))
+                if min(still_for) > 1000 * self.patience:
+                    self._give_up([])
         except RuntimeError:  # the store has gone, and with it rank 0
             if not self._closed.wait(_DOOR_SECONDS):
                 _tell_gone(self.world.rank)
@@ -118,8 +127,15 @@ class Watchdog:
         _IS_FOLLOWING.set()
         is_first = self._store.add(_FAILED, 1) == 1
         self._kill_stopped(lost)
-        if is_first:
+        if is_first and lost:
             self._tell_lost(lost)
+        elif is_first:
+            machines = ", ".join(dict.fromkeys(each["machine"][0] for each in self._processes))
+            _say(
+                f"error: all {self.world.size} ranks have waited for one another for {self.patience:.0f} s, says rank "
+                f"{self.world.rank}, though each reaches rank 0: a link between two machines is cut ({machines}). "
+                "Repeat the command: it continues the run"
+            )
         _leave(self.world.rank)
 
     def _tell_lost(self, lost: list[int]) -> None:

@@ -60,9 +60,10 @@ class Checkpoints:
         names: dict[str, str],
         world: World,
         header: Mapping[str, Any] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.keep, self.keep_best, self.world = folder, keep, keep_best, world
-        self.data, self.num_images, self.names, self.header = data, num_images, names, header
+        self.data, self.num_images, self.names, self.header, self.check = data, num_images, names, header, check
         self.last: Path | None = None
         """The newest checkpoint that was written or read."""
         if world.leads:
@@ -111,6 +112,8 @@ class Checkpoints:
                 failure = _failure(lambda: write_tensors(part / "state.pt", state))
             failure = self._first(failure)
         if not failure:
+            if world.leads:
+                self.check()  # writing took its time
             failure = self._first(_failure(lambda: seal(folder, mark)) if world.leads else "")
         if failure:
             self._give_up(part, failure, size=num_bytes(state) + world.size * num_bytes(own))

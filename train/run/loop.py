@@ -128,6 +128,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         names={"method": config.method.name, "encoder": config.encoder.name},
         world=world,
         header=encoder_header(encoder, **about) if about else None,
+        check=writer.check,
     )
     checkpoints.restore(trainer, loader)
     start = trainer.progress
@@ -197,6 +198,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
         where = f"step {step} of {num_steps}" if is_saved else f"{checkpoints.last}, the last that was written"
         print(f"stopped; this continues from {where}:\n{stop.continuing}")
     elif about is not None:
+        writer.check()
         write_encoders_and_card(config, trainer.method, index, about=about, step=step, precision=precision, world=world)
     stop.close()
     watchdog.close()

@@ -45,13 +45,18 @@ class Writer:
             pause()
 
     def check(self) -> None:
-        """Looks whether the folder is still held.
+        """Looks whether the folder is still held; asked before whatever is written.
 
         Raises:
-            InputError: another run has taken it over meanwhile.
+            InputError: another run has taken it over meanwhile, and may have ended since.
         """
-        if self._lock.is_lost():
-            raise InputError(
-                f"--output {self.folder}: {self._lock.holder()} has taken this run over, for this process was silent "
-                "for a minute, suspended perhaps; leave it to go on"
-            )
+        if not self._lock.is_lost():
+            return
+        try:
+            other = f"{self._lock.holder()} has taken this run over"
+        except FileNotFoundError:
+            other = f"another has taken this run over and ended, or {self._lock.path.name} was removed"
+        raise InputError(
+            f"--output {self.folder}: {other}, as this process was silent for a minute, suspended perhaps; nothing "
+            "more is written here: leave it to the other, or repeat the command"
+        )

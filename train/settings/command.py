@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from shards.base.arguments import each_once
+from shards.base.arguments import check_arguments
+from shards.base.commands import parsed
 from shards.base.errors import InputError
 from train.settings.config import PretrainConfig
 from train.settings.recipes import RECIPES, recipe
@@ -30,13 +31,16 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
     default = recipe(own[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="tyro")
-        return tyro.cli(
-            PretrainConfig,
-            default=default,
-            args=each_once(own[1:]),
-            prog=f"train/pretrain.py {own[0]}",
-            description=inspect.getdoc(RECIPES[own[0]]),
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+        given = check_arguments(own[1:])
+        return parsed(
+            lambda: tyro.cli(
+                PretrainConfig,
+                default=default,
+                args=given,
+                prog=f"train/pretrain.py {own[0]}",
+                description=inspect.getdoc(RECIPES[own[0]]),
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            )
         )
 
 

@@ -42,8 +42,8 @@ def test_lists_are_imported_whatever_folder_is_in_front(packed: Path, tmp_path: 
     ("content", "message"),
     [
         (None, "no such file"),
-        ("Path,draw\na,0\n", "has no column fraction; it has Path, draw"),
-        ("image,fraction,draw\na,1,0\n", "has no column path"),
+        ("Path,draw\na,0\n", "has no one column fraction; "),
+        ("image,fraction,draw\na,1,0\n", "has no one column path"),
         ("key,fraction,draw\nnowhere,1,0\n", "1 images are not in the training set, such as nowhere"),
     ],
 )

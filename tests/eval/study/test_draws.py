@@ -163,7 +163,7 @@ def test_files_that_are_no_draws_are_refused(make_train, tmp_path: Path) -> None
     with pytest.raises(InputError, match="is no Parquet"):
         import_draws(path, train)
     pq.write_table(pa.table({"key": ["k0"]}), path)
-    with pytest.raises(InputError, match="has no column dataset, fraction, draw"):
+    with pytest.raises(InputError, match="has no one column dataset, fraction, draw"):
         import_draws(path, train)
     full = {"dataset": ["made", "made"], "key": ["k0", "elsewhere"], "fraction": [0.5, 0.5], "draw": [0, 0]}
     pq.write_table(pa.table(full), path)

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from shards.base.errors import InputError, run_command
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (3, 3)])
@@ -43,3 +45,27 @@ def test_a_reader_that_has_gone_is_no_error():
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
+@pytest.mark.parametrize("status", [0, 2])
+def test_streams_that_are_closed_or_full(closing: str, status: int, tmp_path: Path) -> None:
+    """What a command opens is never taken for them, and its status is what it is."""
+    body = f"""
+import sys
+from pathlib import Path
+from shards.base.errors import InputError, run_command
+
+def main():
+    with Path({str(tmp_path / "a")!r}).open("w") as file:
+        print("out")
+        print("err", file=sys.stderr)
+        file.write("written")
+    if {status}:
+        raise InputError("wrong")
+
+run_command(main)
+"""
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", body], cwd=ROOT, check=False)
+    assert done.returncode == (2 if "full" in closing else status)
+    assert (tmp_path / "a").read_text() in ("written", "" if "full" in closing else "written")

@@ -165,7 +165,7 @@ def test_an_image_that_cannot_be_decoded_is_named(dataset, tmp_path):
     data = bytearray(place.tar.read_bytes())
     data[place.offset : place.offset + 200] = bytes(200)
     place.tar.write_bytes(data)
-    with pytest.raises(InputError, match=rf"image {place.key}: cannot be decoded .*run: python -m shards verify"):
+    with pytest.raises(InputError, match=rf"image {place.key} in .*tar: cannot be decoded .* shards verify"):
         found(ShardIndex.open(folder))
 
 

@@ -90,5 +90,5 @@ def test_a_damaged_image_is_named(tiny_dataset, tmp_path, start):
     data[about["offset"] : about["offset"] + len(start)] = start
     (folder / about["shard"]).write_bytes(data)
     seal(folder)
-    with pytest.raises(InputError, match=f"image {about['key']}: cannot be decoded .* shards verify"):
+    with pytest.raises(InputError, match=f"image {about['key']} in .*tar: cannot be decoded .* shards verify"):
         contact_sheet(index)

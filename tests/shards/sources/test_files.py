@@ -1,6 +1,7 @@
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -239,3 +240,10 @@ def test_folders_of_a_zip_with_like_names(tmp_path):
     files = open_files(tmp_path / "a.zip")
     assert files.folders() == ["a", "a b", "a-b", "a0", "ab"]
     assert files.below("a").names() == ["1"]
+
+
+def test_an_input_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match=r"^--input .*: is no folder and no file; give the folder"):
+            open_files(path)

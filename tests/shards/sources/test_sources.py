@@ -7,7 +7,9 @@ from shards.base.errors import InputError
 from shards.packing.build import BuildConfig
 from shards.sources.files import open_files
 from shards.sources.options import OF_EVERY_SOURCE, SourceOptions
+from shards.sources.record import Rejected
 from shards.sources.registry import SOURCES, Source, read_release
+from shards.sources.release import Note
 from tests.conftest import ROOT
 from tests.shards.sources import example_source
 
@@ -70,3 +72,14 @@ def test_a_file_listed_twice_is_packed_once(example, tmp_path):
     ]
     assert found.rejected[0].message == "listed in 2 rows with different values (Effusion is 1 and 0)"
     assert found.notes == ["2 rows repeat another word for word and were left out"]
+
+
+def test_names_that_would_steer_a_terminal_are_shown_on_one_line(tmp_path):
+    (tmp_path / "train" / "a\x1b[31m").mkdir(parents=True)
+    (tmp_path / "train" / "a\x1b[31m" / "x\nerror: y\u2028.png").write_bytes(b"")
+    release = read_release("folder", open_files(tmp_path), SourceOptions())
+    (record,) = release.records
+    assert record.source_path == "train/a\\x1b[31m/x\\nerror: y\\u2028.png"
+    assert open_files(tmp_path).read(record.name) == b"", "the file is found by its name"
+    assert "\n" not in Rejected(source_path="a", reason="b", message="c\nd").message
+    assert Note("left out: x\ny.txt") == "left out: x\\ny.txt"

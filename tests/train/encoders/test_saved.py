@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -62,3 +63,22 @@ def test_refuses_what_is_not_an_encoder(tmp_path: Path) -> None:
     save_encoder(file, build_encoder("resnet18"), name="resnet50", views=VIEWS)
     with pytest.raises(InputError, match="does not fit resnet50"):
         load_encoder(file)
+
+
+def test_a_bit_that_has_flipped_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, build_encoder("resnet18"), name="resnet18", views=VIEWS, step=7)
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    step = content.index(b'"step":"7"') + len(b'"step":"')
+    for place in (step, start, start + 12_345_678, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        with pytest.raises(InputError, match=r"encoder\.safetensors: was changed since it was written; copy it again"):
+            load_encoder(file)
+    with safe_open(file, framework="pt") as opened:
+        early = {name: value for name, value in opened.metadata().items() if "digest" not in name}
+    file.write_bytes(content)
+    save_file(load_file(file), file, early)  # of a version that wrote no digest
+    assert load_encoder(file).metadata["step"] == 7

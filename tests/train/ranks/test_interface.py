@@ -8,7 +8,7 @@ import psutil
 import pytest
 from torch.distributed import HashStore
 
-from tests.train.machines import two_machines
+from tests.train.machines import machines_on_a_switch
 from train.ranks.interface import name_interface
 
 SCRIPT = """
@@ -68,7 +68,7 @@ def test_the_interface_that_reaches_the_others_unless_the_user_names_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("by_name", [False, True])
 def test_two_machines_whose_names_are_loopback_to_themselves(tmp_path: Path, by_name: bool) -> None:
-    with two_machines(tmp_path) as machines:
+    with machines_on_a_switch(tmp_path) as machines:
         master = machines.names[0] if by_name else ""
         ranks = [machines.start(rank, ["-c", SCRIPT], rank=rank, size=2, master=master) for rank in range(2)]
         outputs = [rank.communicate(timeout=120)[0] for rank in ranks]

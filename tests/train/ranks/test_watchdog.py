@@ -91,7 +91,7 @@ class Store:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self.dies, self.hangs = False, threading.Event()
+        self.dies, self.hangs, self.stands = False, threading.Event(), False
 
     def clone(self) -> "Store":
         return self
@@ -111,6 +111,8 @@ class Store:
 
     def multi_get(self, keys: list[str]) -> list[bytes]:
         self.values["beats/0"] += 0 if self.dies else 1
+        if self.stands:
+            self.values |= {"stands/0": 350, "stands/1": 301}
         return [str(self.values[key]).encode() for key in keys]
 
 
@@ -179,6 +181,22 @@ def test_a_rank_that_falls_silent_is_told_and_all_end(
     assert store.values["failed ranks"] == 1
     said = capfd.readouterr().err
     assert said.startswith(f"error: no sign of life from rank 0 ({socket.gethostname()}) for 0 s, says rank 1: ")
+    assert said.count("\n") == 1
+
+
+@in_threads
+def test_ranks_that_all_stand_still_are_told_and_all_end(
+    store: Store, ended: list[int], watch: Callable[[], Watchdog], capfd: pytest.CaptureFixture[str]
+) -> None:
+    watch()
+    store.values["stands/0"] = 10_000
+    time.sleep(0.1)
+    assert not ended, "this one works"
+    store.stands = True
+    wait_until(lambda: ended)
+    assert set(ended) == {1}
+    said = capfd.readouterr().err
+    assert said.startswith("error: all 2 ranks have waited for one another for 0 s, says rank 1, though each reaches")
     assert said.count("\n") == 1
 
 

@@ -270,3 +270,13 @@ def test_files_say_what_they_are(start: Callable[..., Run], tmp_path: Path) -> N
     assert names(folder) == ["complete.json", "rank-00000.pt", "state.pt"]
     assert mark["score"] == 0.5
     assert (mark["method"], mark["encoder"], mark["num_ranks"]) == ("moco_v2", "resnet18", 1)
+
+
+def test_one_who_was_taken_for_dead_while_writing_seals_nothing(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise InputError("lost")
+
+    run = Run(tmp_path, check=lost)
+    with pytest.raises(InputError, match="lost"):
+        run.save(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.part"]

@@ -73,10 +73,11 @@ def test_a_writer_learns_that_it_was_taken_for_dead(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     with writer.hold():
         writer.check()
-        (tmp_path / "run.lock").unlink()
-        writer.check()  # nobody else is there
         (tmp_path / "run.lock").write_text(OF_ANOTHER_MACHINE)
         with pytest.raises(InputError, match="process 7 of elsewhere has taken this run over"):
+            writer.check()
+        (tmp_path / "run.lock").unlink()  # it has ended since
+        with pytest.raises(InputError, match=r"another has taken this run over and ended, or run\.lock was removed"):
             writer.check()
 
 

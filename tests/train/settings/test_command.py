@@ -44,3 +44,9 @@ def test_unknown_setting_exits_with_2_and_names_the_nearest(capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         parse_command(["debug", "--run.batch-sizes", "3"])
     assert "--run.batch-size" in capsys.readouterr().err
+
+
+def test_a_class_that_checks_itself_speaks_without_the_parsers_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"^views\.size 4: out of range; give 8 to 8192, in pixels$"):
+        parse_command(["debug", "--data", "a", "--views.size", "4"])
+    assert capsys.readouterr().err == ""
