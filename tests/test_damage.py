@@ -125,7 +125,7 @@ def encoder_header(folder: Path, *_: Any) -> Reader:
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     header = {"__metadata__": header["__metadata__"], "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
-    values = {name: json.loads(value) for name, value in header["__metadata__"].items()}
+    values = {name: json.loads(value) for name, value in header["__metadata__"].items() if "digest" not in name}
 
     def dump(meta: Any) -> bytes:
         said = {name: json.dumps(value) for name, value in meta.items()} if isinstance(meta, dict) else meta
