@@ -24,6 +24,7 @@ from shards.base.words import reason_of
 from train.checkpoints.place import FOLDER, find_checkpoint, step_folders
 from train.encoders.checkpoint import Which, read_checkpoint
 from train.encoders.seen import FILE as SEEN
+from train.encoders.starts.huggingface import is_model_folder
 from train.settings.architectures import check_name
 
 FORMAT_VERSION = 1
@@ -99,7 +100,7 @@ def is_ours(path: str | Path) -> bool:
     Raises:
         InputError: a folder of neither, or a damaged file.
     """
-    if str(path) in ("random", "imagenet") or not Path(path).exists():
+    if str(path) in ("random", "imagenet") or not Path(path).exists() or is_model_folder(Path(path)):
         return False
     found = find_encoder(path)
     if found.is_dir():

@@ -4,10 +4,12 @@ Training code wraps an encoder in its own ways (``encoder_q.``, ``backbone.``, `
 layers), so no list of them is complete. The encoder is under the one prefix where all its names are, in their shapes.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from train.encoders.starts.adapters import ADAPTERS
@@ -22,17 +24,20 @@ _KNOWN = {
 }
 _COPY = re.compile(r"(^|[._])(k|key|momentum|ema|target|student|slow|averaged?)([._]|$)")
 """A copy that others are preferred to. DINO hands on its teacher (Caron et al. 2021, arXiv 2104.14294)."""
+_OF_TRAINING = ("mask_token",)
+"""What stands for hidden patches in training, and is not used otherwise."""
 _TOKENS = ("reg_token", "dist_token", "register_tokens")
 """Tokens of vision transformers beside the class token: without them other features come out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """``names`` of the file by the encoder's own, as far as they are there; ``surplus`` are the file's names that would
+    """``names`` of the file by the encoder's own, as far as they are there, several where they are to be joined;
+    ``surplus`` are the file's names that would
     belong to the encoder, were it another one; ``head`` is on top of the encoder, ``beside`` no part of its model."""
 
     format: str
-    names: dict[str, str]
+    names: dict[str, tuple[str, ...]]
     surplus: tuple[str, ...]
     head: tuple[str, ...]
     beside: tuple[str, ...]
@@ -51,13 +56,12 @@ def find_layout(
             ``head.norm``).
     """
     best: tuple[tuple[int, int, int], Layout] | None = None
-    for what, adapter in ADAPTERS.items():
-        names = adapter(wanted)
+    for what, names in _different(wanted).items():
         for prefix in dict.fromkeys(_prefixes(tensors, names)):
             layout = _layout(tensors, names, prefix, what, heads)
             num_fitting = sum(
-                tensors[name].shape == wanted[key].shape or key in stems
-                for key, name in layout.names.items()
+                _shape(tensors, several) == wanted[key].shape or key in stems
+                for key, several in layout.names.items()
                 if not key.endswith(".num_batches_tracked")
             )
             rank = (num_fitting, -bool(_COPY.search(prefix)), -len(layout.surplus))
@@ -68,9 +72,26 @@ def find_layout(
     return best[1]
 
 
-def _prefixes(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
+def _different(wanted: Mapping[str, Tensor]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """What adapters make of an encoder's names, without those that make nothing of them."""
+    all_names = {what: adapter(wanted) for what, adapter in ADAPTERS.items()}
+    plain = all_names[""]
+    return {what: names for what, names in all_names.items() if what == "" or names != plain}
+
+
+def joined(tensors: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
+    """The tensor of these names, one behind the other along its first dimension."""
+    return tensors[names[0]] if len(names) == 1 else torch.cat([tensors[name] for name in names])
+
+
+def _shape(tensors: Mapping[str, Tensor], names: tuple[str, ...]) -> tuple[int, ...]:
+    shape = tensors[names[0]].shape
+    return tuple(shape) if len(names) == 1 else (sum(tensors[name].shape[0] for name in names), *shape[1:])
+
+
+def _prefixes(tensors: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> list[str]:
     """What stands before one of the encoder's names; the names at its ends are telling enough."""
-    ends = [name for key, name in names.items() if key.endswith("weight")]
+    ends = [several[0] for key, several in names.items() if key.endswith("weight")]
     return [
         found.removesuffix(name)
         for name in dict.fromkeys([ends[0], ends[-1]])
@@ -80,22 +101,29 @@ def _prefixes(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> list[s
 
 
 def _layout(
-    tensors: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, what: str, heads: Collection[str]
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, tuple[str, ...]],
+    prefix: str,
+    what: str,
+    heads: Collection[str],
 ) -> Layout:
+    prefixed = {key: tuple(f"{prefix}{name}" for name in several) for key, several in names.items()}
     inside = [name for name in tensors if name.startswith(prefix)]
-    own = {f"{prefix}{name}" for name in names.values()}
-    tops = {name.partition(".")[0] for name in names.values()} | set(_TOKENS)
+    own = set(itertools.chain.from_iterable(prefixed.values()))
+    tops = {several[0].partition(".")[0] for several in names.values()} | set(_TOKENS)
     others = [name for name in inside if name not in own]
     tops_of_heads = tuple(f"{prefix}{head}." for head in heads)
     surplus = tuple(
         name
         for name in others
-        if name.removeprefix(prefix).partition(".")[0] in tops and not name.startswith(tops_of_heads)
+        if name.removeprefix(prefix).partition(".")[0] in tops
+        and not name.startswith(tops_of_heads)
+        and not name.endswith(_OF_TRAINING)
     )
     format = next((words for start, words in _KNOWN.items() if start == prefix), "")
     return Layout(
         format=format or f"state dict{f' under {prefix}' if prefix else ''}{what}",
-        names={key: f"{prefix}{name}" for key, name in names.items() if f"{prefix}{name}" in tensors},
+        names={key: several for key, several in prefixed.items() if all(name in tensors for name in several)},
         surplus=surplus,
         head=tuple(name.removeprefix(prefix) for name in others if name not in surplus),
         beside=tuple(name for name in tensors if name not in set(inside)),

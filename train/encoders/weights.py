@@ -3,6 +3,7 @@
 random                  nothing is loaded
 imagenet                torchvision's (version 1), or timm's; downloaded at first use
 package:NAME            the weights that an installed Python package holds (:mod:`train.encoders.starts.packages`)
+FOLDER                  a Hugging Face model (:mod:`train.encoders.starts.huggingface`)
 RUN, FILE.safetensors   a former run, or its encoder file
 RUN/checkpoints/STEP    a checkpoint of a run, finished or not
 FILE                    a state dict, a checkpoint or a pickled module of any training code (.pth, .pth.tar, .ckpt,
@@ -12,18 +13,22 @@ Every tensor of the encoder must be there in its shape and finite, and nothing m
 encoder, were it another one; heads, copies and queues may. Colour weights of the first layer are summed to one channel.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from shards.base.errors import InputError
 from train.encoders.file import find_encoder, is_ours, read_encoder_file, read_tensors
-from train.encoders.layouts import find_layout
+from train.encoders.layouts import find_layout, joined
 from train.encoders.networks import build_network, is_of_color, is_sincos, stem_weights, summed_to_gray
+from train.encoders.starts.huggingface import check_heads, is_model_folder, read_config, weight_files
 from train.encoders.starts.imagenet import imagenet_weights
 from train.encoders.starts.packages import PACKAGE, find_in_package
+from train.encoders.starts.positions import fitted_positions
 from train.encoders.torch_file import plain_name, read_torch_file
 from train.encoders.zoo import architecture_of
 from train.settings.architectures import CHOICES, ENCODERS
@@ -32,13 +37,14 @@ from train.settings.architectures import CHOICES, ENCODERS
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """Tensors to start from; see :func:`load_start`. ``format`` is empty where the tensors' names are to tell it,
-    ``says`` what the file says of itself, for a message."""
+    ``says`` what the file says of itself, for a message, ``config`` in Hugging Face's words."""
 
     source: str
     tensors: dict[str, Tensor]
     format: str = ""
     norm: str = "batch"
     says: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,8 @@ class LoadReport:
     """Not in the file, and left as they were: batch norm's counters, which old files lack."""
     is_color: bool = False
     """The first layer's weights were summed over three channels."""
+    fitted: tuple[str, ...] = field(default=())
+    """Positions that were interpolated."""
 
     def line(self) -> str:
         """The report in one line, with counts and first names."""
@@ -64,6 +72,7 @@ class LoadReport:
         parts += [f"left aside: {_first(self.beside)}"] if self.beside else []
         parts += [f"not in the file: {_first(self.missing)}"] if self.missing else []
         parts += ["three channels summed to one"] if self.is_color else []
+        parts += [f"fitted to the size of the views: {_first(self.fitted)}"] if self.fitted else []
         return f"encoder.weights {self.source}: {self.format}; " + "; ".join(parts)
 
 
@@ -89,6 +98,8 @@ def read_start(weights: str, name: str, size: int | None = None) -> Start | None
         tensors = imagenet_weights(architecture, name=name, size=size)
         return Start(source=weights, format=f"{architecture.library} weights", tensors=tensors)
     path = find_in_package(weights) if weights.startswith(PACKAGE) else Path(weights)
+    if is_model_folder(path):
+        return _of_huggingface(path)
     if not path.exists():
         raise InputError(
             f"encoder.weights {path}: no such file; give random, imagenet, a former run, a file of weights, or "
@@ -113,9 +124,13 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
     architecture, wanted = architecture_of(name), encoder.state_dict()
     stems = stem_weights(architecture)
     layout = find_layout(start.tensors, wanted, stems=stems, heads=architecture.heads)
-    state = {key: start.tensors[name] for key, name in layout.names.items()}
+    check_heads(start.source, start.config, encoder, name=name)
+    state = {key: joined(start.tensors, names) for key, names in layout.names.items()}
     colors = [stem for stem in stems if stem in state and is_of_color(state[stem], wanted[stem])]
     state |= {stem: summed_to_gray(state[stem]) for stem in colors}
+    state |= {key: value.reshape(wanted[key].shape) for key, value in state.items() if _is_padded(value, wanted[key])}
+    fitted = fitted_positions(encoder, state)
+    state |= fitted
     format = start.format or layout.format
     what = f"encoder.weights {start.source}: {format}"
     absent = [key for key in wanted if key not in state]
@@ -155,6 +170,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
         beside=layout.beside,
         missing=counters,
         is_color=bool(colors),
+        fitted=tuple(fitted),
     )
 
 
@@ -167,10 +183,24 @@ def _remedy(start: Start, name: str) -> str:
             wanted = build_network(architecture).state_dict()
         layout = find_layout(start.tensors, wanted, stems=stem_weights(architecture), heads=architecture.heads)
         is_whole = all(key in layout.names for key in wanted if not key.endswith(".num_batches_tracked"))
-        fits = all(start.tensors[each].shape[2:] == wanted[key].shape[2:] for key, each in layout.names.items())
+        found = {key: joined(start.tensors, names) for key, names in layout.names.items()}
+        fits = all(value.shape[2:] == wanted[key].shape[2:] for key, value in found.items())
         if is_whole and fits and not layout.surplus:
             return f"these are weights of a {other}: give encoder.name {other}"
     return f"give weights of a {name}, or the encoder.name of the weights: {CHOICES}"
+
+
+def _is_padded(value: Tensor, wanted: Tensor) -> bool:
+    """Whether only dimensions of 1 are between them, as in ConvNeXt V2's norms."""
+    return value.shape != wanted.shape and [n for n in value.shape if n > 1] == [n for n in wanted.shape if n > 1]
+
+
+def _of_huggingface(folder: Path) -> Start:
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        tensors |= read_tensors(file)[0] if file.suffix == ".safetensors" else read_torch_file(file).tensors
+    config = read_config(folder)
+    return Start(source=str(folder), tensors=tensors, config=config, says=f"a {config.get('model_type', 'model')}")
 
 
 def _former_run(path: Path, name: str) -> Start:
