@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, DrawsConfig, GridConfig, Jobs, KnnConfig, Settings, grid_of_run
+from eval.grid.config import SHOTS, DrawsConfig, FeaturesConfig, GridConfig, Jobs, KnnConfig, Settings, grid_of_run
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
@@ -75,33 +75,45 @@ def main() -> None:
 def linear(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
+    features: FeaturesConfig,
     fraction: _Fractions = None,
 ) -> None:
-    """Probe frozen features with logistic regression at label fractions."""
-    compared.measure("linear", settings, fraction=fraction)
+    """Probe frozen features with logistic regression at label fractions.
+
+    Args:
+        features: Of the encoder.
+    """
+    compared.measure("linear", settings, fraction=fraction, layers=features.layers)
 
 
 def knn(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     neighbours: OmitArgPrefixes[KnnConfig],
+    features: FeaturesConfig,
     fraction: _Fractions = None,
 ) -> None:
-    """Score images by their nearest labelled neighbours in the features."""
-    compared.measure("knn", settings, fraction=fraction, knn=neighbours)
+    """Score images by their nearest labelled neighbours in the features.
+
+    Args:
+        features: Of the encoder.
+    """
+    compared.measure("knn", settings, fraction=fraction, knn=neighbours, layers=features.layers)
 
 
 def few_shot(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
+    features: FeaturesConfig,
     shots: Annotated[tuple[PositiveCount, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
 ) -> None:
     """Probe frozen features with a few labelled images of each class.
 
     Args:
+        features: Of the encoder.
         shots: Images of each class whose labels are used.
     """
-    compared.measure("few-shot", settings, shots=shots)
+    compared.measure("few-shot", settings, shots=shots, layers=features.layers)
 
 
 def finetune(

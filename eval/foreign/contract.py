@@ -87,6 +87,8 @@ class OwnInput(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.pool, self.num_features = model, pool, num_features
+        named = getattr(model, "feature_info", ())
+        self.feature_info = [dict(each) | {"module": f"model.{each['module']}"} for each in named]
         self.register_buffer("scale", (scale * views.std).reshape(1, -1, 1, 1))
         self.register_buffer("shift", (scale * views.mean + shift).reshape(1, -1, 1, 1))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from eval.foreign.contract import ForeignModel, Pool, class_token, of_field, with_own_input
 from shards.base.errors import InputError
@@ -36,6 +37,7 @@ def open_model(name: str) -> ForeignModel:
     size, scale, shift = _read_input(about)
     model = _load(name)
     channels = getattr(model.config, "num_channels", 3)
+    model.feature_info = _blocks(model)
     pool, pooling = _pooling(model)
     with torch.inference_mode():
         try:
@@ -97,6 +99,15 @@ def _load(name: str) -> Any:
     if absent:
         raise InputError(f"{len(absent)} of its weights are not in the file, such as {absent[0]}; save it anew")
     return model
+
+
+def _blocks(model: Any) -> list[dict[str, Any]]:
+    """The blocks of a transformer, as timm's ``feature_info`` has them; empty of other models."""
+    num_blocks, width = (getattr(model.config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
+            return [{"module": f"{name}.{number}", "num_chs": width} for number in range(len(module))]
+    return []
 
 
 def _no_file(name: str, file: str, error: Exception) -> str:

@@ -71,6 +71,15 @@ class KnnConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturesConfig:
+    """Which features of an encoder are read."""
+
+    layers: Annotated[tuple[PositiveCount, ...], tyro.conf.arg(metavar="LAYER [LAYER ...]")] = ()
+    """Layers whose features are joined, counted from 1 as the network names its stages; default: what the encoder ends
+    in."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrawsConfig:
     """Draws to write."""
 
@@ -87,11 +96,12 @@ class DrawsConfig:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What is measured of each start, with the settings of the readouts. ``architecture`` and ``size`` (pixels) are
-    needed where no start is a run."""
+    needed where no start is a run. ``layers``: of the encoder, that frozen readouts read; none: what it ends in."""
 
     readout: tuple[ReadoutName, ...]
     fraction: tuple[Share, ...] | None = None
     shots: tuple[PositiveCount, ...] = SHOTS
+    layers: tuple[PositiveCount, ...] = ()
     architecture: str | None = None
     size: Side | None = None
     knn: KnnConfig = field(default_factory=KnnConfig)
@@ -196,6 +206,9 @@ def check_grid(config: GridConfig) -> None:
                 f"--jobs {settings.jobs}: each training takes {asked.num_processes} processes already "
                 f"({asked.section}.num_processes); give one of the two"
             )
+    if config.layers and not any(READOUTS[readout].is_frozen for readout in config.readout):
+        listed = " ".join(map(str, config.layers))
+        raise InputError(f"layers {listed}: no readout of frozen features is asked for; leave them away")
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")
 

@@ -25,7 +25,7 @@ _STARTS = (
     "starts: give name: source lines; a source is random, imagenet, package:NAME, timm:NAME, hf:NAME, xrv:NAME, a run "
     "folder or a file, or a list of runs"
 )
-_LISTS = ("data", "label", "readout", "fraction", "shots")  # where one value may stand for a list of one
+_LISTS = ("data", "label", "readout", "fraction", "shots", "layers")  # where one value may stand for a list of one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,14 @@
 """What a grid has to compute. All is read, checked and drawn before the first cell, so that mistakes show at once."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from eval.foreign.kinds import KINDS, is_foreign, kind_of
 from eval.grid.config import WORDS, GridConfig
@@ -19,6 +20,7 @@ from eval.results.table import CELLS
 from eval.study.cells import CellKey, cell_fingerprint
 from eval.study.cohort import Cohort, Fold, open_cohort
 from eval.study.draws import LabelledDraw
+from eval.study.layers import LayerFeatures
 from eval.study.starts import Start, StartEncoder, build_starts
 from eval.training.config import TrainingConfig
 from eval.words import NO_IMAGE
@@ -95,6 +97,9 @@ def make_plan(config: GridConfig) -> Plan:
         num_random=config.settings.random_starts,
         seed=config.settings.seed,
     )
+    if config.layers:
+        for start in starts.values():
+            read_encoder(start.encoders[0], config.layers)  # refuses layers that it has not
     settings = {readout: _readout_settings(readout, config) for readout in config.readout}
     every = [encoder for start in starts.values() for encoder in start.encoders]
     tasks = [
@@ -105,6 +110,15 @@ def make_plan(config: GridConfig) -> Plan:
         for draw in (fold.few_shot if READOUTS[readout].by_shots else fold.draws)
     ]
     return Plan(config=config, cohort=cohort, starts=starts, tasks=tasks)
+
+
+def read_encoder(encoder: StartEncoder, layers: Sequence[int]) -> nn.Module:
+    """What frozen readouts read: the encoder, or some of its layers.
+
+    Raises:
+        InputError: it has no such layers.
+    """
+    return LayerFeatures(encoder.encoder, layers, name=encoder.name).eval() if layers else encoder.encoder
 
 
 def _task(
@@ -175,6 +189,8 @@ def _check_foreign(source: str, config: GridConfig) -> None:
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
     asked = config.settings_of(readout)
     settings = asked.decisive() if isinstance(asked, TrainingConfig) else to_mapping(asked) if asked else {}
+    if config.layers and READOUTS[readout].is_frozen:
+        settings["layers"] = list(config.layers)
     if isinstance(asked, MultimodalConfig):
         settings["text_model"] = model_fingerprint(asked.text_model)
     return settings

@@ -19,7 +19,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from eval.grid.config import GridConfig
-from eval.grid.plan import CellTask, Plan, make_plan
+from eval.grid.plan import CellTask, Plan, make_plan, read_encoder
 from eval.grid.work import CellWorker
 from eval.report.tables import csv_table, latex_tables
 from eval.results.compare import Group, Statistics, compare
@@ -29,6 +29,7 @@ from eval.results.subgroups import compare_subgroups
 from eval.results.table import Comparison, Exposure, StartResult
 from eval.stats.interval import replicates_for_holm
 from eval.study.cells import Cell, CellKey, cell_path, joined, load_cell, save_cell
+from eval.study.layers import LayerFeatures
 from eval.study.starts import Start
 from eval.words import NO_IMAGE
 from shards.assumed import blanks_in_words, patients_in_words
@@ -188,6 +189,7 @@ def _compared(plan: Plan) -> Comparison:
                 num_seen=exposure.num_images if exposure else _num_of_splits(start, cohort.test),
                 exposure=exposure,
                 about=start.encoders[0].about,
+                layers=_layers_read(start, config.layers),
                 seeds=[encoder.seed for encoder in start.encoders] if config.starts[name] == ("random",) else None,
             )
             for name, start, exposure in exposures
@@ -210,6 +212,11 @@ def _compared(plan: Plan) -> Comparison:
         versions=versions(("python", "moco-cxr", "torch", "numpy", "scikit-learn")),
         seconds={},
     )
+
+
+def _layers_read(start: Start, layers: tuple[int, ...]) -> list[str]:
+    read = read_encoder(start.encoders[0], layers)
+    return list(read.modules_read) if isinstance(read, LayerFeatures) else []
 
 
 def _num_of_splits(start: Start, test: ShardIndex) -> int:

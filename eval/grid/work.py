@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.finetune.run import run_finetune
 from eval.foreign.kinds import kind_of
-from eval.grid.plan import CellTask, Plan
+from eval.grid.plan import CellTask, Plan, read_encoder
 from eval.multimodal.run import run_multimodal
 from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
 from eval.readouts.registry import READOUTS
@@ -103,7 +103,7 @@ class CellWorker:
         settings = self._plan.config.settings
         return cached_features(
             self._plan.config.features,
-            encoder.encoder,
+            read_encoder(encoder, self._plan.config.layers),
             images,
             encoder.views,
             batch_size=settings.batch_size,

@@ -19,6 +19,7 @@ def note(comparisons: Sequence[Comparison]) -> str:
         "They hold the encoders and draws fixed, so they do not speak of another pretraining run.",
         *_spreads(comparisons),
         *_folds(comparisons),
+        *_layers(comparisons),
     ]
     if any(row.difference for row in rows) or any(one.inputs for one in comparisons):
         lines.append(
@@ -57,6 +58,14 @@ def _folds(comparisons: Sequence[Comparison]) -> list[str]:
         "model that has not seen its patient, and compared with images of the same model; figures are means of folds, "
         "weighed by positives, and ECE is of all folds together. Labelled images are counted in the mean fold."
     ]
+
+
+def _layers(comparisons: Sequence[Comparison]) -> list[str]:
+    read = {name: start.layers for one in comparisons for name, start in one.starts.items() if start.layers}
+    if not read:
+        return []
+    listed = "; ".join(f"{name} {', '.join(layers)}" for name, layers in read.items())
+    return [f"Frozen readouts read means over places of these layers, joined; of the last, its own features: {listed}."]
 
 
 def _foreign(name: str, start: StartResult, dataset: str) -> str:

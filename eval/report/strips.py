@@ -82,6 +82,8 @@ def saliency_cases(evidence: Evidence) -> Saliency:
         InputError: see :class:`Evidence`; no linear readout among the results, or one whose weights cannot be found.
     """
     start, label = evidence.headline.start, evidence.label
+    if evidence.comparison.config.get("layers"):
+        raise InputError("the readout reads chosen layers, and the map is of what the encoder ends in")
     cell = _linear_cell(evidence)
     position = np.searchsorted(cell.test_rows, evidence.sample.rows, sorter=np.argsort(cell.test_rows))
     position = np.argsort(cell.test_rows)[position]

@@ -188,6 +188,8 @@ def _title(comparison: Comparison, readout: str, metric: Metric) -> str:
             f"of {test.num_patients:,} patients"
         )
     name = READOUTS[readout].the_phrase
+    layers = comparison.config.get("layers") if READOUTS[readout].is_frozen else None
+    name += f" on layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}" if layers else ""
     published = ", published protocol" if protocol["name"] == "published" else ""
     folds = f", {protocol['folds']} folds" if protocol["name"] == "cross-validated" else ""
     figure = f"{metric_words(comparison, metric)} of {name}"

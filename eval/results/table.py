@@ -38,7 +38,8 @@ class StartResult:
     ``hashes`` has one entry an encoder, ``seeds`` too where the start is random. ``exposure`` is what its pretraining
     saw of the test set, of the encoder that saw most, and ``num_seen`` its images; where ``exposure`` is not known,
     these are the test images of datasets and splits that pretraining took images of. ``about`` says of models of
-    others what goes into them, and what is taken of them.
+    others what goes into them, and what is taken of them; ``layers`` are the modules that frozen readouts read, none
+    where they read what the encoder ends in.
     """
 
     encoder: str
@@ -49,6 +50,7 @@ class StartResult:
     num_seen: int = 0
     exposure: Exposure | None = None
     about: str = ""
+    layers: list[str] = field(default_factory=list)
 
     @property
     def is_run(self) -> bool:

@@ -78,3 +78,23 @@ def test_a_mistake_gives_one_line_and_exit_code_2(comparison: Comparison, tmp_pa
 def test_no_file_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no file given"):
         call(monkeypatch, "table")
+
+
+def test_layers_of_the_encoder(
+    packed: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    shared = ["--data", packed, "--label", "sick", "--replicates", 100, "--random-starts", 1, "--device", "cpu"]
+    asked = ["--run", run_folder, *shared, "--fraction", 1, "--output", tmp_path / "layers", "--features.layers"]
+    call(monkeypatch, "linear", *asked, 3, 4)
+    printed = capsys.readouterr().out
+    assert "AUROC of the linear probe on layers 3, 4 on 60 test studies" in printed
+    assert "joined; of the last, its own features: random layer3, layer4; pretrained layer3, layer4." in printed
+    with pytest.raises(InputError, match="features.layers 9: resnet18 has the layers 1 layer1, "):
+        call(monkeypatch, "linear", *asked, 9)
+    file = tmp_path / "grid.yaml"
+    file.write_text(f"data: {packed}\nlabel: sick\nstarts: {{a: {run_folder}}}\nreadout: knn\nlayers: 3\nfraction: 1\n")
+    call(monkeypatch, "grid", file)
+    assert load_comparison(tmp_path / "grid").starts["a"].layers == ["layer3"]
+    file.write_text(f"data: {packed}\nlabel: sick\nstarts: {{a: {run_folder}}}\nreadout: finetune\nlayers: 3\n")
+    with pytest.raises(InputError, match="layers 3: no readout of frozen features"):
+        call(monkeypatch, "grid", file)

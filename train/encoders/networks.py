@@ -5,6 +5,7 @@ transformer a file is of.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,11 +39,28 @@ def _torchvision_network(architecture: Architecture) -> nn.Module:
     encoder.set_submodule(architecture.stem, gray)
     encoder.set_submodule(head, nn.Identity())
     encoder.num_features = num_features
+    encoder.feature_info = [
+        {"module": module, "num_chs": width} for module, width in _widths(encoder, architecture.maps).items()
+    ]
     # A DenseNet rectifies its last map outside of the module that gives it.
-    is_rectified_behind = isinstance(encoder, torchvision.models.DenseNet)
-    last = {"module": architecture.last_map, "num_chs": num_features, "is_rectified_behind": is_rectified_behind}
-    encoder.feature_info = [last]
+    encoder.feature_info[-1]["is_rectified_behind"] = isinstance(encoder, torchvision.models.DenseNet)
     return encoder
+
+
+def _widths(encoder: nn.Module, modules: Sequence[str]) -> dict[str, int]:
+    """The channels of what modules give, by a pass of one small view."""
+    found: dict[str, int] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: found.update({name: output.shape[1]})
+
+    hooks = [encoder.get_submodule(name).register_forward_hook(keep(name)) for name in modules]
+    with torch.no_grad():
+        encoder.eval()(torch.zeros(1, 1, 32, 32))
+    encoder.train()
+    for hook in hooks:
+        hook.remove()
+    return {name: found[name] for name in modules}
 
 
 def _timm(architecture: Architecture, size: int | None) -> nn.Module:

@@ -23,8 +23,8 @@ class Architecture:
     """First convolutions, which take gray instead of colour: one in nearly all."""
     heads: tuple[str, ...]
     """What classifiers and projectors on top of the features are called, the library's own first."""
-    last_map: str = ""
-    """The module whose output is the last that has places, where the network itself does not say."""
+    maps: tuple[str, ...] = ()
+    """The modules whose outputs have places, stage by stage, where the network itself does not say."""
     options: dict[str, Any] = field(default_factory=dict)
     """What the library's factory is told beside the name."""
     patch_size: int = 1
@@ -41,7 +41,13 @@ class Architecture:
 
 
 # Cadene's pretrained-models, which MoCo-CXR fine-tunes its ResNets in, say last_linear.
-_resnet = partial(Architecture, library="torchvision", stems=("conv1",), heads=("fc", "last_linear"), last_map="layer4")
+_resnet = partial(
+    Architecture,
+    library="torchvision",
+    stems=("conv1",),
+    heads=("fc", "last_linear"),
+    maps=("layer1", "layer2", "layer3", "layer4"),
+)
 _vit = partial(
     Architecture,
     library="timm",
@@ -59,7 +65,7 @@ ENCODERS: dict[str, Architecture] = {
         model="densenet121",
         stems=("features.conv0",),
         heads=("classifier", "fc"),
-        last_map="features",
+        maps=("features.denseblock1", "features.denseblock2", "features.denseblock3", "features"),
     ),
     "vit_small": _vit(model="vit_small_patch16_224"),
     # Chen, Xie, He 2021 (arXiv 2104.02057, sections 4 and 5): 12 heads where timm and DeiT have 6. No shape tells heads
