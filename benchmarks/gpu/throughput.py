@@ -47,6 +47,7 @@ def _words(job: Job, engine: str) -> list[str]:
         "--selection.split",
         "all",
     ]
+    words += ["--schedule.name", "cosine"]  # the recipe's own falls after 12 epochs
     words += ["--views.size", sizes.height, "--run.batch-size", sizes.batch, "--loader.engine", engine]
     words += ["--method.queue-size", min(sizes.queue, sizes.images // 2), "--run.epochs", sizes.epochs]
     return [str(word) for word in [*words, "--run.log-every", 8 if job.device != "cpu" else 2]]

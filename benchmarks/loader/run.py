@@ -75,7 +75,7 @@ def run(config: LoaderConfig) -> Iterator[Comparison]:
             if config.device == "cuda":
                 for engine in engines:
                     yield compare_beside_step([engine], setting, turns=config.turns)
-            else:
+            elif not config.only:
                 yield compare_warps(setting, num_images=min(128, len(setting.index())), turns=config.turns)
         scaled = [feed for feed in ((KORNIA,) if config.quick else (KORNIA, DALI)) if feed in engines]
         yield from compare_threads(scaled, settings[0], turns=config.turns)

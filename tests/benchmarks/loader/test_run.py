@@ -126,7 +126,7 @@ def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkey
 def test_some_engines_alone_are_measured_beside_the_limit(tiny_dataset, monkeypatch):
     monkeypatch.setattr(loader, "measure_resources", lambda feed, *_, **__: RESOURCES)
     config = LoaderConfig(data=tiny_dataset, size=(48,), batch=16, threads=1, turns=1, only=("dali", "resident"))
-    feeds, _, *scaling = loader.run(config.resolved())
+    feeds, *scaling = loader.run(config.resolved())
     assert list(feeds.timings) == ["dali", "resident", "limit: decoding alone"]
     assert [remark.partition(" reaches")[0] for remark in feeds.remarks[:2]] == ["dali", "resident"]
     assert [one.title.partition(":")[0] for one in scaling] == ["dali", "limit"]  # no epoch's start, which is kornia's
