@@ -4,13 +4,15 @@ They are downloaded at first use. Where there is no network, the error names the
 looked for before anything is downloaded.
 """
 
-import logging
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import torch
 import torchvision
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from shards.base.errors import InputError
@@ -64,14 +66,14 @@ def _of_timm(architecture: Architecture, *, name: str, size: int | None) -> dict
         what, file = f"fetch {config.url}", config.url.rpartition("/")[2]
     placed = _folder() / file
     overlay = {"file": str(placed), "custom_load": False} if placed.is_file() else None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries, half a minute without a network
     try:
-        network: nn.Module = timm.create_model(
-            architecture.model,
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-            **timm_options(architecture, size),
-        )
+        with _cache_alone(unless=overlay is not None or _is_reachable(config)):
+            network: nn.Module = timm.create_model(
+                architecture.model,
+                pretrained=True,
+                pretrained_cfg_overlay=overlay,
+                **timm_options(architecture, size),
+            )
     except Exception as error:  # timm's filters of names fail in many ways at what is not theirs
         if overlay:
             raise InputError(
@@ -79,6 +81,33 @@ def _of_timm(architecture: Architecture, *, name: str, size: int | None) -> dict
             ) from None
         raise _no_download(error, what, file) from None
     return network.state_dict()
+
+
+def _is_reachable(config: Any) -> bool:
+    """Whether the hub that has the weights answers, asked once; true where they are elsewhere."""
+    if not config.hf_hub_id:
+        return True
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # half a second
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(config.hf_hub_id, config.hf_hub_filename or "model.safetensors"), timeout=10)
+    except HfHubHTTPError:  # an answer, be it a refusal
+        return True
+    except Exception:  # of whatever carries its requests
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _cache_alone(*, unless: bool) -> Iterator[None]:
+    """The hub's library looks into its cache alone: without a network it would go on trying for most of a minute."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not unless
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _folder() -> Path:

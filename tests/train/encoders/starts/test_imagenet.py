@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from shards.base.errors import InputError
@@ -14,16 +15,16 @@ from train.encoders.build import build_encoder
 from train.encoders.weights import describe_start
 
 
+def fail(*_: object, **__: object) -> None:
+    raise OSError("no route")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the libraries look, without a network."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route")
-
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", refuse)
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
     (tmp_path / "checkpoints").mkdir()
     return tmp_path / "checkpoints"
 
@@ -74,3 +75,19 @@ def test_what_does_not_fit_and_what_there_is_none_of(folder: Path) -> None:
     save_file(wrong, folder / "test_convnext.r160_in1k.safetensors")
     with pytest.raises(InputError, match="does not fit timm:test_convnext"):
         build_encoder("timm:test_convnext", weights="imagenet")
+
+
+def test_without_a_network_it_does_not_try_for_long(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def ask(*_: object, **__: object) -> None:
+        asked.append(constants.HF_HUB_OFFLINE)
+        fail()
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", fail)
+    monkeypatch.setattr("timm.create_model", ask)
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(InputError, match="the download failed"):
+        build_encoder("timm:test_vit", weights="imagenet")
+    assert asked == [True]
+    assert constants.HF_HUB_OFFLINE is before
