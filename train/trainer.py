@@ -111,9 +111,15 @@ def start_trainer(
         ds_config = deepspeed_config(config.run, precision=precision, optimizer=config.optimizer.name)
     method = build_method(config, world, TrainingData(index))
     if config.run.compile:
-        for network in (method.model, method.target):
-            if network is not None:
-                network.encoder.compile()
+        compile_networks(method)
     optimizer = build_optimizer(config.optimizer, method.model.parameters())
     engine = start_engine(method.model, optimizer, ds_config, world)
     return Trainer(config, method, engine, batches_per_epoch=batches_per_epoch, timed=timed)
+
+
+def compile_networks(method: Method) -> None:
+    """Has torch compile the forwards of what is trained and of its momentum copy, each with its heads as one graph, and
+    their backward; at their first batch. The momentum update is one multi-tensor call as it is."""
+    for network in (method.model, method.target):
+        if network is not None:
+            network.compile()

@@ -17,7 +17,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -77,6 +77,9 @@ class FakeCuda(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if torch.is_inference_mode_enabled() and _is_of_parts(func):
+            with self._again():  # elsewhere it comes in its parts
+                return func.decompose(*args, **kwargs)
         name = func._schema.name.partition("::")[2]
         is_on_device = any(isinstance(leaf, FakeTensor) for leaf in tree_leaves((args, kwargs)))
         to_device = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda"
@@ -94,7 +97,8 @@ class FakeCuda(TorchDispatchMode):
         if name == "_to_copy":
             if not to_device and torch.device(kwargs.get("device") or args[0].device).type == "cpu":
                 self._note("the host reads")
-                return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+                with unset_fake_temporarily():  # what a host has is real
+                    return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
             self._note_upload(args[0], is_blocking=not kwargs.get("non_blocking"))
         if name == "copy_":
             is_blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
@@ -108,6 +112,14 @@ class FakeCuda(TorchDispatchMode):
             return True
         args, kwargs = tree_map_only(Tensor, self._faked, (args, kwargs))
         return func(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _again(self) -> Iterator[None]:
+        super().__enter__()
+        try:
+            yield
+        finally:
+            super().__exit__(None, None, None)
 
     def _faked(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, FakeTensor):
@@ -137,7 +149,7 @@ class FakeCuda(TorchDispatchMode):
 
     def _replaced(self) -> Iterator[tuple[Any, str, Any]]:
         """What asks the driver, in whatever thread."""
-        empty, cuda, whole = torch.empty, torch.cuda, torch.Tensor.backward
+        empty, cuda, whole, moved = torch.empty, torch.cuda, torch.Tensor.backward, nn.Module.to
 
         def make_empty(*size: Any, pin_memory: bool = False, **more: Any) -> Tensor:
             made = empty(*size, **more)
@@ -146,7 +158,13 @@ class FakeCuda(TorchDispatchMode):
         def backward(loss: Tensor, *args: Any, **more: Any) -> None:
             (run_backward if isinstance(loss, FakeTensor) else whole)(loss, *args, **more)
 
+        def move(module: nn.Module, *args: Any, **more: Any) -> nn.Module:
+            parts = [*module.parameters(), *module.buffers()]
+            is_there = bool(parts) and all(isinstance(part, FakeTensor) for part in parts)
+            return module if is_there else moved(module, *args, **more)  # torch would exchange each for itself
+
         yield torch, "empty", make_empty
+        yield nn.Module, "to", move
         yield torch.Tensor, "pin_memory", lambda host: host if self._is_pinned(host) else self._pin(host.clone())
         yield torch.Tensor, "record_stream", lambda tensor, stream: None
         yield torch.Tensor, "backward", backward
@@ -181,3 +199,8 @@ class _Stream:
 
 def _has_mask(indices: Any) -> bool:
     return any(isinstance(each, Tensor) and each.dtype in (torch.bool, torch.uint8) for each in indices)
+
+
+def _is_of_parts(func: Any) -> bool:
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return func.namespace == "aten" and func.has_kernel_for_dispatch_key(key)
