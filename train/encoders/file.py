@@ -90,6 +90,11 @@ def find_encoder(path: str | Path, which: Which = "query") -> Path:
             "the run's command with --run.export_key writes it"
         )
     or_else = f", or give a checkpoint, such as {newest}" if newest else ""
+    if newest is None and not (path / "config.yaml").exists():
+        raise InputError(
+            f"encoder {file}: not there, nor config.yaml of a run, nor config.json of a Hugging Face model; give a run "
+            "that has not finished its command again, or another folder"
+        )
     raise InputError(f"encoder {file}: not there; the run has not finished, repeat its command{or_else}")
 
 
