@@ -43,7 +43,7 @@ def launches_of_a_step(encoder: str, strategy: str) -> int:
 @pytest.mark.parametrize(
     ("encoder", "strategy", "most"),
     [
-        ("resnet18", "group", 400),
+        pytest.param("resnet18", "group", 400, marks=pytest.mark.slow),
         ("resnet18", "split", 800),
         pytest.param("densenet121", "split", 4750, marks=pytest.mark.slow),
     ],

@@ -98,6 +98,7 @@ def make_task(dataset: Path) -> TrainingTask:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -150,6 +151,7 @@ def packed_with_texts(tiny_dataset: Path, tmp_path: Path) -> Path:
 def test_a_step_that_waits_is_found(
     tiny_dataset: Path, watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And nothing else: without the fault it is none."""
     monkeypatch.setattr("eval.training.loop.upload", lambda host, device: host.to(device))
     with watch.cuda:
         run_finetune(make_start(), make_task(tiny_dataset), FINETUNE, tmp_path, device="cuda")
