@@ -54,9 +54,12 @@ def headline(comparison: Comparison) -> Headline:
 
 
 def _start_asked_about(comparison: Comparison) -> str:
-    others = [start for start in comparison.starts if start != comparison.baseline]
+    """Of the starts that the first readout has rows of: what reads texts alone has none of an image's readout."""
+    measured = [row.start for row in comparison.select(readout=comparison.readouts[0])]
+    known = [start for start in comparison.starts if start in measured]
+    others = [start for start in known if start != comparison.baseline]
     runs = [start for start in others if comparison.starts[start].is_run]
-    return next(iter([*runs, *others, comparison.baseline]))
+    return next(iter([*runs, *others, *known]))
 
 
 def _rows(comparison: Comparison, readout: str, start: str) -> list[Row]:

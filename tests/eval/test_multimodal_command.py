@@ -64,6 +64,20 @@ def test_results_of_all_inputs(
     assert "none from" not in page
 
 
+@pytest.mark.slow
+def test_in_folds(with_texts: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every text is tested in one of the folds, and the page counts them all."""
+    words = ["--run", run_folder, "--data", with_texts, *SHARED, *TINY, "--inputs", "both", "text", "--against"]
+    words += ["--output", run_folder.parent / "out", "--protocol", "cross-validated", "--folds", 2]
+    call(monkeypatch, *words)
+    result = load_comparison(run_folder.parent / "out")
+    assert {MACRO, MICRO} <= {row.label for row in result.rows}
+    assert {each.num_images for each in result.test.values()} == {180}
+    num_empty = sum(text is None for text in ShardIndex.open(with_texts).column("indication"))
+    page = write_page(run_folder.parent / "out", with_images=False).read_text()
+    assert f"Of 180 test texts {num_empty} are empty or missing, 0 were cut" in page
+
+
 def test_inputs_can_be_chosen(with_texts: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = run_folder.parent / "out"
     words = ["--run", run_folder, "--data", with_texts, *SHARED, *TINY, "--inputs", "image", "--output", output]

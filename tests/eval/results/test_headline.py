@@ -67,3 +67,15 @@ def test_one_start_has_nothing_to_compare(comparison: Comparison) -> None:
     given = headline(dataclasses.replace(comparison, rows=rows, starts=starts))
     assert given.kind == "none"
     assert ".700 [.650, .750]" in given.sentence
+
+
+def test_speaks_of_a_start_that_the_first_readout_has(comparison: Comparison) -> None:
+    """One encoder, and the texts that are read without any: the latter has rows of its own readout alone."""
+    alone = comparison.starts["pretrained"]
+    rows = [dataclasses.replace(row, difference=None) for row in comparison.select(start="pretrained")]
+    texts = [dataclasses.replace(rows[0], readout="multimodal-text", start="no-image")]
+    starts = {"pretrained": alone, "no-image": dataclasses.replace(alone, sources=[])}
+    one = dataclasses.replace(comparison, rows=rows + texts, starts=starts, baseline="pretrained")
+    assert headline(one).start == "pretrained"
+    assert headline(one).sentence.startswith("There is one start, pretrained")
+    assert headline(dataclasses.replace(one, rows=texts)).start == "no-image"
