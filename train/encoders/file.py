@@ -23,6 +23,7 @@ from shards.base.stored import check_regular, parse_json
 from shards.base.words import reason_of
 from train.checkpoints.place import FOLDER, find_checkpoint, step_folders
 from train.encoders.checkpoint import Which, read_checkpoint
+from train.encoders.foreign import what_folder
 from train.encoders.seen import FILE as SEEN
 from train.encoders.starts.huggingface import is_model_folder
 from train.settings.architectures import check_name
@@ -89,6 +90,8 @@ def find_encoder(path: str | Path, which: Which = "query") -> Path:
             f"--which key: {file} is not there; where the method keeps a momentum copy, its checkpoints have it, and "
             "the run's command with --run.export_key writes it"
         )
+    if newest is None and not (path / "config.yaml").exists() and (known := what_folder(path)):
+        raise InputError(f"encoder {path}: {known}")
     or_else = f", or give a checkpoint, such as {newest}" if newest else ""
     if newest is None and not (path / "config.yaml").exists():
         raise InputError(

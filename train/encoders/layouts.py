@@ -7,7 +7,7 @@ layers), so no list of them is complete. The encoder is under the one prefix whe
 import itertools
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ _KNOWN = {
     "model.": "fine-tuned checkpoint, as of MoCo-CXR",
     "method.model.encoder.": "checkpoint of train/pretrain.py",
 }
-_COPY = re.compile(r"(^|[._])(k|key|momentum|ema|target|student|slow|averaged?)([._]|$)")
+_COPY = re.compile(r"(^|[._])(k|key|m|momentum|ema|swa|shadow|target|student|slow|averaged?)([._]|$)")
 """A copy that others are preferred to. DINO hands on its teacher (Caron et al. 2021, arXiv 2104.14294)."""
 _OF_TRAINING = ("mask_token",)
 """What stands for hidden patches in training, and is not used otherwise."""
@@ -33,20 +33,23 @@ _TOKENS = ("reg_token", "dist_token", "register_tokens")
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """``names`` of the file by the encoder's own, as far as they are there, several where they are to be joined;
-    ``surplus`` are the file's names that would
-    belong to the encoder, were it another one; ``head`` is on top of the encoder, ``beside`` no part of its model."""
+    ``surplus`` are the file's names that would belong to the encoder, were it another one; ``head`` is on top of the
+    encoder, ``beside`` no part of its model."""
 
     format: str
     names: dict[str, tuple[str, ...]]
     surplus: tuple[str, ...]
     head: tuple[str, ...]
     beside: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    """Prefixes of other encoders that are as good by their names, and not the same."""
 
 
 def find_layout(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, stems: Collection[str], heads: Collection[str] = ()
 ) -> Layout:
-    """The layout under which most of the encoder's tensors are found in their shapes; the first of equals.
+    """The layout under which most of the encoder's tensors are found in their shapes; the first of equals, which
+    names the others.
 
     Args:
         tensors: of the file.
@@ -55,7 +58,7 @@ def find_layout(
         heads: what classifiers are called, which may lie among the encoder's own layers (``head.fc`` beside
             ``head.norm``).
     """
-    best: tuple[tuple[int, int, int], Layout] | None = None
+    found: list[tuple[tuple[int, int, int], str, Layout]] = []
     for what, names in _different(wanted).items():
         for prefix in dict.fromkeys(_prefixes(tensors, names)):
             layout = _layout(tensors, names, prefix, what, heads)
@@ -65,11 +68,22 @@ def find_layout(
                 if not key.endswith(".num_batches_tracked")
             )
             rank = (num_fitting, -bool(_COPY.search(prefix)), -len(layout.surplus))
-            if best is None or rank > best[0]:
-                best = rank, layout
-    if best is None:
+            found.append((rank, prefix, layout))
+    if not found:
         return Layout(format="state dict", names={}, surplus=tuple(tensors), head=(), beside=())
-    return best[1]
+    first = max(rank for rank, _, _ in found)
+    best, *others = ((prefix, layout) for rank, prefix, layout in found if rank == first)
+    rivals = (prefix for prefix, layout in others if not _are_same(tensors, best[1], layout))
+    return replace(best[1], rivals=tuple(dict.fromkeys(rivals)))
+
+
+def _are_same(tensors: Mapping[str, Tensor], one: Layout, other: Layout) -> bool:
+    """Such as the parts of a model that is there under two names."""
+    both = [(names, other.names[key]) for key, names in one.names.items() if key in other.names]
+    if any(len(names) != len(others) for names, others in both):
+        return False
+    pairs = ((tensors[a], tensors[b]) for names, others in both for a, b in zip(names, others, strict=True))
+    return all(a is b or (a.shape == b.shape and torch.equal(a, b)) for a, b in pairs)
 
 
 def _different(wanted: Mapping[str, Tensor]) -> dict[str, dict[str, tuple[str, ...]]]:

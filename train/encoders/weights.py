@@ -147,7 +147,20 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
     if any(faults.values()):
         listed = "; ".join(f"{_first(keys)} {fault}" for fault, keys in faults.items() if keys)
         says = f" (the file says {start.says})" if start.says else ""
-        raise InputError(f"{what}, does not fit the encoder {name}: {listed}{says}; {_remedy(start, name)}")
+        remedy = _what_is_wrong(start, state, faults) or _remedy(start, name)
+        raise InputError(f"{what}, does not fit the encoder {name}: {listed}{says}; {remedy}")
+    if layout.rivals:
+        several = ", ".join(f"{prefix}*" for prefix in layout.rivals[:3])
+        raise InputError(
+            f"{what}, is not the only {name} in the file: {several} fit as well, and hold other weights; save the one "
+            "that is meant alone"
+        )
+    kinds = {key: value.dtype for key, value in state.items() if wanted[key].is_floating_point()}
+    if whole := [key for key, kind in kinds.items() if not kind.is_floating_point]:
+        raise InputError(
+            f"{what}: {_first(whole)} hold numbers of type {kinds[whole[0]]}, as quantisation leaves them; give the "
+            "weights before it"
+        )
     is_vit_small = name in ENCODERS and architecture.library == "timm"
     if is_vit_small and is_sincos(state["pos_embed"]) != architecture.has_fixed_position_embedding:
         other = next(key for key, value in ENCODERS.items() if value.library == "timm" and key != name)
@@ -155,7 +168,7 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
             f"{what}, of {other} by its position embedding; with the number of attention heads of {name} it would give "
             f"other features; give encoder.name {other}"
         )
-    bad = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    bad = [key for key, value in state.items() if not torch.isfinite(value.float()).all()]
     if bad:
         raise InputError(
             f"{what}: {_first(bad)} hold values that are not finite; the training they are from has diverged, take an "
@@ -172,6 +185,22 @@ def load_start(encoder: nn.Module, start: Start, *, name: str) -> LoadReport:
         is_color=bool(colors),
         fitted=tuple(fitted),
     )
+
+
+def _what_is_wrong(start: Start, state: dict[str, Tensor], faults: dict[str, list[str]]) -> str:
+    """What to do about a file that may well be of the right network; empty where nothing tells."""
+    if any("_flat_param" in key or "flat_param_" in key for key in start.tensors):
+        return "FSDP has flattened its parameters: save them with StateDictType.FULL_STATE_DICT"
+    if any(not value.numel() for value in state.values()):
+        return "they are empty, as ZeRO 3 leaves them: give what zero_to_fp32.py beside the checkpoint makes"
+    if faults["missing"] and all(".running_" in key for key in faults["missing"]) and not faults["of another shape"]:
+        if any(key.startswith("method.model.encoder.") for key in start.tensors):
+            return "the running statistics are in rank-00000.pt: give the checkpoint's folder"
+        return (
+            "there are no running statistics: save state_dict(), which has them, and not parameters(); weights of "
+            "networks with group norm are not read"
+        )
+    return ""
 
 
 def _remedy(start: Start, name: str) -> str:

@@ -1,5 +1,6 @@
 """Checkpoints of random networks in the key names of each source; see train/encoders/weights.py."""
 
+import copy
 import functools
 from argparse import Namespace
 from typing import Any
@@ -32,6 +33,29 @@ def source(name: str) -> nn.Module:
         with torch.no_grad():
             model(torch.randn(4, 3, 64, 64))
     return model.eval()
+
+
+def thin(value: Any) -> Any:
+    """Each tensor of one number only, in its shape: files of kilobytes, which are read the same."""
+    if isinstance(value, dict) and any(
+        part.get("checkpoint") is value for part in value.values() if type(part) is dict
+    ):
+        return value  # holds itself
+    if isinstance(value, Tensor):
+        return value.flatten()[:1].clone().expand(value.shape) if value.numel() > 1 else value
+    if isinstance(value, dict):
+        thinned = copy.copy(value)
+        for key, part in value.items():
+            thinned[key] = thin(part)
+        return thinned
+    return type(value)(map(thin, value)) if type(value) in (list, tuple) else value
+
+
+def thinned(name: str) -> nn.Module:
+    network = copy.deepcopy(source(name))
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = thin(tensor.data)
+    return network
 
 
 def prefixed(prefix: str, state: State) -> State:

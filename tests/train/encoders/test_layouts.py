@@ -1,5 +1,6 @@
 """An encoder is found under whatever prefix training code puts it, and nothing else is taken for it."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import torch
 from torch import nn
 
 from shards.base.errors import InputError
-from tests.train.encoders.published import moco_v3, prefixed, source
+from tests.train.encoders.published import moco_v3, prefixed, source, thin
+from tests.train.encoders.refused import REFUSED
 from tests.train.encoders.wrapped import LAYOUTS, encoder, head, under, zeros
 from train.encoders.build import build_encoder
+from train.encoders.weights import load_start, read_start
 
 COLOUR = {"resnet18": "conv1.weight", "densenet121": "features.conv0.weight"}
 
@@ -24,13 +27,50 @@ def start(payload: Any, path: Path, name: str = "resnet18") -> nn.Module:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("densenet121", marks=pytest.mark.slow)])
 def test_the_encoder_is_found(layout: str, name: str, tmp_path: Path) -> None:
-    found = start(LAYOUTS[layout](name), tmp_path / "start.pth", name)
-    expected = source(name).state_dict()
+    torch.save(thin(LAYOUTS[layout](name)), tmp_path / "start.pth")
+    found, read = random_network(name), read_start(str(tmp_path / "start.pth"), name)
+    assert read is not None
+    load_start(found, read, name=name)
+    expected = thin(source(name).state_dict())
     expected[COLOUR[name]] = expected[COLOUR[name]].sum(dim=1, keepdim=True)
     state = found.state_dict()
     assert state.keys() == expected.keys()
+    close = {"half precision": 1e-3, "bfloat16": 1e-2}
     for key, value in state.items():
-        torch.testing.assert_close(value, expected[key], msg=key)
+        torch.testing.assert_close(value, expected[key], msg=key, rtol=close.get(layout, 1e-6), atol=1e-6)
+
+
+@functools.cache
+def random_network(name: str) -> nn.Module:
+    return build_encoder(name)
+
+
+@pytest.mark.parametrize("file", REFUSED)
+def test_what_is_no_start_is_refused_with_the_reason(file: str, tmp_path: Path) -> None:
+    make, said = REFUSED[file]
+    path, content, encoder = tmp_path / "start.pth", make(), random_network("resnet18")
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    with pytest.raises(InputError, match=said) as caught:
+        load_start(encoder, read_start(str(path), "resnet18"), name="resnet18")  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"encoder.weights {path}: ")
+    assert ";" in str(caught.value) or file == "cut off"
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+
+
+def test_folders_of_other_software_name_the_file_to_give(tmp_path: Path) -> None:
+    made = {
+        "dcp": (".metadata", r"python -m torch.distributed.checkpoint.format_utils dcp_to_torch .*/dcp FILE.pth"),
+        "zero": ("global_step9/mp_rank_00_model_states.pt", "of DeepSpeed; give the file of its weights, .*_states.pt"),
+        "tf": ("saved_model.pb", "is a model of TensorFlow: not read here"),
+        "other": ("last.ckpt", "is no run folder; give one of the files in it, such as .*/last.ckpt"),
+    }
+    for name, (file, said) in made.items():
+        (tmp_path / name / file).parent.mkdir(parents=True)
+        (tmp_path / name / file).touch()
+        with pytest.raises(InputError, match=said):
+            read_start(str(tmp_path / name), "resnet18")
 
 
 def test_of_two_copies_the_one_that_is_handed_on_and_the_other_is_told(tmp_path: Path) -> None:

@@ -1,13 +1,25 @@
 """Checkpoints of random networks as training code wraps them: names of tensors, and what lies around."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tests.train.encoders.published import HEADS, moco, prefixed, source, torchvision_file
+from tests.train.encoders.published import (
+    HEADS,
+    fine_tuned,
+    linear_probe,
+    moco,
+    moco_v3,
+    prefixed,
+    source,
+    thin,
+    thinned,
+    torchvision_file,
+)
 
 State = dict[str, Tensor]
 Make = Callable[[str], Any]
@@ -91,13 +103,102 @@ def xrv(name: str) -> Any:
 def whole_module(name: str) -> Any:
     """``torch.save(model)``."""
     model = nn.Sequential()
-    model.add_module("backbone", source(name))
+    model.add_module("backbone", thinned(name))
     model.add_module("fc", nn.Linear(8, 4))
     return model
 
 
 def simclr_of_fc(name: str) -> Any:
     return {"arch": name, "state_dict": prefixed("backbone.", encoder(name) | head(f"{HEADS[name]}."))}
+
+
+def timm_training(name: str) -> Any:
+    """timm's train.py, with --model-ema."""
+    state = torchvision_file(name)
+    return {
+        "epoch": 1,
+        "arch": name,
+        "state_dict": state,
+        "optimizer": {},
+        "version": 2,
+        "state_dict_ema": zeros(state),
+    }
+
+
+def fastai(name: str) -> Any:
+    """``Learner.save``: the body is a row of layers, and the head is behind it."""
+    row = nn.Sequential(*list(source(name).children())[:-1]).state_dict()
+    return {"model": prefixed("0.", row) | head("1."), "opt": {"hypers": [{"lr": 0.1}], "state": []}}
+
+
+def lucidrains_byol(name: str) -> Any:
+    """byol-pytorch inside a Lightning module: one network under two names, and its average."""
+    state = encoder(name)
+    online = prefixed("learner.net.", state) | prefixed("learner.online_encoder.net.", state)
+    return {"state_dict": online | prefixed("learner.target_encoder.net.", zeros(state)) | head("learner.projector.")}
+
+
+def byol_of_sthalles(name: str) -> Any:
+    row = nn.Sequential(*list(source(name).children())[:-1]).state_dict()
+    parts = {"online_network_state_dict": prefixed("encoder.", row) | head("projetion.net.")}
+    return parts | {"target_network_state_dict": prefixed("encoder.", zeros(row)), "optimizer_state_dict": {}}
+
+
+def robustness(name: str) -> Any:
+    """MadryLab's: the attacked model again under the attacker, and normalisation beside it."""
+    state = encoder(name)
+    model = prefixed("module.model.", state) | prefixed("module.attacker.model.", state)
+    return {"model": model | {"module.normalizer.new_mean": torch.zeros(3, 1, 1)}, "epoch": 1}
+
+
+def recomputed(name: str) -> Any:
+    """FSDP with checkpointed activations: a word within the names of each block."""
+    renamed = {
+        re.sub(r"^(layer\d|features\.denseblock\d)\.", r"\1._checkpoint_wrapped_module.", key): value
+        for key, value in encoder(name).items()
+    }
+    return {"model": prefixed("_fsdp_wrapped_module.", renamed)}
+
+
+def averaged(name: str) -> Any:
+    """``torch.optim.swa_utils.AveragedModel`` beside the model."""
+    average = prefixed("module.", zeros(encoder(name))) | {"n_averaged": torch.tensor(3)}
+    return {"state_dict": encoder(name), "swa_model": average}
+
+
+def detection(name: str) -> Any:
+    """torchvision's detectors: frozen batch norm, which counts nothing."""
+    state = {key: value for key, value in encoder(name).items() if not key.endswith("num_batches_tracked")}
+    return prefixed("backbone.body.", state) | head("backbone.fpn.inner_blocks.0.") | head("rpn.head.")
+
+
+def monai(name: str) -> Any:
+    return {re.sub(r"(denselayer\d+)\.", r"\1.layers.", key): value for key, value in encoder(name).items()}
+
+
+def gray(name: str) -> Any:
+    """torchxrayvision's ResNet: one channel, in a module that was pickled whole."""
+    state = thin(encoder(name))
+    stem = next(iter(state))
+    return prefixed("model.", state | {stem: state[stem].sum(dim=1, keepdim=True)} | head("fc."))
+
+
+def in_type(dtype: torch.dtype) -> Make:
+    return lambda name: {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in encoder(name).items()
+    }
+
+
+def nested(name: str) -> Any:
+    """Composer's: state dicts in dictionaries, and the model one of them."""
+    state = {"model": prefixed("module.", encoder(name)) | head("head."), "optimizers": {"Adam": {"state": {}}}}
+    return {"state": state, "rng": [{"python": (3, [1, 2])}]}
+
+
+def holds_itself(name: str) -> Any:
+    payload: dict[str, Any] = {"state_dict": thin(encoder(name))}
+    payload["trainer"] = {"checkpoint": payload}
+    return payload
 
 
 LAYOUTS: dict[str, Make] = {
@@ -139,4 +240,49 @@ LAYOUTS: dict[str, Make] = {
     "CheXNet": parallel(under("densenet121.", beside="densenet121.classifier.0.")),
     "torchxrayvision": xrv,
     "pickled module": whole_module,
+    "MoCo v3 of a ResNet": moco_v3,
+    "MoCo-CXR, fine-tuned": fine_tuned,
+    "linear probe": linear_probe,
+    "timm": encoder,
+    "timm, training with averages": timm_training,
+    "SwAV, release": under("module.", beside="module.prototypes.", container=""),
+    "Barlow Twins, release": under("", container=""),
+    "DINO of batch norm": lambda name: dino(name) | {"teacher": prefixed("module.", dino(name)["teacher"])},
+    "pl_bolts BYOL": under(
+        "online_network.encoder.", copy="target_network.encoder.", beside="online_network.projector."
+    ),
+    "byol-pytorch": lucidrains_byol,
+    "BYOL, two state dicts": byol_of_sthalles,
+    "OpenSelfSup": under("encoder_q.0.", copy="encoder_k.0.", beside="encoder_q.1.mlp.", meta={"epoch": 1}),
+    "mmpretrain MoCo v3": under("backbone.", copy="momentum_encoder.module.0.", beside="neck."),
+    "mmengine, averages": lambda name: {
+        "state_dict": prefixed("backbone.", encoder(name)),
+        "ema_state_dict": prefixed("module.backbone.", zeros(encoder(name))),
+    },
+    "robustness": robustness,
+    "fastai": fastai,
+    "RadImageNet (row under backbone.)": lambda name: in_a_row("backbone.")(name)["state_dict"],
+    "GLoRIA": under("gloria.img_encoder.model.", beside="gloria.text_encoder.", hyper_parameters=AttributeDict(a=1)),
+    "MGCA": under("img_encoder_q.model.", beside="text_encoder_q.model."),
+    "BioViL": under("encoder.encoder.", beside="projector.model.", container=""),
+    "MedCLIP": under("vision_model.model.", beside="text_model.", container=""),
+    "OpenCLIP (timm tower)": under("module.visual.trunk.", beside="module.transformer.", name="a"),
+    "ALBEF (average under _m)": under("visual_encoder.", copy="visual_encoder_m.", beside="text_encoder."),
+    "MONAI": monai,
+    "torchxrayvision, one channel": gray,
+    "torchvision detector": detection,
+    "segmentation_models_pytorch": under("encoder.", beside="decoder.blocks."),
+    "Composer": nested,
+    "DeepSpeed (mp_rank_00_model_states.pt)": under("", container="module", dp_world_size=2, ds_config={"a": 1}),
+    "Lightning with DeepSpeed": under("_forward_module.model.", beside="_forward_module.criterion."),
+    "FSDP, whole, recomputed": recomputed,
+    "compiled inside Lightning": under("model._orig_mod.", beside="criterion."),
+    "AveragedModel": averaged,
+    "ema_pytorch": under("online_model.", copy="ema_model.", container=""),
+    "nn.Sequential": under("0.", beside="1.", container=""),
+    "a list": lambda name: [encoder(name), {"lr": 0.1}],
+    "what holds itself": holds_itself,
+    "half precision": in_type(torch.float16),
+    "bfloat16": in_type(torch.bfloat16),
+    "double precision": in_type(torch.float64),
 }

@@ -162,6 +162,7 @@ ADAPTERS: dict[str, Adapter] = {
     "": _each(lambda name: name),
     " (norm.1 for norm1)": _each(_first_densenet_files),
     " (layers by number)": _each(_in_a_row),
+    " (MONAI's names)": _each(lambda name: re.sub(r"(denselayer\d+)\.", r"\1.layers.", name)),
     " (features alone)": _each(lambda name: name.removeprefix("features.")),
     " (EfficientNet-PyTorch's names)": _efficientnet,
     " (Hugging Face's ViT)": _by(*_TOKENS, *_ATTENTION, *_VIT),
