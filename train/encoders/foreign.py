@@ -65,4 +65,5 @@ def what_folder(folder: Path) -> str:
         return "is a model of TensorFlow: not read here; give weights of PyTorch"
     kinds = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
     files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
-    return f"is no run folder; give one of the files in it, such as {files[0]}" if files else ""
+    what = "is no run folder, and has no config.json of a Hugging Face model"
+    return f"{what}; give one of the files in it, such as {files[0]}" if files else ""

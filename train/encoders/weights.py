@@ -221,7 +221,7 @@ def _remedy(start: Start, name: str) -> str:
 
 def _is_padded(value: Tensor, wanted: Tensor) -> bool:
     """Whether only dimensions of 1 are between them, as in ConvNeXt V2's norms."""
-    return value.shape != wanted.shape and [n for n in value.shape if n > 1] == [n for n in wanted.shape if n > 1]
+    return value.shape != wanted.shape and [n for n in value.shape if n != 1] == [n for n in wanted.shape if n != 1]
 
 
 def _of_huggingface(folder: Path) -> Start:

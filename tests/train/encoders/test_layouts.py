@@ -64,7 +64,7 @@ def test_folders_of_other_software_name_the_file_to_give(tmp_path: Path) -> None
         "dcp": (".metadata", r"python -m torch.distributed.checkpoint.format_utils dcp_to_torch .*/dcp FILE.pth"),
         "zero": ("global_step9/mp_rank_00_model_states.pt", "of DeepSpeed; give the file of its weights, .*_states.pt"),
         "tf": ("saved_model.pb", "is a model of TensorFlow: not read here"),
-        "other": ("last.ckpt", "is no run folder; give one of the files in it, such as .*/last.ckpt"),
+        "other": ("last.ckpt", "is no run folder.*; give one of the files in it, such as .*/last.ckpt"),
     }
     for name, (file, said) in made.items():
         (tmp_path / name / file).parent.mkdir(parents=True)
