@@ -70,7 +70,7 @@ def main() -> int | None:
         "report": report,
         "guard": guard,
     }
-    return run_subcommand(commands, prog="python -m benchmarks")
+    return run_subcommand(commands, package="benchmarks")
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.

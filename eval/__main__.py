@@ -66,7 +66,7 @@ def main() -> None:
         "report": report,
         "draws": draws,
     }
-    run_subcommand(commands, prog="python -m eval", config=(tyro.conf.FlagCreatePairsOff,))
+    run_subcommand(commands, package="eval", config=(tyro.conf.FlagCreatePairsOff,))
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.

@@ -66,7 +66,7 @@ def main() -> int:
         """
         _preview(config)
 
-    run_subcommand({"preview": preview}, prog="python -m pipeline", description=DESCRIPTION)
+    run_subcommand({"preview": preview}, package="pipeline", description=DESCRIPTION)
     return 0
 
 

@@ -55,7 +55,7 @@ def main() -> int:
         "merge": merge,
         "phantom": phantom,
     }
-    return run_subcommand(commands, prog="python -m shards", description=DESCRIPTION) or 0
+    return run_subcommand(commands, package="shards", description=DESCRIPTION) or 0
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.

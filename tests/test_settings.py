@@ -145,7 +145,7 @@ def every_option(package: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
 
         def call(words: list[str], name: str = name, command: Any = command, needed: str = needed) -> None:
             arguments = [name, *needed.split(), *words]
-            run_subcommand({name: command, "other": lambda: None}, args=arguments, prog=package)
+            run_subcommand({name: command, "other": lambda: None}, args=arguments, package=package)
 
         hints = typing.get_type_hints(inspect.unwrap(command), include_extras=True)
         hints = {each: hints[each] for each in inspect.signature(command).parameters}

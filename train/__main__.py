@@ -13,7 +13,7 @@ from shards.base.words import as_size
 
 def main() -> None:
     """Takes encoders to other software."""
-    run_subcommand({"export": export}, prog="python -m train")
+    run_subcommand({"export": export}, package="train")
 
 
 def export(

@@ -1,6 +1,7 @@
-"""Where a training runs: in this process, or in several that the deepspeed launcher starts on this machine.
+"""Where a training runs: in this process, or in several that are started on this machine.
 
-What is trained is the caller's business, whose module says how and is run in each of those processes:
+What is trained is the caller's business, whose module says how and is run in each of those processes, as launchers can
+do also:
 
     deepspeed --num_accelerators 8 --module eval.finetune.run FOLDER
     deepspeed --hostfile HOSTFILE --module eval.finetune.run FOLDER      on several machines that share the folder
@@ -11,8 +12,6 @@ takes it from there.
 
 import contextlib
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -23,11 +22,9 @@ from eval.training.exchange import read_result, read_work, remove_exchange, writ
 from eval.training.task import Config, Trained, Work
 from pipeline.device import find_device
 from shards.base.errors import InputError, run_command
-from train.ranks.stop import ASKED_BY
+from train.ranks.launch import run_processes
 from train.ranks.watchdog import Watchdog, run_together
 from train.ranks.world import World, describe_world, share_cores, start_processes
-
-_ROOT = Path(__file__).parents[2]
 
 
 class Train(Protocol[Config]):
@@ -93,7 +90,11 @@ def _launch(work: Work[Config], folder: Path, module: str, *, device: str) -> Tr
     devices = choose_devices(num_processes, device=device)
     if (result := read_result(folder, work.mark)) is None:
         write_work(folder, work)
-        status = _run_processes(folder, module, num_processes, devices)
+        chosen = {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices}
+        if devices:
+            print(f"{num_processes} processes on GPUs {devices}", file=sys.stderr)
+        program = ["-m", module, str(folder.resolve())]
+        status = run_processes(program, num_processes, environment=os.environ | chosen, is_quiet=True)
         if (result := read_result(folder, work.mark)) is None:
             if status == 0:
                 raise KeyboardInterrupt
@@ -105,12 +106,11 @@ def _launch(work: Work[Config], folder: Path, module: str, *, device: str) -> Tr
     return result
 
 
-def choose_devices(num_processes: int, *, device: str) -> list[str]:
-    """The options by which the deepspeed launcher starts so many processes, each on its device. It passes over
-    CUDA_VISIBLE_DEVICES beside a number of processes, so the GPUs are named; no options are for the CPU.
+def choose_devices(num_processes: int, *, device: str) -> str | None:
+    """What CUDA_VISIBLE_DEVICES is to be for so many processes, each with a GPU of its own; None as it is.
 
     Raises:
-        InputError: fewer GPUs than processes are chosen, or not by their numbers.
+        InputError: fewer GPUs than processes are chosen.
     """
     if device.startswith("cuda:"):
         raise InputError(
@@ -118,41 +118,14 @@ def choose_devices(num_processes: int, *, device: str) -> list[str]:
             "CUDA_VISIBLE_DEVICES"
         )
     if device == "cpu" or not torch.cuda.is_available():
-        return []
+        return ""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return ["--num_accelerators", str(num_processes)]
-    numbers = [number.strip() for number in chosen.split(",")]
-    if not all(number.isdigit() for number in numbers):
-        raise InputError(f"CUDA_VISIBLE_DEVICES {chosen}: the deepspeed launcher takes GPUs by number, such as 0,1")
-    if len(numbers) < num_processes:
+        return None
+    names = [name.strip() for name in chosen.split(",")]
+    if len(names) < num_processes:
         raise InputError(
-            f"CUDA_VISIBLE_DEVICES {chosen}: {len(numbers)} GPU(s) for {num_processes} processes; choose more GPUs, "
+            f"CUDA_VISIBLE_DEVICES {chosen}: {len(names)} GPU(s) for {num_processes} processes; choose more GPUs, "
             "or fewer processes"
         )
-    return ["--include", f"localhost:{','.join(numbers[:num_processes])}"]
-
-
-def _run_processes(folder: Path, module: str, num_processes: int, devices: list[str]) -> int:
-    """Runs the module under the launcher on this machine; its exit status. The launcher's own words go nowhere, those
-    of the processes to standard error."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner"]
-    launcher += devices or ["--num_accelerators", str(num_processes)]
-    command = [*launcher, "--master_port", str(port), "--module", module, str(folder.resolve())]
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), ASKED_BY: str(os.getpid())}
-    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each lost connection is a warning of 20 lines
-    environment.pop("CUDA_VISIBLE_DEVICES", None)
-    if not devices:
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    elif devices[0] == "--include":
-        print(f"{num_processes} processes on GPUs {devices[1].partition(':')[2]}", file=sys.stderr)
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # which the processes have got as well: they write a checkpoint
-            process.wait()
-            raise
+    return ",".join(names[:num_processes])

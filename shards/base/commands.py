@@ -19,10 +19,13 @@ T = TypeVar("T")
 Command = Callable[..., int | None]
 
 
-def run_subcommand(commands: Mapping[str, Command], *, args: Sequence[str] | None = None, **options: Any) -> int | None:
+def run_subcommand(
+    commands: Mapping[str, Command], *, package: str, args: Sequence[str] | None = None, **options: Any
+) -> int | None:
     """Reads the command line, and runs the subcommand that it names with arguments that have been checked.
 
     Args:
+        package: whose commands these are; ``moco-cxr`` calls it so, or ``python -m``.
         args: default: the process's.
         options: as of :func:`tyro.extras.subcommand_cli_from_dict`.
 
@@ -30,9 +33,10 @@ def run_subcommand(commands: Mapping[str, Command], *, args: Sequence[str] | Non
         InputError: an option that is given twice; a line for each value that is out of range.
     """
     checked = {name: _checked(command) for name, command in commands.items()}
+    program = f"moco-cxr {package}" if sys.argv[0] == "moco-cxr" else f"python -m {package}"
     given = check_arguments(sys.argv[1:] if args is None else args)
     command: Callable[[], int | None] = parsed(
-        lambda: tyro.extras.subcommand_cli_from_dict(checked, args=given, **options)
+        lambda: tyro.extras.subcommand_cli_from_dict(checked, args=given, prog=program, **options)
     )
     return command()
 

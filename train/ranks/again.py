@@ -22,13 +22,14 @@ def continuing_command(world: World) -> str:
         command, environment = found
         return _joined(_as_typed(command), _CHOSEN, environment)
     own = own_arguments()
+    program = ["moco-cxr", "pretrain", *own[1:]] if Path(own[0]).name == "moco-cxr" else ["python", *own]
     if not is_launched:
-        return _joined(["python", *own], _CHOSEN[:1], os.environ)
+        return _joined(program, _CHOSEN[:1], os.environ)
     if launcher == "srun":  # Slurm chooses the devices
         nodes = os.environ.get("SLURM_STEP_NUM_NODES", "1")
-        return shlex.join(["srun", "--nodes", nodes, "--ntasks", str(world.size), "python", *own])
+        return shlex.join(["srun", "--nodes", nodes, "--ntasks", str(world.size), *program])
     if launcher in ("mpirun", "mpiexec"):
-        return _joined([launcher, "-n", str(world.size), "python", *own], _CHOSEN[:1], os.environ)
+        return _joined([launcher, "-n", str(world.size), *program], _CHOSEN[:1], os.environ)
     port = os.environ.get("MASTER_PORT")
     if launcher == "torchrun":
         local_size = os.environ.get("LOCAL_WORLD_SIZE", str(world.size))

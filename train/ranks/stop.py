@@ -24,12 +24,10 @@ import torch
 import torch.distributed as dist
 
 from train.ranks.again import continuing_command
+from train.ranks.launch import ASKED_BY
 from train.ranks.watchdog import is_ending
 from train.ranks.world import World
 
-ASKED_BY = "MOCO_CXR_ASKED_BY"
-"""The environment variable with the number of the process that has started the ``deepspeed`` command, if the ranks are
-to stop when it is gone; a shell, for one, may go before its command."""
 _AGAIN_SECONDS = 1.0  # a launcher may pass on one request twice within this
 _LAUNCHER_PATIENCE_SECONDS = 20.0  # DeepSpeed's launcher kills after 30
 
@@ -109,30 +107,29 @@ class Stop:
 
 class _Launcher:
     """The ``deepspeed`` command above this rank: a process that started the process that started this one. Where that
-    command was started by a program of ours, which says so by ``ASKED_BY``, that program as well."""
+    command was started by a program of ours, which says so by ``ASKED_BY``, that program as well; or that program
+    alone, where it has started this rank."""
 
-    def __init__(self, process: psutil.Process) -> None:
-        self.process, self.above = process, process.ppid()
-        asked_by = os.environ.get(ASKED_BY)
-        self.asked_by = None if asked_by is None else int(asked_by)
+    def __init__(self, process: psutil.Process, asked_by: int | None) -> None:
+        self.process, self.above, self.asked_by = process, process.ppid(), asked_by
 
     def lives(self) -> bool:
         try:
-            return (
-                os.getppid() == self.process.pid
-                and self.process.ppid() == self.above
-                and self.asked_by in (None, psutil.Process(self.above).ppid())
-            )
+            if os.getppid() != self.process.pid or self.asked_by == self.process.pid:
+                return os.getppid() == self.process.pid
+            return self.process.ppid() == self.above and self.asked_by in (None, psutil.Process(self.above).ppid())
         except psutil.Error:
             return False
 
 
 def _launcher() -> _Launcher | None:
+    asked_by = os.environ.get(ASKED_BY)
     try:
-        parent = psutil.Process(os.getppid())
-        return _Launcher(parent) if "deepspeed.launcher.launch" in " ".join(parent.cmdline()) else None
+        parent = _Launcher(psutil.Process(os.getppid()), None if asked_by is None else int(asked_by))
+        is_deepspeed = "deepspeed.launcher.launch" in " ".join(parent.process.cmdline())
     except psutil.Error:
         return None
+    return parent if is_deepspeed or parent.asked_by == parent.process.pid else None
 
 
 def _noted(number: int, frame: FrameType | None) -> None:

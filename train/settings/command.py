@@ -1,8 +1,9 @@
 """The command line of pretraining: a recipe by name, then any of its settings."""
 
 import inspect
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
@@ -31,13 +32,14 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
     default = recipe(own[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="tyro")
+        program = "moco-cxr pretrain" if sys.argv[0] == "moco-cxr" else "train/pretrain.py"
         given = check_arguments(own[1:])
         return parsed(
             lambda: tyro.cli(
                 PretrainConfig,
                 default=default,
                 args=given,
-                prog=f"train/pretrain.py {own[0]}",
+                prog=f"{program} {own[0]}",
                 description=inspect.getdoc(RECIPES[own[0]]),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
             )
@@ -47,5 +49,10 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
 def _help() -> str:
     lines = [f"usage: {_USAGE}", "", "recipes (RECIPE --help shows all settings with their values):"]
     for name, make in RECIPES.items():
-        lines.append(f"  {name:30}{(inspect.getdoc(make) or '').splitlines()[0]}")
+        lines.append(f"  {name:30}{about(make)}")
     return "\n".join(lines)
+
+
+def about(recipe: Callable[[], PretrainConfig]) -> str:
+    """A recipe in one line."""
+    return (inspect.getdoc(recipe) or "").splitlines()[0]

@@ -1,0 +1,33 @@
+"""Everything under one name: the command ``moco-cxr``, and functions for notebooks and own code (:mod:`moco_cxr.api`).
+
+import moco_cxr
+
+index = moco_cxr.open_index("data/chexpert")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moco_cxr.api import build_loader, evaluate, load_encoder, open_index, pretrain, views
+
+__all__ = ["build_loader", "evaluate", "load_encoder", "open_index", "pretrain", "views"]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions, once one is asked for: the command answers without torch.
+
+    Raises:
+        ImportError: another module of one of our names comes first on the import path.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module 'moco_cxr' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from moco_cxr.packages import check_packages
+
+    check_packages()
+    from moco_cxr import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

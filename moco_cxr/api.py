@@ -1,0 +1,124 @@
+"""Functions for notebooks and own code: what the commands do, with the same settings, checks and errors.
+
+    import moco_cxr
+
+    index = moco_cxr.open_index("data/chexpert").where(split="train")
+    loader = moco_cxr.build_loader(index, moco_cxr.views("moco_cxr", size=224), batch_size=64)
+    run = moco_cxr.pretrain("small_resnet18", data="data/chexpert", output="runs/first", run={"epochs": 20})
+    comparison = moco_cxr.evaluate(run, data="data/chexpert", label="Pleural Effusion", fraction=(0.01, 0.1, 1.0))
+    encoder = moco_cxr.load_encoder(run).encoder
+
+Each raises :class:`shards.base.errors.InputError` for what its user can mend, in one line.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import train.run.loop
+from eval.grid.config import Measured, Settings, grid_of_run
+from eval.grid.run import run_grid
+from eval.results.table import Comparison
+from pipeline.loader import build_loader
+from pipeline.views import PRESETS, ViewSpec
+from shards.base.dataclass_io import from_mapping
+from shards.base.errors import InputError
+from shards.index import ShardIndex
+from train.encoders.saved import load_encoder
+from train.ranks.place import read_place
+from train.settings.checks import check_config
+from train.settings.config import PretrainConfig
+from train.settings.recipes import recipe as find_recipe
+
+__all__ = ["build_loader", "evaluate", "load_encoder", "open_index", "pretrain", "views"]
+_Paths = str | Path | Sequence[str | Path]
+
+open_index = ShardIndex.open
+
+
+def views(preset: str, **ranges: Any) -> ViewSpec:
+    """The views of a preset (``moco_cxr``, ``moco_v2``, ``evaluation``, ...), with other values where they are given.
+
+    Raises:
+        InputError: no such preset, with the nearest name; no such field, or a value out of range.
+    """
+    if preset not in PRESETS:
+        (nearest,) = difflib.get_close_matches(preset, PRESETS, n=1, cutoff=0)
+        raise InputError(f"preset {preset!r}: unknown; did you mean {nearest}? They are {', '.join(PRESETS)}")
+    return from_mapping(ViewSpec, dataclasses.asdict(PRESETS[preset]) | ranges, "views")
+
+
+def pretrain(recipe: str, *, data: _Paths, output: str | Path, **settings: Any) -> Path:
+    """Pretrains an encoder in this process, or goes on with a run that was stopped, and returns the run folder.
+
+    Args:
+        recipe: a name, such as ``small_resnet18``; ``moco-cxr pretrain --help`` lists them.
+        data: dataset folders or their addresses.
+        settings: a section by its name with the values to change, ``run={"epochs": 20}, views={"size": 224}``; the
+            sections and fields are those of :class:`train.settings.config.PretrainConfig`.
+
+    Raises:
+        InputError: a setting that is unknown or out of range, data that cannot be used, a run of other settings.
+    """
+    given = dataclasses.asdict(find_recipe(recipe)) | {"data": _named(data), "output": str(output)}
+    for name, values in settings.items():
+        is_section = isinstance(given.get(name), dict) and isinstance(values, Mapping)
+        given[name] = {**given[name], **values} if is_section else values
+    config = from_mapping(PretrainConfig, given)
+    check_config(config, world_size=read_place().size)
+    train.run.loop.pretrain(config)
+    return Path(output)
+
+
+def evaluate(
+    run: _Paths,
+    *,
+    data: _Paths,
+    label: str | Sequence[str],
+    readout: str | Sequence[str] = "linear",
+    against: str | Sequence[str] = ("random",),
+    output: str | Path | None = None,
+    fraction: Sequence[float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **readouts: Any,
+) -> Comparison:
+    """Measures a run against other starts, as ``moco-cxr eval`` does; what has been computed before is read back.
+
+    Args:
+        run: run folder, checkpoint or file; of several, the mean is compared.
+        readout: ``linear``, ``knn``, ``few-shot``, ``finetune``, or several.
+        against: starts; the first is the baseline.
+        output: folder of the results; default: in the run folder.
+        settings: others of :class:`eval.grid.config.Settings`, such as ``{"draws": 5, "protocol": "published"}``.
+        readouts: settings of readouts, ``finetune={"max_epochs": 20}``, and ``shots``.
+
+    Returns:
+        ``rows`` with scores, intervals and differences; written to ``results.json`` as well, from which
+        ``moco-cxr eval report`` makes a page.
+
+    Raises:
+        InputError: a setting that is unknown or out of range, data, label or start that cannot be used.
+    """
+    chosen = from_mapping(Settings, {"data": _named(data), "label": _several(label), **(settings or {})}, "--")
+    asked: dict[str, Any] = {} if fraction is None else {"fraction": tuple(fraction)}
+    fields = {field.name: field for field in dataclasses.fields(Measured)}
+    for name, values in readouts.items():
+        if name not in fields:
+            (nearest,) = difflib.get_close_matches(name, fields, n=1, cutoff=0)
+            raise InputError(f"{name}: is no readout's setting; did you mean {nearest}? Of data and protocol: settings")
+        section: Any = fields[name].default_factory
+        is_section = isinstance(section, type) and isinstance(values, Mapping)
+        asked[name] = from_mapping(section, values, f"--{name}") if is_section else values
+    runs = tuple(Path(name) for name in _named(run))
+    to = None if output is None else Path(output)
+    return run_grid(grid_of_run(runs, _several(against), _several(readout), chosen, output=to, **asked))
+
+
+def _named(paths: _Paths) -> tuple[str, ...]:
+    return tuple(map(str, (paths,) if isinstance(paths, str | Path) else paths))
+
+
+def _several(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)

@@ -1,0 +1,50 @@
+"""``moco-cxr pretrain``: :mod:`train.pretrain` in this process, or in several of this machine."""
+
+import sys
+from pathlib import Path
+
+import train.pretrain
+from shards.base.errors import InputError
+from train.ranks.place import launcher_of
+from train.ranks.watchdog import run_together
+from train.settings.checks import check_config
+from train.settings.command import parse_command
+
+_OPTION = "--num-processes"
+
+
+def main() -> int | None:
+    """Pretrains, as the arguments say; returns the exit status of several processes.
+
+    Raises:
+        InputError: a number of processes that is none, or given to a process that a launcher has started.
+    """
+    num_processes, arguments = _num_processes(sys.argv[1:])
+    if num_processes is None:
+        sys.argv[1:] = arguments
+        run_together(train.pretrain.main)
+        return None
+    if (launcher := launcher_of()) != "python":
+        raise InputError(f"{_OPTION} {num_processes}: {launcher} starts the processes here; leave the option out")
+    check_config(parse_command(arguments), world_size=num_processes)  # a mistake is told once, and at once
+    from train.ranks.launch import run_processes
+
+    return run_processes([str(Path(train.pretrain.__file__).resolve()), *arguments], num_processes)
+
+
+def _num_processes(words: list[str]) -> tuple[int | None, list[str]]:
+    """The number that is asked for, if any, and all other words."""
+    number, rest = None, []
+    given = iter(words)
+    for word in given:
+        name, equals, value = word.partition("=")
+        if name not in (_OPTION, _OPTION.replace("-p", "_p")):
+            rest.append(word)
+            continue
+        value = value if equals else next(given, "")
+        if number is not None:
+            raise InputError(f"{_OPTION}: is given twice; give it once")
+        if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1024):
+            raise InputError(f"{_OPTION} {value}: must be a whole number from 1 to 1024, of processes on this machine")
+        number = int(value)
+    return number, rest

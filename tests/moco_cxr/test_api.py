@@ -1,0 +1,54 @@
+"""What notebooks call does what the commands do."""
+
+from pathlib import Path
+
+import pytest
+
+import moco_cxr
+from shards.base.errors import InputError
+from train.run.metrics_file import read_metrics
+
+SMALL = {"run": {"epochs": 1, "batch_size": 16}, "views": {"size": 32}, "method": {"queue_size": 32}}
+
+
+def test_from_packed_images_to_a_table(tiny_dataset: Path, tmp_path: Path) -> None:
+    index = moco_cxr.open_index(tiny_dataset).where(split="train")
+    loader = moco_cxr.build_loader(index, moco_cxr.views("moco_cxr", size=32), batch_size=8)
+    assert next(iter(loader)).views[0].shape == (8, 1, 32, 32)
+    loader.close()
+    run = moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **SMALL)
+    assert run == tmp_path / "run"
+    assert read_metrics(run / "metrics.jsonl")
+    loaded = moco_cxr.load_encoder(run)
+    assert loaded.views.size == 32
+    comparison = moco_cxr.evaluate(
+        run, data=tiny_dataset, label="blob", fraction=[1.0], settings={"replicates": 200, "random_starts": 1}
+    )
+    assert {row.start for row in comparison.rows} == {"random", "pretrained"}
+    assert (run / "eval" / "linear-tiny-blob" / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"run": {"epoch": 1}}, "run.epoch: no such field; did you mean run.epochs"),
+        ({"runs": {"epochs": 1}}, "runs: no such field; did you mean run"),
+        ({"run": {"epochs": "many"}}, "run.epochs"),
+        ({"run": {"epochs": -1}}, "run.epochs"),
+    ],
+)
+def test_settings_that_are_wrong(tiny_dataset: Path, tmp_path: Path, settings: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_that_are_wrong(tiny_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="preset 'moco': unknown; did you mean moco_"):
+        moco_cxr.views("moco")
+    with pytest.raises(InputError, match="neighbors: is no readout's setting"):
+        moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", neighbors=3)
+    with pytest.raises(InputError, match="--draw: no such field; did you mean --draws"):
+        moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", settings={"draw": 3})
+    with pytest.raises(AttributeError, match="has no attribute 'trian'; it has build_loader"):
+        moco_cxr.trian  # noqa: B018
