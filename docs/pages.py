@@ -11,7 +11,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("shards", "pipeline", "train", "eval", "benchmarks")
+PACKAGES = ("shards", "pipeline", "train", "eval", "benchmarks", "moco_cxr")
 RESULTS = "benchmarks/results"
 TEXTS = {"index.md": "README.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 

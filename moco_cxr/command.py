@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
+from moco_cxr.packages import PACKAGES, check_packages
+
 COMMANDS = {
-    "shards": ("shards.__main__", "pack releases into datasets; verify, stats, preview, subset, merge"),
-    "pipeline": ("pipeline.__main__", "look at augmented views"),
-    "pretrain": ("moco_cxr.pretraining", "pretrain an encoder without labels, or go on with a run that was stopped"),
-    "train": ("train.__main__", "export an encoder to other software"),
-    "eval": ("eval.__main__", "linear, kNN, few-shot, fine-tuned; tables and report pages with intervals"),
-    "benchmarks": ("benchmarks.__main__", "measure this machine's loader, hot path and steps"),
-    "doctor": ("moco_cxr.doctor", "what this machine has, what is missing, and the command that mends it"),
-    "completion": ("moco_cxr.completion", "print what completes commands in bash, zsh or fish"),
+    "shards": "pack releases into datasets; verify, stats, preview, subset, merge",
+    "pipeline": "look at augmented views",
+    "pretrain": "pretrain an encoder without labels, or go on with a run that was stopped",
+    "train": "export an encoder to other software",
+    "eval": "linear, kNN, few-shot, fine-tuned; tables and report pages with intervals",
+    "benchmarks": "measure this machine's loader, hot path and steps",
+    "doctor": "what this machine has, what is missing, and the command that mends it",
+    "completion": "print what completes commands in bash, zsh or fish",
 }
 _USAGE = "usage: moco-cxr COMMAND ...; moco-cxr COMMAND --help explains one"
 
@@ -27,8 +29,6 @@ def main() -> None:
     """Runs the command that is named; exits with its status."""
     os.environ["PYTHONSAFEPATH"] = "1"  # for processes that are started by this one, in whatever folder
     try:
-        from moco_cxr.packages import check_packages
-
         check_packages()
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,12 +42,12 @@ def _command(words: list[str]) -> int | None:
     from shards.base.errors import InputError
 
     if not words or words[0] in ("-h", "--help"):
-        print("\n".join([_USAGE, "", *(f"  {name:12}{about}" for name, (_, about) in COMMANDS.items())]))
+        print("\n".join([_USAGE, "", *(f"  {name:12}{about}" for name, about in COMMANDS.items())]))
         return 0 if words else 2
     if words[0] not in COMMANDS:
         (nearest,) = difflib.get_close_matches(words[0], COMMANDS, n=1, cutoff=0)
         raise InputError(f"{words[0]}: no such command; did you mean {nearest}? They are {', '.join(COMMANDS)}")
-    module, _ = COMMANDS[words[0]]
     sys.argv = ["moco-cxr", *words[1:]]
+    module = f"{words[0]}.__main__" if words[0] in PACKAGES else f"moco_cxr.commands.{words[0]}"
     run: Callable[[], int | None] = import_module(module).main
     return run()

@@ -57,7 +57,8 @@ def test_a_folder_with_files_of_our_names_is_no_trouble(call: Call) -> None:
 
 
 def test_nor_is_it_for_the_processes_that_are_started(call: Call, tmp_path: Path) -> None:
-    done = call("shards", "phantom", "--output", "ph", "--chexpert-patients", "3", "--chexpert-valid-patients", "2")
+    few = "--chexpert-patients 3 --chexpert-valid-patients 2 --shenzhen-images 0 --size 64"
+    done = call("shards", "phantom", "--output", "ph", *few.split())
     assert done.returncode == 0, done.stderr
     build = ["shards", "build", "--source", "chexpert", "--input", "ph/CheXpert-v1.0-small", "--output", "data"]
     done = call(*build, "--workers", "2", "--size", "64")

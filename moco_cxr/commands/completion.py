@@ -16,6 +16,7 @@ from typing import Any
 import tyro
 
 from moco_cxr.command import COMMANDS
+from moco_cxr.packages import PACKAGES
 from shards.base.errors import InputError
 from train.settings.command import about, parse_command
 from train.settings.recipes import RECIPES
@@ -48,10 +49,10 @@ def _script(shell: str) -> str:
     words: dict[str, Callable[[], None]] = dict.fromkeys(COMMANDS, _nothing)
     ask = functools.partial(tyro.extras.subcommand_cli_from_dict, words, prog="moco-cxr")
     whole = _options(ask)
-    for name, (module, told) in COMMANDS.items():
+    for name, told in COMMANDS.items():
         options = whole["subcommands"][name]
-        if module.endswith(".__main__"):
-            options |= _options(import_module(module).main)
+        if name in PACKAGES:
+            options |= _options(import_module(f"{name}.__main__").main)
         options["description"] = told
     settings = _options(lambda: parse_command(sys.argv[1:]), next(iter(RECIPES)))
     recipes = {name: settings | {"description": about(recipe)} for name, recipe in RECIPES.items()}

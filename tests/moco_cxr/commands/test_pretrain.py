@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import moco_cxr.pretraining
+import moco_cxr.commands.pretrain
 from shards.base.errors import InputError
 from tests.conftest import ROOT
 from tests.train.runs import SETTINGS, checkpoint_steps, last_step, wait_for
@@ -30,14 +30,14 @@ from train.encoders.saved import load_encoder
 def test_mistakes_are_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
     monkeypatch.setattr(sys, "argv", ["moco-cxr", *words])
     with pytest.raises(InputError, match=said):
-        moco_cxr.pretraining.main()
+        moco_cxr.commands.pretrain.main()
 
 
 def test_a_launcher_starts_the_processes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["moco-cxr", "--num-processes", "2", "debug"])
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(InputError, match="--num-processes 2: torchrun starts the processes here"):
-        moco_cxr.pretraining.main()
+        moco_cxr.commands.pretrain.main()
 
 
 def start(data: Path, output: Path, *settings: str) -> "subprocess.Popen[str]":

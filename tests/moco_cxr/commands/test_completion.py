@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moco_cxr import completion
 from moco_cxr.command import COMMANDS
+from moco_cxr.commands import completion
 from shards.base.errors import InputError
 from train.settings.recipes import RECIPES
 

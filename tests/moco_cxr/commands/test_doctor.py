@@ -4,9 +4,8 @@ import importlib.metadata
 import sys
 
 import pytest
-import torch
 
-from moco_cxr import doctor
+from moco_cxr.commands import doctor
 from shards.base.errors import InputError
 
 
@@ -22,7 +21,14 @@ def test_here_nothing_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert doctor.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.split()[0] in ("ok", "note") for line in lines)
-    for what in ("warp kernel", "DALI", "DICOM RLE", "memory", "shared memory", f"torch {torch.__version__}"):
+    for what in (
+        "warp kernel",
+        "DALI",
+        "DICOM RLE",
+        "memory",
+        "shared memory",
+        f"torch {importlib.metadata.version('torch')}",
+    ):
         assert any(what in line for line in lines), what
 
 

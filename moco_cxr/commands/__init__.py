@@ -1,0 +1,1 @@
+"""Commands that are no package of their own, each a module with ``main``."""
