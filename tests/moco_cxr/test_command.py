@@ -40,7 +40,7 @@ def call(hostile: Path) -> Call:
         *words: str, path: Path = ROOT, code: str = "from moco_cxr.command import main; main()"
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-c", code, *words]
-        environment = os.environ | {"PYTHONPATH": str(path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])}
         return subprocess.run(command, cwd=hostile, env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -159,7 +159,7 @@ def _read(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, st
             found = {name: opened.get_tensor(name) for name in (opened.keys() if tensors else ())}
         if tensors and _DIGEST in header and header[_DIGEST] != json.dumps(_digest(found, header)):
             raise InputError("was changed since it was written")
-        return found, header
+        return found, {name: value for name, value in header.items() if name != _DIGEST}
     except InputError as error:
         raise InputError(f"encoder {file}: {error}; copy it again") from None
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:

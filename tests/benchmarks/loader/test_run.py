@@ -101,6 +101,7 @@ def test_the_loader_tells_the_same_wait_as_is_measured_from_outside(setting):
     assert made.wait_seconds == pytest.approx(waited, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "QUICK_RESULTS", tmp_path)
     monkeypatch.setattr(loader, "CHEXPERT_ROWS", 2000)

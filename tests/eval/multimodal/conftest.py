@@ -47,11 +47,11 @@ class Brightness(nn.Module):
     """A map of mean brightness: what a frozen encoder may see."""
 
     num_features = 4
+    feature_info = ({"module": "layer4", "num_chs": 4},)
 
     def __init__(self) -> None:
         super().__init__()
         self.layer4 = nn.AvgPool2d(6, 6)
-        self.conv1 = self.bn1 = self.relu = self.maxpool = self.layer1 = self.layer2 = nn.Identity()
         self.layer3 = nn.Conv2d(1, 4, 1)
         with torch.no_grad():
             self.layer3.weight.copy_(torch.tensor([1.0, -1.0, 0.5, 2.0]).reshape(4, 1, 1, 1))

@@ -165,7 +165,7 @@ def test_finer_grids_than_the_map_and_unknown_encoders_are_refused() -> None:
     images = torch.zeros(1, 1, 64, 64)
     with pytest.raises(InputError, match=r"image_tokens 49: .* 2 x 2 places; give at most 4"):
         TokenEncoder(build_encoder("resnet18"), 7)(images)
-    with pytest.raises(InputError, match="no map of a Flatten is known; give 1"):
+    with pytest.raises(InputError, match="image_tokens 4: the encoder has no map as wide as its features; give 1"):
         TokenEncoder(nn.Flatten(), 2)(images)
 
 

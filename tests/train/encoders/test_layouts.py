@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,13 @@ def start(payload: Any, path: Path, name: str = "resnet18") -> nn.Module:
     return build_encoder(name, weights=str(path))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def some(names: Iterable[str], each: int) -> list[Any]:
+    """All names, of which all but one in ``each`` wait for the slow tests."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if number % each == 0 else slow) for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("layout", some(LAYOUTS, each=6))
 @pytest.mark.parametrize("name", ["resnet18", pytest.param("densenet121", marks=pytest.mark.slow)])
 def test_the_encoder_is_found(layout: str, name: str, tmp_path: Path) -> None:
     torch.save(thin(LAYOUTS[layout](name)), tmp_path / "start.pth")
@@ -45,7 +52,7 @@ def random_network(name: str) -> nn.Module:
     return build_encoder(name)
 
 
-@pytest.mark.parametrize("file", REFUSED)
+@pytest.mark.parametrize("file", some(REFUSED, each=3))
 def test_what_is_no_start_is_refused_with_the_reason(file: str, tmp_path: Path) -> None:
     make, said = REFUSED[file]
     path, content, encoder = tmp_path / "start.pth", make(), random_network("resnet18")

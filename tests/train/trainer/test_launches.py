@@ -44,7 +44,7 @@ def launches_of_a_step(encoder: str, strategy: str) -> int:
     ("encoder", "strategy", "most"),
     [
         pytest.param("resnet18", "group", 400, marks=pytest.mark.slow),
-        ("resnet18", "split", 800),
+        pytest.param("resnet18", "split", 800, marks=pytest.mark.slow),
         pytest.param("densenet121", "split", 4750, marks=pytest.mark.slow),
     ],
 )
