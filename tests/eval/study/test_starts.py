@@ -103,9 +103,7 @@ def test_what_is_a_run(run_folder: Path, weights_file: Path, tmp_path: Path) -> 
     assert is_ours(run_folder / "encoder.safetensors")
     assert not is_ours("random")
     assert not is_ours(weights_file)
-    with pytest.raises(
-        InputError, match="is no run folder, and has no config.json of a Hugging Face model; give"
-    ):
+    with pytest.raises(InputError, match="is no run folder, and has no config.json of a Hugging Face model; give"):
         is_ours(tmp_path)
     (tmp_path / "config.yaml").touch()
     with pytest.raises(InputError, match="the run has not finished"):
