@@ -9,6 +9,7 @@ from benchmarks.settings import PackingConfig
 from shards.base.errors import InputError
 
 
+@pytest.mark.slow
 def test_every_kind_is_packed_beside_its_peers(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(packing, "FULL_SIZE", (1400, 1200))
     options = ["--large", "2", "--png", "2", "--small", "20", "--memory", "30", "--turns", "1", "--workers", "1"]

@@ -1,8 +1,10 @@
 """What notebooks call does what the commands do."""
 
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 import moco_cxr
 from shards.base.errors import InputError
@@ -26,6 +28,23 @@ def test_from_packed_images_to_a_table(tiny_dataset: Path, tmp_path: Path) -> No
     )
     assert {row.start for row in comparison.rows} == {"random", "pretrained"}
     assert (run / "eval" / "linear-tiny-blob" / "results.json").is_file()
+
+
+def test_an_error_leaves_nothing_behind_in_the_process(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither handlers of signals nor a process group: the next cell of a notebook may try again."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise InputError("optimizer: does not start")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr("train.run.loop.start_trainer", fails)
+    for _ in range(2):
+        with pytest.raises(InputError, match="does not start"):
+            moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **SMALL)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize(

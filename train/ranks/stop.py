@@ -90,6 +90,8 @@ class Stop:
             for number in os.read(self._receive, 64) if ready else b"":
                 if not number:
                     return
+                if number not in self._before:  # such as SIGCHLD, for which others have a handler
+                    continue
                 if now - came.setdefault(number, now) > _AGAIN_SECONDS:
                     os._exit(128 + number)
                 self._ask("asked to stop: finishing the step and writing a checkpoint; once more ends at once")

@@ -57,7 +57,11 @@ def pretrain(config: PretrainConfig) -> None:
     with contextlib.ExitStack() as held:
         let_pass(lambda: held.enter_context(writer.hold()), world)
         start_processes(world)
-        _train(config, found, world=world, watchdog=watchdog, writer=writer)
+        ends = held if world.size == 1 else contextlib.ExitStack()  # among several, an error ends the process
+        ends.callback(torch.distributed.destroy_process_group)
+        ends.callback(watchdog.close)
+        _train(config, found, world=world, writer=writer, ends=ends)
+        ends.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
     )
 
 
-def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Watchdog, writer: Writer) -> None:
+def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Writer, ends: contextlib.ExitStack) -> None:
     run, index, neighbours, precision = config.run, found.index, found.neighbours, found.precision
     assert config.output is not None
 
@@ -100,7 +104,9 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     share_cores(world)
     choose_kernels(deterministic=run.deterministic)
     stop = Stop(world)
+    ends.callback(stop.close)
     loader = training_loader(config, index, world)
+    ends.callback(loader.close)
     trainer = start_trainer(config, index, world, batches_per_epoch=len(loader), ds_config=found.ds_config)
     encoder: Any = trainer.method.model.encoder
     about = None
@@ -187,7 +193,6 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
             if is_stopping:
                 break
     monitor.close()
-    loader.close()
     if loader.skipped:
         example = next(iter(loader.skipped.values()))
         print(f"rank {world.rank} skipped {len(loader.skipped)} damaged image(s), such as {example}", file=sys.stderr)
@@ -200,6 +205,3 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, watchdog: Wat
     elif about is not None:
         writer.check()
         write_encoders_and_card(config, trainer.method, index, about=about, step=step, precision=precision, world=world)
-    stop.close()
-    watchdog.close()
-    torch.distributed.destroy_process_group()

@@ -87,6 +87,7 @@ def same(one: Trained, other: Trained) -> bool:
     return np.array_equal(one.test_scores, other.test_scores) and np.array_equal(one.valid_scores, other.valid_scores)
 
 
+@pytest.mark.slow
 def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in start.encoder.state_dict().items()}
     config = dataclasses.replace(SHORT, max_steps=90, min_steps=90, validations=6, class_weights="balanced")

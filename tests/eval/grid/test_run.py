@@ -90,6 +90,7 @@ def test_the_same_encoder_as_the_random_start_differs_by_nothing(packed: Path, t
     assert row.difference.verdict(0.95) == "unclear"
 
 
+@pytest.mark.slow
 def test_a_start_of_several_runs_is_their_mean(packed: Path, tmp_path: Path) -> None:
     runs = [tmp_path / name / "encoder.safetensors" for name in ("a", "b")]
     for seed, path in enumerate(runs):

@@ -197,6 +197,7 @@ def test_one_split_and_no_labels(tmp_path):
     assert "one split only" in text
 
 
+@pytest.mark.slow
 def test_real_duplicates(real_data, tmp_path):
     config = BuildConfig(source="folder", input=real_data / "kermany", output=tmp_path / "kermany", size=64, workers=1)
     build_dataset(config)

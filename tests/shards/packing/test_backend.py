@@ -66,6 +66,7 @@ def test_a_dask_cluster_of_processes_gives_the_same_bytes(source, tmp_path, dask
     assert min(tasks.values()) >= 1, "by both of its workers"
 
 
+@pytest.mark.slow
 def test_a_build_that_stops_on_a_cluster_says_why(source, tmp_path, dask_cluster, monkeypatch):
     sizes = shards.packing.plan._file_sizes
     monkeypatch.setattr(shards.packing.plan, "_file_sizes", lambda *args: [size + 1 for size in sizes(*args)])

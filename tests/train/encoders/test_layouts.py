@@ -94,6 +94,7 @@ def test_another_network_is_named(tmp_path: Path) -> None:
         start({"conv1.weight": torch.zeros(64, 3, 7, 7), "a.b": torch.zeros(1)}, tmp_path / "start.pth")
 
 
+@pytest.mark.slow
 def test_deeper_networks_and_other_blocks_are_not_taken_for_this_one(tmp_path: Path) -> None:
     state = encoder("resnet18")
     for extra in ("layer1.2.conv1.weight", "layer2.0.se.fc.weight", "bn1.momentum_mean"):

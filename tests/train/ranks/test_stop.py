@@ -42,6 +42,19 @@ def test_a_signal_stops_at_the_next_step(stop: Stop, number: int) -> None:
     assert stop.agreed(), "it stays so"
 
 
+def test_other_signals_that_have_a_handler_ask_for_nothing(stop: Stop) -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGCHLD, lambda number, _: came.append(number))
+    try:
+        for _ in range(2):  # as where children end, more than a second apart
+            signal.raise_signal(signal.SIGCHLD)
+            time.sleep(1.1)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert len(came) == 2
+    assert not stop.agreed()
+
+
 def test_signals_have_their_former_meaning_afterwards() -> None:
     came: list[int] = []
     before = [signal.signal(number, lambda got, _: came.append(got)) for number in (signal.SIGINT, signal.SIGTERM)]
