@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from train.ranks.above import command_above, own_arguments
+from train.ranks.launch import ASKED_BY
 from train.ranks.place import launcher_of
 from train.ranks.world import World
 
@@ -25,6 +26,8 @@ def continuing_command(world: World) -> str:
     program = ["moco-cxr", "pretrain", *own[1:]] if Path(own[0]).name == "moco-cxr" else ["python", *own]
     if not is_launched:
         return _joined(program, _CHOSEN[:1], os.environ)
+    if os.environ.get(ASKED_BY) == str(os.getppid()):
+        return _joined(["moco-cxr", "pretrain", *own[1:], "--num-processes", str(world.size)], _CHOSEN[:1], os.environ)
     if launcher == "srun":  # Slurm chooses the devices
         nodes = os.environ.get("SLURM_STEP_NUM_NODES", "1")
         return shlex.join(["srun", "--nodes", nodes, "--ntasks", str(world.size), *program])
