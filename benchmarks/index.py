@@ -24,7 +24,7 @@ from benchmarks.settings import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS, CHEXPERT_RO
 from shards.format.manifest import write_manifest
 from shards.format.schema import FINGERPRINT, FORMAT_VERSION, SOURCE_HASH, index_schema
 from shards.images.fingerprint import NUM_BYTES
-from shards.sources.chexpert import LABELS
+from shards.sources.reports.chexpert import LABELS
 
 _SHARD_IMAGES = 1024
 _PROGRAM = """

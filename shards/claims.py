@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.base.errors import InputError
+from shards.format.boxes import BOX_TYPE, BOXES
 from shards.format.manifest import is_plain
 from shards.format.schema import FINGERPRINT
 from shards.images.fingerprint import NUM_BYTES
@@ -70,6 +71,7 @@ def check_rows(
         raise InputError(f"dataset {where}: index.parquet has rows of members that are not there; {_ANEW}")
     if _has_strange_fingerprints(table):
         raise InputError(f"dataset {where}: index.parquet has fingerprints that are not of {NUM_BYTES} bytes; {_ANEW}")
+    _check_boxes(where, table)
     names = pc.dictionary_encode(table["shard"]).combine_chunks()
     shards, codes = names.dictionary.to_pylist(), np.asarray(names.indices, dtype=np.int64)
     used, inverse = np.unique(number * max(1, len(shards)) + codes, return_inverse=True)
@@ -87,6 +89,23 @@ def check_rows(
             said = what.format(*(f"{int(value[row]):,}" for value in values))
             inside = f" of {table['shard'][row].as_py()}, which has not so many" if wrong is is_outside else ""
             raise InputError(f"dataset {where}: index.parquet has {said}{inside} as the image of row {row}; {_ANEW}")
+
+
+def _check_boxes(where: object, table: pa.Table) -> None:
+    """Refuses boxes that lie outside of their image."""
+    if BOXES not in table.column_names or table[BOXES].type != BOX_TYPE:
+        return
+    drawn = table[BOXES].combine_chunks()
+    owners = pc.list_parent_indices(drawn).to_numpy()
+    flat = pc.list_flatten(drawn)
+    if flat.null_count:
+        raise InputError(f"dataset {where}: index.parquet has boxes without content; {_ANEW}")
+    for start, size, side in (("x", "width", "width"), ("y", "height", "height")):
+        begin, length = (flat.field(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in (start, size))
+        inside = (begin >= 0) & (length > 0) & (begin + length <= table[side].to_numpy()[owners] + 0.01)
+        if not inside.all():  # also of what is no number
+            row = int(owners[int(np.argmin(inside))])
+            raise InputError(f"dataset {where}: index.parquet has a box outside of the image of row {row}; {_ANEW}")
 
 
 def _has_strange_fingerprints(table: pa.Table) -> bool:

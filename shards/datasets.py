@@ -23,6 +23,7 @@ from shards.base.stored import check_regular, read_parquet
 from shards.base.words import reason_of
 from shards.claims import DEEPEST, MOST_MEMBERS, check_index_file, check_rows, shard_bytes
 from shards.format.blank import Blank, blank_rules
+from shards.format.boxes import BOX_TYPE, BOXES
 from shards.format.manifest import check_listed, read_manifest
 from shards.format.schema import BASE_COLUMNS
 from shards.open_shards import OpenShards
@@ -47,6 +48,7 @@ class Packed:
 
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
     ``shard_bytes`` is what ``dataset.json`` says of its shards, by name, empty in one of an early version.
+    ``kept`` are the columns of its release's list that a user asked to keep.
     ``source`` and ``is_pseudonymised`` say from what and how it was packed.
     ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
     """
@@ -60,6 +62,7 @@ class Packed:
     extension: str
     fingerprint: str
     shard_bytes: Mapping[str, int]
+    kept: tuple[str, ...] = ()
     source: str = ""
     is_pseudonymised: bool = False
     remote: RemoteFolder | None = None
@@ -152,6 +155,8 @@ def read_index(folder: Path, about: Mapping[str, Any], *columns: str) -> pa.Tabl
         for name, kind in {**BASE_COLUMNS, **labels, **dict.fromkeys(columns, pa.int32())}.items():
             if kinds.get(name) != kind:
                 raise InputError(f"is no index of images, as its column {name!r} is {kinds.get(name, 'missing')}")
+        if pa.types.is_nested(kinds.get(BOXES, pa.null())) and kinds[BOXES] != BOX_TYPE:
+            raise InputError(f"is no index of images, as its column {BOXES!r} is {kinds[BOXES]}")
         blank = [name for name in _NAMES if table[name].null_count]
         if blank:
             raise InputError(f"has rows without {blank[0]}")
@@ -198,6 +203,7 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
             num_without_patient=_num_without_patient(about, len(table)),
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
             fingerprint=about["fingerprint"],
+            kept=tuple(name for name in map(str, about.get("kept_columns", ())) if name in table.column_names),
             source=str(about.get("source", "")),
             is_pseudonymised=bool(about.get("pseudonymised")),
             shard_bytes=shard_bytes(about),

@@ -171,6 +171,8 @@ def filter_rows(index: ShardIndex, conditions: Sequence[str]) -> ShardIndex:
 
 
 def _value(condition: str, text: str, kind: pa.DataType) -> Any:
+    if pa.types.is_nested(kind):
+        raise InputError(f"--where {condition}: {kind} is no column to choose by; choose another column")
     if not text:
         return None
     if pa.types.is_string(kind):

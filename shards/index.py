@@ -95,6 +95,11 @@ class ShardIndex:
         return tuple(dict.fromkeys(name for packed in self._datasets.packed for name in packed.labels))
 
     @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Columns that somebody asked to keep when packing, of all datasets opened, without repeats."""
+        return tuple(dict.fromkeys(name for packed in self._datasets.packed for name in packed.kept))
+
+    @property
     def table(self) -> pa.Table:
         """The selected rows, in the order of ``rows``."""
         return self._datasets.table.take(pa.array(self.rows))

@@ -1,14 +1,18 @@
-"""A contact sheet: some images of a dataset in one PNG, each with its key, split, view and labels beneath."""
+"""A contact sheet: some images of a dataset in one PNG, each with its key, split, view and labels beneath, and what
+readers drew on it."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError, writing
 from shards.base.randomness import generator
+from shards.drawn import drawn_boxes
+from shards.format.boxes import Box
 from shards.index import ShardIndex
 
 _MARGIN, _LINE = 6, 15
@@ -19,7 +23,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: int = 200, seed: int = 0) -> Image.Image:
     """A gray page of up to ``columns`` x ``rows`` random images of the selection, each fitted into a square of ``tile``
-    pixels. Labels are listed where present, and with a question mark where uncertain.
+    pixels. Labels are listed where present, and with a question mark where uncertain. Boxes are outlined in white on
+    black, with their finding at their upper left corner; several readers' boxes of one finding bear its name once.
 
     Raises:
         InputError: no rows, a page of no or too many pixels, or an image that cannot be decoded.
@@ -43,12 +48,15 @@ def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: i
         _INK,
         font,
     )
-    for number, (row, about) in enumerate(zip(chosen.rows, chosen.table.to_pylist(), strict=True)):
+    small = ImageFont.load_default(10)
+    each = zip(chosen.rows, chosen.table.to_pylist(), drawn_boxes(chosen), strict=True)
+    for number, (row, about, boxes) in enumerate(each):
         left = _MARGIN + number % columns * (tile + _MARGIN)
         top = _LINE + 2 * _MARGIN + number // columns * height
         image = _read(chosen, int(row), about["key"])
         image.thumbnail((tile, tile), Image.Resampling.BICUBIC, reducing_gap=3.0)
         pen.rectangle((left, top, left + tile - 1, top + tile - 1), fill=224)
+        _draw_boxes(image, boxes or (), about, small)
         sheet.paste(image, (left + (tile - image.width) // 2, top + (tile - image.height) // 2))
         lines = [about["key"], _describe(about), *_wrap(_labels(about, index.label_names), tile, font)]
         for line, text in enumerate(lines[:_LINES]):
@@ -81,6 +89,22 @@ def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
             f"image {place}: cannot be decoded ({error}); run: python -m shards verify {folders}"
         ) from None
     return image.convert("L")
+
+
+def _draw_boxes(image: Image.Image, boxes: Sequence[Box], about: dict[str, Any], font: Font) -> None:
+    """Outlines boxes, which are in stored pixels, on an image that was made smaller."""
+    across, down = image.width / about["width"], image.height / about["height"]
+    pen, named = ImageDraw.Draw(image), set()
+    for box in boxes:
+        left, top = round(box.x * across), round(box.y * down)
+        right, bottom = (round(edge) - 1 for edge in ((box.x + box.width) * across, (box.y + box.height) * down))
+        right, bottom = max(right, left), max(bottom, top)
+        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_INK)
+        pen.rectangle((left, top, right, bottom), outline=_PAPER)
+        if box.label not in named:
+            named.add(box.label)
+            text = fit_text(box.label, image.width - left - 3, font)
+            pen.text((left + 3, top + 1), text, _PAPER, font, stroke_width=1, stroke_fill=_INK)
 
 
 def _describe(about: dict[str, object]) -> str:

@@ -27,6 +27,7 @@ from shards.checks.duplicates import (
     split_overlaps,
 )
 from shards.datasets import Rows
+from shards.drawn import drawn_boxes
 from shards.format.blank import UNKNOWN
 from shards.index import ShardIndex
 
@@ -47,7 +48,8 @@ class LabelCounts:
 @dataclass(frozen=True, kw_only=True)
 class SplitStats:
     """One split. ``columns``: the number of images by value of each of :data:`COLUMNS`. ``age``: 5 %, median and 95 %
-    quantile in years, None where no age is known. ``num_indications``: images whose indication is known."""
+    quantile in years, None where no age is known. ``num_indications``: images whose indication is
+    known. ``boxes``: of each finding that readers drew, the images with boxes of it and these boxes."""
 
     name: str
     num_images: int
@@ -57,6 +59,7 @@ class SplitStats:
     columns: dict[str, dict[str, int]]
     num_indications: int
     age: tuple[float, float, float] | None
+    boxes: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +150,21 @@ def _split_stats(name: str, index: ShardIndex, label_names: tuple[str, ...]) -> 
         num_patients=index.num_patients,
         num_studies=len(studies),
         labels={label: _label_counts(index.column(label)) for label in label_names},
-        columns={column: _value_counts(table[column]) for column in COLUMNS},
+        columns={column: _value_counts(table[column]) for column in (*COLUMNS, *index.kept_columns)},
         num_indications=_num_known(table, "indication"),
         age=quantiles,  # type: ignore[arg-type]
+        boxes=_box_counts(index),
     )
+
+
+def _box_counts(index: ShardIndex) -> dict[str, tuple[int, int]]:
+    images: Counter[str] = Counter()
+    boxes: Counter[str] = Counter()
+    for drawn in drawn_boxes(index):
+        labels = [box.label for box in drawn or ()]
+        boxes.update(labels)
+        images.update(set(labels))
+    return {label: (images[label], boxes[label]) for label in sorted(boxes)}
 
 
 def _num_known(table: pa.Table, column: str) -> int:

@@ -25,6 +25,7 @@ def stats_text(stats: DatasetStats) -> str:
         stats.blanks,
         *(_columns(stats.splits, column) for column in stats.splits[0].columns),
         _indications(stats.splits),
+        _boxes(stats.splits),
         _table(
             ["pixels", "width min / median / max", "height min / median / max", "sizes", "commonest"],
             [_sizes("stored", stats.stored), _sizes("source", stats.source)],
@@ -67,6 +68,16 @@ def _indications(splits: Sequence[SplitStats]) -> str:
         ["indication", "known", "(blank)"],
         [[one.name, f"{one.num_indications:,}", f"{one.num_images - one.num_indications:,}"] for one in splits],
     )
+
+
+def _boxes(splits: Sequence[SplitStats]) -> str:
+    rows = [
+        [label, one.name, *(f"{count:,}" for count in one.boxes[label])]
+        for label in sorted({label for one in splits for label in one.boxes})
+        for one in splits
+        if label in one.boxes
+    ]
+    return _table(["boxes", "split", "images", "boxes"], rows, num_text=2) if rows else ""
 
 
 def _sizes(name: str, sizes: SizeStats) -> list[str]:

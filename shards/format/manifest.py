@@ -103,6 +103,7 @@ class _Packed:
     image: _Image
     fingerprint: str
     blanks: dict[str, Blank] = field(default_factory=dict)
+    kept_columns: tuple[str, ...] = ()
     totals: _Totals = field(default_factory=_Totals)
 
 

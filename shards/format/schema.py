@@ -3,7 +3,8 @@
 A label's column holds 1 present, 0 absent, -1 uncertain, nothing where it is blank, and -2 where no list speaks of the
 image; see :mod:`shards.format.blank`. ``fingerprint`` is that of :mod:`shards.images.fingerprint`. ``source_hash`` is
 of the bytes of the file that an image was packed from, so that it is known again in another dataset; under pseudonyms
-it is keyed. Datasets of earlier builds have neither column.
+it is keyed. Datasets of earlier builds have neither column. ``boxes``, see :mod:`shards.format.boxes`, is there where
+some image has any; columns that a user asked to keep hold text.
 """
 
 import json
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+from shards.format.boxes import BOX_TYPE, BOXES
 
 FORMAT_VERSION = 1
 
@@ -37,17 +40,24 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
 FINGERPRINT = "fingerprint"
 SOURCE_HASH = "source_hash"
 TEXT_COLUMNS = ("indication", "findings")
-RESERVED_COLUMNS = frozenset({*BASE_COLUMNS, FINGERPRINT, SOURCE_HASH, *TEXT_COLUMNS})  # no label may have these names
+RESERVED_COLUMNS = frozenset(
+    {*BASE_COLUMNS, FINGERPRINT, SOURCE_HASH, *TEXT_COLUMNS, BOXES}
+)  # no label may have these names
 REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 
 
-def index_schema(labels: Sequence[str], texts: Sequence[str] = TEXT_COLUMNS) -> pa.Schema:
-    """Schema of an index with these labels, whose names and the format version travel in the table's metadata."""
+def index_schema(
+    labels: Sequence[str], texts: Sequence[str] = TEXT_COLUMNS, *, kept: Sequence[str] = (), has_boxes: bool = False
+) -> pa.Schema:
+    """Schema of an index with these labels, whose names and the format version travel in the table's metadata; ``kept``
+    are columns that a user asked to keep."""
     fields = [
         *BASE_COLUMNS.items(),
         (FINGERPRINT, pa.binary()),
         (SOURCE_HASH, pa.uint64()),
         *((name, pa.string()) for name in texts),
+        *([(BOXES, BOX_TYPE)] if has_boxes else []),
+        *((name, pa.string()) for name in kept),
         *((name, pa.int8()) for name in labels),
     ]
     return pa.schema(fields, metadata={"format_version": str(FORMAT_VERSION), "labels": json.dumps(list(labels))})

@@ -13,12 +13,20 @@ from pydantic import Field
 
 from shards.base.bounds import Side
 from shards.base.dataclass_io import check_fields
+from shards.format.boxes import Box
 from shards.images import jpeg, png
 from shards.images.decode import Decoded, decode_image
 from shards.images.fingerprint import SIDE, thumbnail
 from shards.images.refusal import ImageError, check_size
 
 __all__ = ["ImageError", "ImageSpec", "StoredImage", "store_image"]
+
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +62,8 @@ class ImageSpec:
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
     """Encoded bytes with their size and the source's, in pixels, and the picture's
-    :func:`shards.images.fingerprint.thumbnail`; ``source_hash`` of the source's bytes is for who packs to fill in."""
+    :func:`shards.images.fingerprint.thumbnail`; ``source_hash`` of the source's bytes, and ``boxes`` in stored
+    pixels, are for who packs to fill in. ``is_on_its_side``: the source's rows are columns here, by its metadata."""
 
     data: bytes
     width: int
@@ -63,6 +72,8 @@ class StoredImage:
     source_height: int
     thumbnail: bytes
     source_hash: int | None = None
+    is_on_its_side: bool = False
+    boxes: tuple[Box, ...] | None = None
 
 
 def store_image(data: bytes, spec: ImageSpec) -> StoredImage:
@@ -121,6 +132,7 @@ def _store(decoded: Decoded, spec: ImageSpec) -> StoredImage:
         source_width=decoded.size[0],
         source_height=decoded.size[1],
         thumbnail=thumbnail(gray),
+        is_on_its_side=decoded.turn in _SIDEWAYS,
     )
 
 

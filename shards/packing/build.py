@@ -176,6 +176,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
         "image": asdict(plan.packing.spec),
         "labels": list(plan.packing.labels),
         "blanks": dict(plan.blanks),
+        **({"kept_columns": list(plan.packing.kept)} if plan.packing.kept else {}),
         "totals": {
             "source_images": plan.num_source,
             "images": len(index),
@@ -202,7 +203,8 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
 
 
 def _join_rows(plan: Plan) -> pa.Table:
-    schema = index_schema(plan.packing.labels)
+    packing = plan.packing
+    schema = index_schema(packing.labels, kept=packing.kept, has_boxes=packing.has_boxes)
     work = plan.packing.output / WORK
     tables = [pq.read_table(work / f"{name}.parquet", schema=schema) for name in plan.rows]
     index = pa.concat_tables(tables).combine_chunks().replace_schema_metadata(schema.metadata)

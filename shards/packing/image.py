@@ -14,6 +14,7 @@ from typing import Literal
 
 from shards.base.errors import InputError
 from shards.base.words import reason_of
+from shards.format.boxes import BoxesOutside, Frame
 from shards.images.refusal import ImageError, of_lost
 from shards.images.store import ImageSpec, StoredImage, store_image
 from shards.packing.pseudonym import WITHHELD, Pseudonyms, source_hash
@@ -23,6 +24,7 @@ from shards.sources.files import SourceFiles
 from shards.sources.record import Record, Rejected
 
 LIMITS = Limits()
+_SHAPES_DIFFER = 0.02  # of two pictures' width by height, beyond what rounding of a resized copy gives
 _Found = StoredImage | ImageError | Literal["changed"]
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
 _SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
@@ -37,6 +39,8 @@ class Packing:
     dataset: str
     labels: tuple[str, ...]
     output: Path
+    kept: tuple[str, ...] = ()
+    has_boxes: bool = False
     pseudonyms: Pseudonyms | None = None
 
 
@@ -83,7 +87,7 @@ def _packer(packing: Packing) -> partial[_Found]:
 
 def _told(found: _Found | Lost, record: Record, packing: Packing, limits: Limits) -> StoredImage | Rejected:
     if isinstance(found, StoredImage):
-        return found
+        return found if record.boxes is None else _with_boxes(found, record, packing)
     if found == "changed":
         name = record.source_path if packing.pseudonyms else record.name
         raise InputError(
@@ -93,6 +97,29 @@ def _told(found: _Found | Lost, record: Record, packing: Packing, limits: Limits
     refusal = of_lost(found, limits) if isinstance(found, Lost) else found
     message = WITHHELD if packing.pseudonyms else str(refusal)
     return Rejected(source_path=record.source_path, reason=refusal.reason, message=message)
+
+
+def _with_boxes(image: StoredImage, record: Record, packing: Packing) -> StoredImage | Rejected:
+    """The image with its record's boxes in stored pixels; refused where they are of another picture."""
+    source = (image.source_width, image.source_height)
+    given = source[::-1] if image.is_on_its_side else source
+    if record.box_frame is not None:
+        given, seen = record.box_frame, given
+        if abs(given[0] * seen[1] - given[1] * seen[0]) > _SHAPES_DIFFER * given[1] * seen[0]:
+            message = (
+                f"its boxes are of a picture of {given[0]} x {given[1]} pixels; this one has {seen[0]} x {seen[1]}"
+            )
+            return _boxes_outside(record, message, packing)
+    frame = Frame(given=given, stored=(image.width, image.height), is_square=packing.spec.square)
+    try:
+        return replace(image, boxes=tuple(frame.place(record.boxes or ())))
+    except BoxesOutside as error:
+        return _boxes_outside(record, str(error), packing)
+
+
+def _boxes_outside(record: Record, message: str, packing: Packing) -> Rejected:
+    told = WITHHELD if packing.pseudonyms else message
+    return Rejected(source_path=record.source_path, reason="boxes-outside", message=told)
 
 
 def _pack(

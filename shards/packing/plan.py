@@ -27,7 +27,8 @@ from shards.sources.release import Release
 
 SPLITS = ("train", "valid", "test")
 _SIZE_THREADS = 16
-_DIGESTED = tuple(field.name for field in fields(Record) if field.name not in NOT_STORED)
+_ADDED = ("boxes", "box_frame", "kept")  # of which most releases have none: their datasets keep their digest
+_DIGESTED = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, *_ADDED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ def make_plan(config: BuildConfig) -> Plan:
     if config.split is not None:
         options += f" {Shares.parse(config.split)} {config.split_seed}"
     options += "".join(f" {label!r} unknown where blank" for label in _unknown_labels(release.blanks, records))
+    options += "".join(f" keeps {column!r}" for column in release.kept)
     return Plan(
         packing=Packing(
             files=files,
@@ -94,6 +96,8 @@ def make_plan(config: BuildConfig) -> Plan:
             dataset=name,
             labels=tuple(release.labels),
             output=config.output.absolute(),
+            kept=tuple(release.kept),
+            has_boxes=any(record.boxes is not None for record in records),
             pseudonyms=pseudonyms,
         ),
         records=records,
@@ -128,13 +132,21 @@ def _read(config: BuildConfig, files: SourceFiles, pseudonyms: Pseudonyms | None
     _refuse_shared_patients(release.records, config)
     if pseudonyms is not None:
         release = pseudonyms.release(release, keep_text=config.keep_text, keep_labels=config.keep_labels)
+    _refuse_taken_names(release, config)
+    return release
+
+
+def _refuse_taken_names(release: Release, config: BuildConfig) -> None:
+    """Refuses labels, and columns to keep, that bear the name of a column that the index has already."""
     taken = set(release.labels) & RESERVED_COLUMNS
     if taken:
         raise InputError(
             f"--input {config.input}: label {min(taken)!r} has the name of an index column; rename it",
             bare=f"--input: label {min(taken)!r} has the name of an index column; rename it",
         )
-    return release
+    taken = set(release.kept) & {*RESERVED_COLUMNS, *release.labels}
+    if taken:
+        raise OptionError(f"--keep-columns {min(taken)}: the index has a column of this name already; leave it out")
 
 
 def _refuse_shared_patients(records: Sequence[Record], config: BuildConfig) -> None:
@@ -225,6 +237,8 @@ def _source_digest(
     digest = hashlib.sha256(repr(tuple(labels)).encode())
     for record, size in zip(records, sizes, strict=True):
         row = {name: getattr(record, name) for name in _DIGESTED} | {"labels": dict(record.labels), "bytes": size}
+        if record.boxes is not None or record.kept:
+            row |= {name: getattr(record, name) for name in _ADDED}
         digest.update(json.dumps(row, sort_keys=True).encode())
     for refused in rejected:
         digest.update(repr(refused).encode())

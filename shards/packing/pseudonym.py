@@ -19,6 +19,7 @@ import xxhash
 
 from shards.base.errors import InputError
 from shards.base.stored import read_file
+from shards.format.boxes import Box
 from shards.sources.record import Record, Rejected
 from shards.sources.release import Note, Release
 from shards.sources.words.view import known_projection
@@ -49,7 +50,7 @@ class Pseudonyms:
         """Eight digits that tell keys apart and reveal nothing of them."""
         return self._hash("key", "")[:8]
 
-    def of(self, kind: Literal["patient", "study", "image"], identifier: str) -> str:
+    def of(self, kind: Literal["patient", "study", "image", "reader"], identifier: str) -> str:
         """32 hexadecimal digits; a patient and a study of the same name get different ones."""
         return self._hash(kind, identifier)
 
@@ -72,7 +73,11 @@ class Pseudonyms:
             age=None if record.age is None else min(record.age, _OLDEST_YEARS),
             indication=record.indication if keep_text else None,
             findings=record.findings if keep_text else None,
+            boxes=None if record.boxes is None else tuple(map(self._box, record.boxes)),
         )
+
+    def _box(self, box: Box) -> Box:
+        return box._replace(reader=box.reader and self.of("reader", box.reader)[:8])
 
     def rejected(self, rejected: Rejected) -> Rejected:
         """The rejection with the pseudonym of its path and without its message, which can hold a name or a path."""
@@ -108,8 +113,14 @@ class Pseudonyms:
                     f"names of patients: of some there are under {_FEW} patients; --keep-labels names those to keep"
                 )
             )
+        shared = {name: _shared_values(release, name) for name in release.kept}
         records = (
-            replace(self.record(record, keep_text=keep_text), labels=only(record.labels)) for record in release.records
+            replace(
+                self.record(record, keep_text=keep_text),
+                labels=only(record.labels),
+                kept={name: value for name, value in record.kept.items() if value in shared[name]},
+            )
+            for record in release.records
         )
         return replace(
             release,
@@ -145,6 +156,15 @@ def shared_labels(release: Release) -> frozenset[str]:
                 is_known &= record.is_patient_known
     shared = frozenset(label for label, of in patients.items() if len(of) >= _FEW)
     return shared if is_known or shared == release.found_labels else frozenset()
+
+
+def _shared_values(release: Release, column: str) -> frozenset[str]:
+    """The values of a column to keep that several patients have; the others could be names, or tell who somebody is."""
+    patients: dict[str, set[str]] = {}
+    for record in release.records:
+        if column in record.kept and record.is_patient_known:
+            patients.setdefault(record.kept[column], set()).add(record.patient_id)
+    return frozenset(value for value, of in patients.items() if len(of) >= _FEW)
 
 
 def _restricted(labels: Sequence[str]) -> Callable[[Mapping[str, int]], Mapping[str, int]]:

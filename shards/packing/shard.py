@@ -22,6 +22,7 @@ from shards.base.atomic import atomic_file, atomic_write
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError, writing
 from shards.base.stored import parse_json, read_parquet
+from shards.format.boxes import BOXES, as_rows
 from shards.format.manifest import Checksum, file_checksum
 from shards.format.schema import FINGERPRINT, REJECTED_SCHEMA, SOURCE_HASH, index_schema, table_from_rows
 from shards.format.tar import dali_index, write_tar
@@ -37,8 +38,10 @@ from shards.sources.record import Record, Rejected
 WORK = ".build"
 CONTINUES = "it continues behind the finished shards"
 _TOGETHER_SECONDS = 10.0  # of the processor an image; what takes longer is judged by itself
-NOT_STORED = ("name", "is_patient_known")  # fields of a record that change nothing in the index
-_RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels"))
+NOT_STORED = ("name", "is_patient_known", "box_frame")  # fields of a record that are no columns of the index
+_RECORD_COLUMNS = tuple(
+    field.name for field in fields(Record) if field.name not in (*NOT_STORED, "labels", BOXES, "kept")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,8 @@ def _write(shard: Shard, packing: Packing, results: Iterator[StoredImage | Rejec
         assert len(rows) + len(rejected) == len(shard.records), "images in = images packed + images rejected"
         refused = table_from_rows([asdict(r) for r in rejected], REJECTED_SCHEMA)
         write_table(refused, work / f"{shard.name}.rejected", scratch=work)
-        table = table_from_rows(rows, index_schema(packing.labels))
+        schema = index_schema(packing.labels, kept=packing.kept, has_boxes=packing.has_boxes)
+        table = table_from_rows(rows, schema)
         table = table.replace_schema_metadata(
             (table.schema.metadata or {}) | {b"files": json.dumps(checksums).encode()}
         )
@@ -148,6 +152,8 @@ def _row(record: Record, image: StoredImage, tar: str, dataset: str) -> dict[str
     return {
         **{name: getattr(record, name) for name in _RECORD_COLUMNS},
         **record.labels,
+        **record.kept,
+        BOXES: as_rows(image.boxes),
         "dataset": dataset,
         "width": image.width,
         "height": image.height,

@@ -13,7 +13,7 @@ from shards.phantom.anatomy import Anatomy, draw_anatomy
 from shards.phantom.findings import chexpert_findings
 from shards.phantom.labels import draw_illness, draw_severities, draw_train_labels, valid_labels
 from shards.phantom.radiograph import LATERAL, random_generator, take_radiograph
-from shards.sources.chexpert import LABELS
+from shards.sources.reports.chexpert import LABELS
 
 RELEASE = "CheXpert-v1.0-small"
 COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS)

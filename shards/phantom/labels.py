@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from shards.sources.chexpert import LABELS
+from shards.sources.reports.chexpert import LABELS
 
 _TRAIN_ROWS = 223_414
 _VALID_ROWS = 234

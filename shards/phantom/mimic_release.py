@@ -21,7 +21,7 @@ from shards.phantom.findings import Findings, chexpert_findings
 from shards.phantom.indications import draw_story, write_indication
 from shards.phantom.labels import draw_illness, draw_severities, draw_train_labels
 from shards.phantom.radiograph import LATERAL, random_generator, take_radiograph
-from shards.sources.mimic import LABELS
+from shards.sources.reports.mimic import LABELS
 
 RELEASE = "MIMIC-CXR-JPG"
 REPORTS = "reports"

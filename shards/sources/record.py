@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shards.base.errors import InputError
+from shards.format.boxes import Box
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,95}")
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -21,6 +22,9 @@ class Record:
     image that no list speaks of.
     ``split`` is ``train``, ``valid`` or ``test``. ``name`` is the file's name among the input's files
     (:class:`shards.sources.files.SourceFiles`), ``source_path`` how the release calls it (relative to its root).
+    ``boxes`` are what readers drew, None where nobody looked for any, in pixels of the upright picture, or of one of
+    ``box_frame`` (width, height) pixels where the release gives them so whatever size this copy has. ``kept`` are
+    columns of the release's list that the user asked for.
     Where nothing is known of patients, ``patient_id`` is the image's own and ``is_patient_known`` false. ``key`` names
     the sample in its shard: letters, digits, ``_`` and ``-`` only, under 96 of them, because DALI's
     reader splits names at the first dot and USTAR names end at 100 bytes.
@@ -40,6 +44,9 @@ class Record:
     indication: str | None = None
     findings: str | None = None
     is_patient_known: bool = True
+    boxes: tuple[Box, ...] | None = None
+    box_frame: tuple[int, int] | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):

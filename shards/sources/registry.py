@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 
 from shards.base.errors import InputError, OptionError
 from shards.format.blank import Blank
-from shards.sources import chexpert, dicom, folder, mimic, montgomery, nih, shenzhen, table
+from shards.sources import dicom, folder, table
+from shards.sources.diagnoses import montgomery, shenzhen
 from shards.sources.files import SourceFiles, is_inside
 from shards.sources.options import SourceOptions
 from shards.sources.record import Rejected
 from shards.sources.release import Release
+from shards.sources.reports import chexpert, mimic, nih
 from shards.sources.rows.repeated import once_each
 
 

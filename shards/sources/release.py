@@ -31,6 +31,7 @@ class Note(str):
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """What a source found: the label names in the release's own words and order, records, rejections, and notes.
+    ``kept`` are the columns of ``Record.kept``.
     ``found_labels`` are the labels whose names neither the release's publication nor the user gives, such as names of
     folders. ``blanks``, what each label means where it is blank, is filled in by
     :func:`shards.sources.registry.read_release`."""
@@ -39,6 +40,7 @@ class Release:
     records: list[Record]
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    kept: tuple[str, ...] = ()
     found_labels: frozenset[str] = frozenset()
     blanks: Mapping[str, Blank] = field(default_factory=dict)
 

@@ -13,8 +13,8 @@ from shards.identity import image_numbers, patient_numbers, place_numbers
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.packing.pseudonym import Pseudonyms, source_hash
-from shards.sources.chexpert import LABELS
 from shards.sources.options import SourceOptions
+from shards.sources.reports.chexpert import LABELS
 from tests.conftest import draw_pattern
 
 

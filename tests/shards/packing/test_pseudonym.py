@@ -11,8 +11,8 @@ from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.packing.pseudonym import Pseudonyms, read_key
-from shards.sources.chexpert import LABELS
 from shards.sources.record import Record
+from shards.sources.reports.chexpert import LABELS
 from tests.conftest import draw_pattern
 
 KEY = b"a key of more than sixteen bytes"

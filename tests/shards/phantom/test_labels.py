@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shards.phantom.labels import draw_illness, draw_severities, draw_train_labels, valid_labels
-from shards.sources.chexpert import LABELS
+from shards.sources.reports.chexpert import LABELS
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from shards.packing.build import BuildConfig, build_dataset
 from shards.phantom import mimic_release
 from shards.phantom.config import PhantomConfig
 from shards.phantom.write import write_phantom
-from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
+from shards.sources.reports.mimic import LABELS
 from shards.sources.words.indication import find_indication
 
 

@@ -17,8 +17,8 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from shards.images import jpeg, png
-from shards.sources.chexpert import LABELS as CHEXPERT_LABELS
-from shards.sources.mimic import LABELS as MIMIC_LABELS
+from shards.sources.reports.chexpert import LABELS as CHEXPERT_LABELS
+from shards.sources.reports.mimic import LABELS as MIMIC_LABELS
 from tests.conftest import draw_pattern
 from tests.shards.dicom_files import dicom_bytes, dicom_dataset
 

@@ -6,9 +6,9 @@ import pytest
 from shards.base.errors import InputError
 from shards.format.blank import UNKNOWN
 from shards.sources.files import open_files
-from shards.sources.mimic import LABELS
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
+from shards.sources.reports.mimic import LABELS
 
 SPLIT = [
     "dicom_id,study_id,subject_id,split",

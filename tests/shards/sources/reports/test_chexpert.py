@@ -5,11 +5,11 @@ import pytest
 
 from shards.base.errors import InputError
 from shards.format.blank import UNKNOWN
-from shards.sources.chexpert import LABELS
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record
 from shards.sources.registry import read_release
+from shards.sources.reports.chexpert import LABELS
 
 HEADER = ",".join(["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS])
 PREFIX = "CheXpert-v1.0-small"

@@ -4,18 +4,22 @@ any folders below.
 Two names in the header hold a comma, so it reads as 11 columns; only the first seven are used. Where the list of 2020
 lies beside the first one, it is taken, because it mends labels. Images are looked up in the input and joined with the
 list, because most copies of this release are partial. ``train_val_list.txt`` gives
-``train``, ``test_list.txt`` gives ``test``.
+``train``, ``test_list.txt`` gives ``test``. Where ``BBox_List_2017.csv`` lies there, its boxes of some 880 images are
+read; they are in pixels of the 1024 x 1024 that all images of the release have.
 """
 
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from shards.base.errors import InputError, OptionError
+from shards.format.boxes import Box
 from shards.sources.files import SourceFiles
 from shards.sources.lists import Row, columns_of, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected, make_key
 from shards.sources.release import Note, Release, around, image_names
+from shards.sources.words.box import parse_box
 from shards.sources.words.patient import parse_age, parse_sex
 from shards.sources.words.view import parse_view
 
@@ -45,6 +49,10 @@ COLUMNS = (
 )
 _SEX = ("Patient Gender", "Patient Sex")
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+BOX_LIST = "BBox_List_2017.csv"
+_SIDE = 1024
+_BOX_COLUMNS = ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]")  # of a header that holds commas
+_BOX_WORDS = {"Infiltrate": "Infiltration"}
 _ENTRIES = re.compile(r"Data_Entry_2017[^/]*\.csv(\.gz)?")
 
 
@@ -56,6 +64,8 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     """
     prefix, images, entries, notes = _find(files)
     splits = _read_splits(files, prefix)
+    boxes, bad_boxes = _read_boxes(files, prefix)
+    rejected: list[Rejected] = []
     wanted = {PurePosixPath(name).name for name in images}
     rows = {}
     num_listed = 0
@@ -65,16 +75,17 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         if row.get("Image Index") in wanted:
             rows[row["Image Index"]] = row
     records: list[Record] = []
-    rejected: list[Rejected] = []
     taken: dict[str, str] = {}
     for name in images:
         source_path, base = name.removeprefix(prefix), PurePosixPath(name).name
-        problem = _problem(rows.get(base), splits.get(base), taken.get(base))
+        problem = _problem(rows.get(base), splits.get(base), taken.get(base)) or bad_boxes.get(base)
         if problem:
             rejected.append(Rejected(source_path=source_path, reason=problem[0], message=problem[1]))
         else:
             taken[base] = source_path
-            records.append(_record(rows[base], name, source_path, splits[base], sex=rows[base].get(sex)))
+            record = _record(rows[base], name, source_path, splits[base], sex=rows[base].get(sex))
+            drawn = boxes.get(base)
+            records.append(record if drawn is None else replace(record, boxes=tuple(drawn), box_frame=(_SIDE, _SIDE)))
     num_absent = num_listed - len(rows)
     if num_absent:
         notes.append(Note(f"{num_absent:,} of the {num_listed:,} listed images are not in this copy"))
@@ -112,6 +123,21 @@ def _read_splits(files: SourceFiles, prefix: str) -> dict[str, str]:
             raise InputError(f"--input {files.label}: {prefix}{name} is missing; add it, it comes with the release")
         splits.update(dict.fromkeys(files.read(prefix + name).decode("utf-8-sig", errors="replace").split(), split))
     return splits
+
+
+def _read_boxes(files: SourceFiles, prefix: str) -> tuple[dict[str, list[Box]], dict[str, tuple[str, str]]]:
+    """Boxes by image, and why those of an image cannot be read."""
+    boxes: dict[str, list[Box]] = {}
+    problems: dict[str, tuple[str, str]] = {}
+    name = next((one for one in (prefix + BOX_LIST, f"{prefix}{BOX_LIST}.gz") if files.has(one)), None)
+    for row in read_list(files, name, needed=_BOX_COLUMNS) if name else ():
+        image, label = row.get("Image Index"), row.get("Finding Label")
+        box = parse_box(_BOX_WORDS.get(label, label), [row.get(column) for column in _BOX_COLUMNS[2:]])
+        if row.problem or box is None or box.label not in LABELS:
+            problems[image] = "bad-box", f"{BOX_LIST}, line {row.line}: {row.problem or 'no box of a known finding'}"
+        else:
+            boxes.setdefault(image, []).append(box)
+    return boxes, problems
 
 
 def _problem(row: Row | None, split: str | None, taken: str | None) -> tuple[str, str] | None:

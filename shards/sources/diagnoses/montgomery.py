@@ -6,10 +6,10 @@ same file names in other folders and are not images to pack. The release has no 
 
 import re
 
+from shards.sources.diagnoses.shenzhen import Reading, read_films
 from shards.sources.files import SourceFiles
 from shards.sources.options import SourceOptions
 from shards.sources.release import Release
-from shards.sources.shenzhen import Reading, read_films
 from shards.sources.words.patient import parse_age, parse_sex
 
 _SEX = re.compile(r"Patient's\s+Sex\s*:\s*(\w*)", re.IGNORECASE)

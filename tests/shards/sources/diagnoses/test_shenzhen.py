@@ -2,10 +2,10 @@ from collections import Counter
 
 import pytest
 
+from shards.sources.diagnoses.shenzhen import parse_first_line
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
-from shards.sources.shenzhen import parse_first_line
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Releases whose labels were taken from radiology reports: one file a release."""
