@@ -17,7 +17,17 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.finetune.config import FinetuneConfig
-from eval.grid.config import SHOTS, DrawsConfig, FeaturesConfig, GridConfig, Jobs, KnnConfig, Settings, grid_of_run
+from eval.grid.config import (
+    SHOTS,
+    DrawsConfig,
+    FeaturesConfig,
+    GridConfig,
+    Jobs,
+    KnnConfig,
+    LinearConfig,
+    Settings,
+    grid_of_run,
+)
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
@@ -76,14 +86,16 @@ def linear(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     features: FeaturesConfig,
+    linear: LinearConfig,
     fraction: _Fractions = None,
 ) -> None:
     """Probe frozen features with logistic regression at label fractions.
 
     Args:
         features: Of the encoder.
+        linear: Of this readout.
     """
-    compared.measure("linear", settings, fraction=fraction, layers=features.layers)
+    compared.measure("linear", settings, fraction=fraction, layers=features.layers, linear=linear)
 
 
 def knn(
@@ -105,15 +117,17 @@ def few_shot(
     compared: OmitArgPrefixes[Compared],
     settings: OmitArgPrefixes[Settings],
     features: FeaturesConfig,
+    linear: LinearConfig,
     shots: Annotated[tuple[PositiveCount, ...], tyro.conf.arg(metavar="IMAGES [IMAGES ...]")] = SHOTS,
 ) -> None:
     """Probe frozen features with a few labelled images of each class.
 
     Args:
         features: Of the encoder.
+        linear: Of the probes.
         shots: Images of each class whose labels are used.
     """
-    compared.measure("few-shot", settings, shots=shots, layers=features.layers)
+    compared.measure("few-shot", settings, shots=shots, layers=features.layers, linear=linear)
 
 
 def finetune(

@@ -49,6 +49,7 @@ class Packed:
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
     ``shard_bytes`` is what ``dataset.json`` says of its shards, by name, empty in one of an early version.
     ``kept`` are the columns of its release's list that a user asked to keep.
+    ``image`` has the fields of :class:`shards.images.store.ImageSpec`, by which the images were stored.
     ``source`` and ``is_pseudonymised`` say from what and how it was packed.
     ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
     """
@@ -60,6 +61,7 @@ class Packed:
     num_images: int
     num_without_patient: int
     extension: str
+    image: Mapping[str, Any]
     fingerprint: str
     shard_bytes: Mapping[str, int]
     kept: tuple[str, ...] = ()
@@ -202,6 +204,7 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
             num_images=len(table),
             num_without_patient=_num_without_patient(about, len(table)),
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
+            image=about["image"],
             fingerprint=about["fingerprint"],
             kept=tuple(name for name in map(str, about.get("kept_columns", ())) if name in table.column_names),
             source=str(about.get("source", "")),

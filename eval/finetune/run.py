@@ -10,10 +10,13 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
+from eval.classifier.file import save_classifier
+from eval.classifier.network import ImageClassifier
 from eval.finetune.config import FinetuneConfig
-from eval.finetune.model import FinetuneModel, parameter_groups, save_finetuned
+from eval.finetune.model import parameter_groups
 from eval.training.engine import resolve_norm, scaleless_precision, synced, train_mode
 from eval.training.images import open_images
+from eval.training.keeping import KEPT, calibrated, of_training
 from eval.training.launch import run_process, run_work
 from eval.training.loop import Training, train
 from eval.training.task import Trained, TrainingTask, Work, fingerprint
@@ -53,7 +56,7 @@ def _finetune(work: Work[FinetuneConfig], folder: Path, *, world: World, title: 
     norm = resolve_norm(start.encoder, config.norm)
     precision = scaleless_precision(config.precision, world.device)
     encoder = synced(deepcopy(start.encoder), norm, world)
-    model = FinetuneModel(encoder, len(work.task.labels), seed=config.seed).to(world.device)
+    model = ImageClassifier(encoder, len(work.task.labels), seed=config.seed).to(world.device)
     with ExitStack() as stack:
         feed, valid, test = open_images(work, precision=precision, world=world, stack=stack)
         training = Training(
@@ -66,8 +69,17 @@ def _finetune(work: Work[FinetuneConfig], folder: Path, *, world: World, title: 
             precision=precision,
         )
         result = train(training, work, folder, world=world, title=title)
-    if world.leads and config.keep_model:
-        save_finetuned(folder, model, start, labels=work.task.labels)
+        calibration = calibrated(training, work) if config.keep_model else None
+    if world.leads and calibration is not None:
+        result.details[KEPT] = save_classifier(
+            folder,
+            model,
+            start,
+            readout="finetune",
+            labels=work.task.labels,
+            calibration=calibration,
+            **of_training(work),
+        )
     result.details["norm"] = norm
     return result
 

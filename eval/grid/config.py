@@ -61,6 +61,14 @@ class Settings(CohortConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinearConfig:
+    """Settings of linear probes, few-shot ones too."""
+
+    keep_model: bool = False
+    """Write the probe and the encoder into the cell's folder, for `moco-cxr predict`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnnConfig:
     """Settings of the nearest neighbours."""
 
@@ -104,6 +112,7 @@ class Measured:
     layers: tuple[PositiveCount, ...] = ()
     architecture: str | None = None
     size: Side | None = None
+    linear: LinearConfig = field(default_factory=LinearConfig)
     knn: KnnConfig = field(default_factory=KnnConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     multimodal: MultimodalConfig = field(default_factory=MultimodalConfig)
@@ -122,6 +131,11 @@ class GridConfig(Measured):
     baseline: str
     output: Path
     features: Path
+
+    def keeps(self, readout: str) -> bool:
+        """Whether the classifiers of a readout are written."""
+        section = READOUTS[readout].section
+        return section is not None and getattr(getattr(self, section), "keep_model", False)
 
     def settings_of(self, readout: str) -> Any:
         """The settings of a readout, those of a training as they are in this comparison; None where it has none."""

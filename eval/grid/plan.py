@@ -182,13 +182,12 @@ def _check_foreign(source: str, config: GridConfig) -> None:
     for readout in config.readout:
         if READOUTS[readout].inputs in ("both", "image"):
             raise InputError(f"start {source}: is for linear, kNN, few-shot and fine-tuned readouts, not for {readout}")
-    if "finetune" in config.readout and config.finetune.keep_model:
-        raise InputError(f"finetune.keep_model: encoders of this software alone are written, not {source}")
 
 
 def _readout_settings(readout: str, config: GridConfig) -> dict[str, Any]:
     asked = config.settings_of(readout)
     settings = asked.decisive() if isinstance(asked, TrainingConfig) else to_mapping(asked) if asked else {}
+    settings.pop("keep_model", None)  # changes what is written, and no score
     if config.layers and READOUTS[readout].is_frozen:
         settings["layers"] = list(config.layers)
     if isinstance(asked, MultimodalConfig):

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from eval.grid.config import GridConfig
 from eval.grid.plan import CellTask, Plan, make_plan, read_encoder
-from eval.grid.work import CellWorker
+from eval.grid.work import CellWorker, is_kept
 from eval.report.tables import csv_table, latex_tables
 from eval.results.compare import Group, Statistics, compare
 from eval.results.file import save_comparison
@@ -130,7 +130,8 @@ def _missing(plan: Plan, tasks: list[CellTask]) -> list[CellTask]:
 
 
 def _is_stored(plan: Plan, task: CellTask) -> bool:
-    return load_cell(plan.cells, task.key, fingerprint=task.fingerprint) is not None
+    cell = load_cell(plan.cells, task.key, fingerprint=task.fingerprint)
+    return cell is not None and is_kept(plan, task, cell)
 
 
 def _compute_in_processes(config: GridConfig) -> None:

@@ -4,21 +4,31 @@ Features of an encoder are computed once for all cells, whoever computes them: o
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
+from eval.classifier.calibration import calibrate
+from eval.classifier.file import HEAD_FILE, save_classifier
+from eval.classifier.kept import image_spec, trained_on
+from eval.classifier.network import ImageClassifier
 from eval.finetune.run import run_finetune
 from eval.foreign.kinds import kind_of
 from eval.grid.plan import CellTask, Plan, read_encoder
+from eval.multimodal.file import MODEL_FILE
 from eval.multimodal.run import run_multimodal
 from eval.readouts.frozen import RowFeatures, frozen_readout, frozen_scores
 from eval.readouts.registry import READOUTS
 from eval.study.cells import Cell, Scores, cell_of_draw
 from eval.study.features import Features, cached_features
 from eval.study.starts import StartEncoder
+from eval.training.keeping import KEPT
 from eval.training.task import TrainingTask
 from shards.base.locks import Lock
 from shards.index import ShardIndex
+from train.encoders.file import stored_digest
 from train.encoders.saved import LoadedEncoder
 
 
@@ -54,19 +64,44 @@ class CellWorker:
         config = self._plan.config
         assert task.encoder is not None, "features are of an encoder"
         features = self._features_of(task.encoder)
+        probe: list[Tensor] = []
         fit = frozen_readout(
             task.key.readout,
             num_neighbours=config.knn.neighbours,
             temperature=config.knn.temperature,
             seed=config.settings.seed,
+            keep=lambda *parts: probe.extend(parts),
         )
-        return frozen_scores(fit, task.draw, task.fold.parts, features, valid_labels=task.fold.valid_labels)
+        scores = frozen_scores(fit, task.draw, task.fold.parts, features, valid_labels=task.fold.valid_labels)
+        if config.keeps(task.key.readout):
+            scores[2][KEPT] = self._keep(task, task.encoder, scores[0], *probe)
+        return scores
+
+    def _keep(
+        self, task: CellTask, encoder: StartEncoder, valid_scores: npt.NDArray[np.float32], weight: Tensor, bias: Tensor
+    ) -> str:
+        """Writes a probe with its encoder."""
+        layers, learnt = self._plan.config.layers, self._learnt(task)
+        network = ImageClassifier(read_encoder(encoder, layers), len(learnt.labels))
+        network.head.load_state_dict({"weight": weight, "bias": bias})
+        images = learnt.select(learnt.train_rows)
+        return save_classifier(
+            kept_folder(self._plan, task),
+            network,
+            _loaded(encoder),
+            readout=task.key.readout,
+            labels=learnt.labels,
+            image=image_spec(images),
+            calibration=calibrate(valid_scores, learnt.valid_labels),
+            trained=trained_on(images, fraction=learnt.fraction, num_valid=len(learnt.valid_rows)),
+            layers=layers,
+        )
 
     def _train(self, task: CellTask) -> Scores:
         config, inputs = self._plan.config, READOUTS[task.key.readout].inputs
         start = None if task.encoder is None else _loaded(task.encoder)
         learnt, settings = self._learnt(task), config.settings_of(task.key.readout)
-        folder = self._plan.cells / f"{task.key.name}.run"
+        folder = kept_folder(self._plan, task)
         common = {"device": self._device, "title": task.key.name}
         if inputs is not None:
             done = run_multimodal(start, learnt, settings, folder, inputs=inputs, features=config.features, **common)
@@ -111,6 +146,19 @@ class CellWorker:
             engine=settings.engine,
             description=f"features, {encoder.id}, {name}",
         )
+
+
+def kept_folder(plan: Plan, task: CellTask) -> Path:
+    """Where a cell's training runs, and its classifier is kept."""
+    return plan.cells / f"{task.key.name}.run"
+
+
+def is_kept(plan: Plan, task: CellTask, cell: Cell) -> bool:
+    """Whether a cell's classifier is there, where it is asked for, and is of this computation of the cell."""
+    if not plan.config.keeps(task.key.readout):
+        return True
+    name = MODEL_FILE if READOUTS[task.key.readout].inputs else HEAD_FILE
+    return cell.details.get(KEPT, "") == stored_digest(kept_folder(plan, task) / name) != ""
 
 
 def _loaded(encoder: StartEncoder) -> LoadedEncoder:

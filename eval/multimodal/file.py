@@ -1,21 +1,34 @@
 """A trained multimodal classifier as a folder, and back.
 
-FOLDER/multimodal.safetensors    all weights but the image encoder's, with labels and settings in the header
+FOLDER/multimodal.safetensors    all weights but the image encoder's; labels, settings, preprocessing and calibration
+                                 in the header, as :mod:`eval.classifier.file` has them
 FOLDER/text/                     the text model's configuration and its tokenizer
-FOLDER/encoder.safetensors       the image encoder, where it was trained, as a run leaves it
+FOLDER/encoder.safetensors       the image encoder, as a run leaves it, where images are read
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from eval.multimodal.config import MultimodalConfig
+from eval.classifier.calibration import Calibration
+from eval.classifier.file import KEEPS, about, encoder_of, kept_of, load_kept_encoder, read_kept, write_kept
+from eval.classifier.kept import Kept
+from eval.multimodal.config import SMALL, MultimodalConfig
 from eval.multimodal.model import MultimodalModel
-from eval.multimodal.tokenizer import TextTokenizer
+from eval.multimodal.text import tokenize
+from eval.multimodal.tokenizer import TextTokenizer, save_tokenizer, stored_tokenizer
+from eval.multimodal.tokens import TokenEncoder
+from eval.readouts.registry import READOUTS, Inputs
+from pipeline.views import ViewSpec
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
-from train.encoders.file import FILES, header_value, load_state, read_tensors, write_tensors
+from shards.images.store import ImageSpec
+from train.encoders.file import FILES, header_value, load_state
 from train.encoders.saved import LoadedEncoder, save_encoder
 
 MODEL_FILE, _TEXT = "multimodal.safetensors", "text"
@@ -29,39 +42,48 @@ def save_multimodal(
     start: LoadedEncoder | None,
     config: MultimodalConfig,
     *,
+    inputs: Inputs,
     labels: tuple[str, ...],
-) -> None:
-    """Writes what :func:`load_multimodal` reads."""
+    image: ImageSpec,
+    calibration: Calibration,
+    trained: dict[str, Any],
+) -> str:
+    """Writes what :func:`load_multimodal` reads, and returns the digest of the model's file."""
     (folder / _TEXT).mkdir(parents=True, exist_ok=True)
-    if model.encoder is not None and start is not None:
+    encoder = None
+    if start is not None:
+        encoder = start.encoder if model.encoder is None else model.encoder.encoder
         norm = start.metadata.get("norm", "batch")
-        save_encoder(folder / FILES["query"], model.encoder.encoder, name=start.name, views=start.views, norm=norm)
+        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm)
     tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
-    header = {"labels": labels, "config": to_mapping(config), "num_features": getattr(model, "num_features", 0)}
     model.text_model.config.save_pretrained(folder / _TEXT)
-    save = getattr(tokenizer.backend, "save_pretrained", None)
-    if save is not None:
-        save(folder / _TEXT)
-    else:
-        tokenizer.backend.save(str(folder / _TEXT / "tokenizer.json"))
-    write_tensors(folder / MODEL_FILE, tensors, header)
+    save_tokenizer(tokenizer, folder / _TEXT)
+    (readout,) = (name for name, each in READOUTS.items() if each.inputs == inputs)
+    said = about(
+        readout,
+        labels=labels,
+        image=image,
+        views=ViewSpec() if start is None else start.views,
+        encoder=None if start is None or encoder is None else encoder_of(start, encoder),
+        calibration=calibration,
+        trained=trained,
+    )
+    header = {"config": to_mapping(config), "num_features": getattr(model, "num_features", 0)}
+    return write_kept(folder / MODEL_FILE, tensors, said, calibration, **header)
 
 
-def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], MultimodalConfig]:
-    """The model in evaluation mode, for image tokens, its labels and its settings.
-
-    The image encoder, frozen or trained, is a :class:`eval.multimodal.tokens.TokenEncoder` of its own file.
+def load_multimodal(folder: Path) -> Kept:
+    """The classifier, whose network takes images, as it is not given tokens of them.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is damaged.
     """
-    if not (folder / MODEL_FILE).is_file():
-        raise InputError(f"{folder}: has no {MODEL_FILE}; give the folder of a cell that was trained with keep_model")
+    file = folder / MODEL_FILE
+    if not file.is_file():
+        raise InputError(f"{folder}: has no {MODEL_FILE}; keep a classifier by {KEEPS}")
     from transformers import AutoConfig, AutoModel
 
-    file = folder / MODEL_FILE
-    tensors, header = read_tensors(file)
-    labels = header_value(file, header, "labels", tuple[str, ...])
+    tensors, told, calibration, header = read_kept(file)
     config = header_value(file, header, "config", MultimodalConfig)
     num_features = header_value(file, header, "num_features", Annotated[int, Field(ge=0, le=65_536)])
     text_model: Any = AutoModel.from_config(
@@ -71,9 +93,20 @@ def load_multimodal(folder: Path) -> tuple[MultimodalModel, tuple[str, ...], Mul
         text_model.pooler = None
     model = MultimodalModel(
         text_model,
-        num_labels=len(labels),
+        num_labels=len(told.labels),
         num_features=num_features,
         num_image_tokens=config.image_tokens,
     )
     load_state(file, model, tensors, kind="its settings")
-    return model.eval(), labels, config
+    if told.encoder is not None:
+        model.encoder = TokenEncoder(load_kept_encoder(folder, told), config.grid)
+    inputs = READOUTS[told.readout].inputs if told.readout in READOUTS else None
+    tokenizer = stored_tokenizer(folder / _TEXT, is_own=config.text_model == SMALL)
+
+    def read_texts(texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        masked = [None] * len(texts) if inputs == "image" else texts
+        tokens = tokenize(masked, tokenizer, max_tokens=config.max_tokens)
+        return torch.from_numpy(tokens.ids).long(), torch.from_numpy(tokens.lengths)
+
+    kept = kept_of(folder, model, told, calibration)
+    return replace(kept, reads_images=told.encoder is not None, read_texts=read_texts)

@@ -21,6 +21,7 @@ from eval.multimodal.text import TEXT_COLUMN, cached_tokens, texts_fingerprint, 
 from eval.multimodal.tokenizer import build_tokenizer, model_fingerprint
 from eval.readouts.registry import Inputs
 from eval.training.engine import scaleless_precision
+from eval.training.keeping import KEPT, calibrated, of_training
 from eval.training.launch import run_process, run_work
 from eval.training.loop import train
 from eval.training.task import Trained, TrainingTask, Work, fingerprint
@@ -103,10 +104,21 @@ def _classify(work: Work[MultimodalConfig], folder: Path, *, world: World, title
     with ExitStack() as stack:
         training = build_training(work, feeds, text_model, features, precision=precision, world=world, stack=stack)
         result = train(training, work, folder, world=world, title=title)
+        calibration = calibrated(training, work) if config.keep_model else None
     model = training.model
     assert isinstance(model, MultimodalModel)
-    if world.leads and config.keep_model:
-        save_multimodal(folder, model, tokenizer, work.start, config, labels=work.task.labels)
+    if world.leads and calibration is not None:
+        result.details[KEPT] = save_multimodal(
+            folder,
+            model,
+            tokenizer,
+            work.start,
+            config,
+            inputs=inputs,
+            labels=work.task.labels,
+            calibration=calibration,
+            **of_training(work),
+        )
     result.details["pairs_per_second"] = result.details.pop("images_per_second")
     result.details.update(
         inputs=inputs,

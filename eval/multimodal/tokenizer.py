@@ -29,6 +29,7 @@ REMEDY = (
 )
 _BLANK = "___"
 _BLANKS = re.compile(r"_{2,}")
+_STORED = "tokenizer.json"
 _MODEL_FILES = (".json", ".txt", ".safetensors")
 Pair = tuple[str, str]
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", _BLANK)
@@ -81,6 +82,40 @@ def _own(texts: Iterable[str], vocabulary: int) -> TextTokenizer:
     backend = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]"))
     backend.normalizer, backend.pre_tokenizer = normalizer, splitter
     backend.add_special_tokens(list(_SPECIAL))
+    return _wrapped(backend, pieces)
+
+
+def stored_tokenizer(folder: Path, *, is_own: bool) -> TextTokenizer:
+    """The tokenizer that a classifier's folder holds: one with a vocabulary of our own, or a checkpoint's.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not is_own:
+        return _pretrained(str(folder))
+    from tokenizers import Tokenizer
+
+    try:
+        backend = Tokenizer.from_file(str(folder / _STORED))
+    except Exception as error:  # of the library, which has no class for it
+        raise InputError(f"{folder / _STORED}: cannot be read ({reason_of(error)}); copy the folder again") from None
+    vocabulary = backend.get_vocab()
+    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+    if tuple(pieces[: len(_SPECIAL)]) != _SPECIAL:
+        raise InputError(f"{folder / _STORED}: is no vocabulary of ours; copy the folder again")
+    return _wrapped(backend, pieces)
+
+
+def save_tokenizer(tokenizer: TextTokenizer, folder: Path) -> None:
+    """Writes what :func:`stored_tokenizer` reads."""
+    save = getattr(tokenizer.backend, "save_pretrained", None)
+    if save is not None:
+        save(folder)
+    else:
+        tokenizer.backend.save(str(folder / _STORED))
+
+
+def _wrapped(backend: Any, pieces: Sequence[str]) -> TextTokenizer:
     return TextTokenizer(
         encode=lambda texts: [each.ids for each in backend.encode_batch_fast(texts, add_special_tokens=False)],
         blank=_BLANK,

@@ -7,7 +7,7 @@ Legend: M labelled images, V validation images, N test images, F features, L lab
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ def fit(
     features_test: Floats,
     *,
     seed: int = 0,
+    keep: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Scores:
     """Fits a probe of each label and scores the validation and test images.
 
@@ -51,6 +52,7 @@ def fit(
         features_valid, labels_valid: (V, F) and (V, L); V may be 0.
         features_test: (N, F).
         seed: of the folds.
+        keep: is given the probe: weights (L, F) on the features as they are, and intercepts (L,), in float64.
 
     Raises:
         InputError: see :func:`eval.readouts.contract.check_features`.
@@ -94,6 +96,9 @@ def fit(
             axes.logits(_like(features, inputs), weights).float().numpy()
             for features in (features_valid, features_test)
         )
+    if keep is not None:
+        in_features, shift = axes.in_features(weights)
+        keep(in_features.T, shift)
     return valid_scores, test_scores, details
 
 

@@ -35,9 +35,13 @@ class Axes:
 
     def logits(self, features: Tensor, weights: Tensor) -> Tensor:
         """Logits (N, K) of features (N, F) under weights (R + 1, K), without a standardised copy of the features."""
-        in_features = (self.projection @ weights[:-1]).double()  # (F, K)
-        shift = weights[-1].double() - self.mean.double() @ in_features
+        in_features, shift = self.in_features(weights)
         return features @ in_features.to(features.dtype) + shift.to(features.dtype)
+
+    def in_features(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """What weights (R + 1, K) are on the features themselves, (F, K), with their intercepts (K,); in float64."""
+        in_features = (self.projection @ weights[:-1]).double()
+        return in_features, weights[-1].double() - self.mean.double() @ in_features
 
 
 def principal_axes(features: Tensor) -> Axes:

@@ -45,7 +45,9 @@ class Readout:
 
 
 READOUTS = {
-    "linear": Readout(heading="Linear probe", phrase="a linear probe", module="linear", reads=("seed",)),
+    "linear": Readout(
+        heading="Linear probe", phrase="a linear probe", module="linear", reads=("seed", "keep"), section="linear"
+    ),
     "knn": Readout(
         heading="Nearest neighbours",
         phrase="nearest neighbours",
@@ -53,7 +55,14 @@ READOUTS = {
         reads=("num_neighbours", "temperature"),
         section="knn",
     ),
-    "few-shot": Readout(heading="Few-shot", phrase="few-shot probes", module="linear", reads=("seed",), by_shots=True),
+    "few-shot": Readout(
+        heading="Few-shot",
+        phrase="few-shot probes",
+        module="linear",
+        reads=("seed", "keep"),
+        section="linear",
+        by_shots=True,
+    ),
     "finetune": Readout(heading="Fine-tuning", phrase="fine-tuning", section="finetune"),
     "multimodal": Readout(
         heading="Image and indication",

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from eval.__main__ import main
+from eval.inference.model import load_classifier
 from eval.report.evidence import Evidence
 from eval.report.page import write_page
 from eval.report.tables import text_tables
 from eval.results.file import load_comparison
 from eval.results.headline import headline
-from eval.study.cells import stored_cells
+from eval.study.cells import CellKey, load_cell, stored_cells
+from pipeline.in_order import outputs_in_order
 from shards.base.errors import InputError
+from shards.index import ShardIndex
 from tests.eval.foreign.conftest import dino, network
 
 __all__ = ["dino", "network"]
@@ -57,9 +60,20 @@ def test_fine_tuned_and_in_a_grid_file_without_any_run(
     (tmp_path / "grid.yaml").write_text(
         f"data: {packed}\nlabel: sick\nstarts: [hf:{dino}, timm:{network}]\nreadout: [few-shot, finetune]\n"
         "fraction: 1\nshots: 2\nreplicates: 100\ndevice: cpu\ndraws: 1\n"
-        "finetune: {max_steps: 2, min_steps: 0, validations: 1, layer_decay: 0.5}\n"
+        "finetune: {max_steps: 2, min_steps: 0, validations: 1, layer_decay: 0.5, keep_model: true}\n"
+        "linear: {keep_model: true}\n"
     )
     call(monkeypatch, "grid", tmp_path / "grid.yaml")
+    for readout, start, amount in (("finetune", "tiny-dino", 1), ("few-shot", "tiny-net", 2)):
+        folder = tmp_path / "grid" / "cells" / readout / start / f"{amount}-draw0.run"
+        kept = load_classifier(folder)
+        cell = load_cell(tmp_path / "grid" / "cells", CellKey.parse(f"{readout}/{start}/{amount}-draw0"))
+        assert cell is not None
+        index = ShardIndex.open(packed)
+        images = index.take(index.positions(cell.test_rows[:8]))
+        found = outputs_in_order(kept.network, images, kept.views).values
+        np.testing.assert_allclose(found, cell.scores[:8], atol=1e-2)
+        assert not (folder / "encoder.safetensors").exists()
     comparison = load_comparison(tmp_path / "grid")
     assert comparison.readouts == ["few-shot", "finetune"]
     assert {key.start for key in stored_cells(tmp_path / "grid" / "cells")} == {"tiny-dino", "tiny-net"}
@@ -73,7 +87,6 @@ def test_fine_tuned_and_in_a_grid_file_without_any_run(
             ["--inputs", "image"],
             "and fine-tuned readouts, not for multimodal",
         ),
-        ("finetune", ["--finetune.keep-model"], "finetune.keep_model: encoders of this software alone are written"),
     ],
 )
 def test_what_they_do_not_do_is_refused(

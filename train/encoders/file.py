@@ -130,15 +130,29 @@ def is_kept(path: Path) -> bool:
         return False
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Writes a safetensors file that :func:`read_tensors` knows to be as it was written.
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Writes a safetensors file that :func:`read_tensors` knows to be as it was written, and returns the digest by
+    which it does.
 
     Args:
         header: values that JSON can hold.
     """
     own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     said = {name: json.dumps(value, sort_keys=True) for name, value in header.items()}
-    atomic_write(file, safetensors.torch.save(own, {**said, _DIGEST: json.dumps(_digest(own, said))}))
+    digest = _digest(own, said)
+    atomic_write(file, safetensors.torch.save(own, {**said, _DIGEST: json.dumps(digest)}))
+    return digest
+
+
+def stored_digest(file: Path) -> str:
+    """The digest that :func:`write_tensors` returned, as the file has it, whose tensors are not read; empty where there
+    is no such file."""
+    try:
+        check_regular(file)
+        with safe_open(file, framework="pt") as opened:
+            return str(parse_json((opened.metadata() or {}).get(_DIGEST, '""')))
+    except (InputError, SafetensorError, OSError):
+        return ""
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

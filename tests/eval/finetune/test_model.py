@@ -1,19 +1,15 @@
 """The model: masked loss, fp32 head, learning rates by layer, batch norm, its files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from eval.classifier.network import ImageClassifier
 from eval.finetune.config import FinetuneConfig
-from eval.finetune.model import FinetuneModel, load_finetuned, parameter_groups, save_finetuned
+from eval.finetune.model import parameter_groups
 from eval.training.engine import resolve_norm, train_mode
 from eval.training.loop import masked_loss, positive_weights
-from pipeline.views import ViewSpec
-from shards.base.errors import InputError
 from train.encoders.build import build_encoder
-from train.encoders.saved import LoadedEncoder
 
 
 def test_loss_is_the_cross_entropy_of_what_is_labelled() -> None:
@@ -44,7 +40,7 @@ def test_balanced_weights_make_both_classes_weigh_the_same() -> None:
 
 
 def test_head_is_fp32_under_autocast() -> None:
-    model = FinetuneModel(build_encoder("resnet18", seed=0), 2, seed=0).eval()
+    model = ImageClassifier(build_encoder("resnet18", seed=0), 2, seed=0).eval()
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.randn(3, 1, 32, 32))
     assert logits.dtype == torch.float32
@@ -54,7 +50,7 @@ def test_head_is_fp32_under_autocast() -> None:
 def test_the_head_depends_on_the_seed_only() -> None:
     def head(seed: int) -> torch.Tensor:
         torch.rand(7)
-        return FinetuneModel(build_encoder("resnet18", seed=0), 2, seed=seed).head.weight
+        return ImageClassifier(build_encoder("resnet18", seed=0), 2, seed=seed).head.weight
 
     assert torch.equal(head(1), head(1))
     assert not torch.equal(head(1), head(2))
@@ -71,7 +67,7 @@ def test_the_head_depends_on_the_seed_only() -> None:
 def test_each_parameter_has_one_rate_that_falls_towards_the_stem(
     name: str, last: str, deepest: int, shallow: str
 ) -> None:
-    model = FinetuneModel(build_encoder(name, seed=0), 2, seed=0)
+    model = ImageClassifier(build_encoder(name, seed=0), 2, seed=0)
     config = FinetuneConfig(lr=1e-3, encoder_factor=0.5, layer_decay=0.8, weight_decay=0.1)
     groups = parameter_groups(model, config)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -87,8 +83,8 @@ def test_each_parameter_has_one_rate_that_falls_towards_the_stem(
 
 
 def test_frozen_norm_keeps_its_statistics_and_learns_its_scale() -> None:
-    def step(norm: str) -> FinetuneModel:
-        model = FinetuneModel(build_encoder("resnet18", seed=0), 1, seed=0)
+    def step(norm: str) -> ImageClassifier:
+        model = ImageClassifier(build_encoder("resnet18", seed=0), 1, seed=0)
         train_mode(model, norm)  # type: ignore[arg-type]
         model(torch.randn(4, 1, 32, 32)).sum().backward()
         return model
@@ -106,17 +102,3 @@ def test_norm_is_frozen_where_there_are_statistics() -> None:
     encoder.train()(torch.randn(4, 1, 32, 32))
     assert resolve_norm(encoder, "auto") == "frozen"
     assert resolve_norm(build_encoder("resnet18", seed=0, norm="group"), "auto") == "frozen"  # there is none
-
-
-def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
-    views = ViewSpec(size=32)
-    start = LoadedEncoder(encoder=build_encoder("resnet18", seed=3), name="resnet18", views=views, metadata={})
-    model = FinetuneModel(start.encoder, 2, seed=1).eval()
-    save_finetuned(tmp_path, model, start, labels=("Edema", "Fracture"))
-    loaded, labels, encoder = load_finetuned(tmp_path)
-    images = torch.randn(3, 1, 32, 32)
-    assert torch.equal(loaded(images), model(images))
-    assert (labels, encoder.views, encoder.name) == (("Edema", "Fracture"), views, "resnet18")
-    (tmp_path / "head.safetensors").unlink()
-    with pytest.raises(InputError, match="keep_model"):
-        load_finetuned(tmp_path)

@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import eval.training.loop
+from eval.classifier.calibration import calibrate
+from eval.classifier.file import load_image_classifier
+from eval.classifier.network import ImageClassifier
 from eval.finetune.config import FinetuneConfig
-from eval.finetune.model import FinetuneModel, load_finetuned
 from eval.finetune.run import run_finetune
 from eval.stats.metrics import auroc
 from eval.training.exchange import read_work, write_work
@@ -108,14 +110,18 @@ def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: TrainingTask,
 def test_the_model_can_be_kept(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     config = dataclasses.replace(SHORT, max_steps=1, validations=1, keep_model=True)
     result = run_finetune(resnet, task, config, tmp_path)
-    model, labels, loaded = load_finetuned(tmp_path)
-    assert labels == LABELS
+    kept = load_image_classifier(tmp_path)
+    model = kept.network
+    assert (kept.labels, kept.readout, kept.views) == (LABELS, "finetune", resnet.views.evaluation())
+    assert (kept.image.size, kept.image.format, kept.trained["validation_images"]) == (64, "jpeg", 24)
+    assert kept.calibration.temperatures == calibrate(result.valid_scores, task.valid_labels).temperatures
+    np.testing.assert_allclose(kept.calibration.logits, result.valid_scores, atol=1e-5)
     before = resnet.encoder.state_dict()
     assert torch.equal(model.get_submodule("encoder.bn1").running_mean, before["bn1.running_mean"])
     assert not torch.equal(model.get_parameter("encoder.conv1.weight"), before["conv1.weight"])
     scorer = ImageScorer(
         task.select(task.test_rows),
-        loaded.views,
+        kept.views,
         engine="auto",
         repeats=False,
         precision="fp32",
@@ -233,7 +239,7 @@ def test_an_absent_device_is_refused(start: LoadedEncoder, task: TrainingTask, t
 
 def test_plain_steps_are_those_of_a_plain_loop(start: LoadedEncoder) -> None:
     def train(clipping: float, by_hand: bool) -> torch.Tensor:
-        model = FinetuneModel(tiny_encoder(), 1, seed=0).train()
+        model = ImageClassifier(tiny_encoder(), 1, seed=0).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         engine = TorchEngine(model, optimizer, precision="fp32", clipping=clipping, world=ALONE)
         generator = torch.Generator().manual_seed(0)

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 
 from eval.finetune.config import PUBLISHED, FinetuneConfig
-from eval.grid.config import GridConfig, Settings
+from eval.grid.config import GridConfig, LinearConfig, Settings
 from eval.grid.plan import make_plan
 from eval.grid.run import compute_cells, run_grid
 from eval.grid.work import CellWorker
+from eval.inference.model import load_classifier
 from eval.results.file import load_comparison
-from eval.study.cells import cell_path, stored_cells
+from eval.study.cells import cell_path, load_cell, stored_cells
 from eval.words import MACRO
+from pipeline.in_order import outputs_in_order
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
+from shards.index import ShardIndex
 from train.encoders.build import build_encoder
 from train.encoders.saved import save_encoder
 
@@ -78,6 +81,30 @@ def test_a_grid_end_to_end_and_again(
     fewer = dataclasses.replace(grid, settings=dataclasses.replace(grid.settings, label=("sick",)), readout=("knn",))
     run_grid(fewer)
     assert len(computed) == 6  # of other labels, so other cells
+
+
+def test_probes_are_kept_also_where_they_were_computed_before(packed: Path, run_folder: Path, tmp_path: Path) -> None:
+    grid = config(run_folder, packed, tmp_path / "out", starts={"pretrained": (str(run_folder),)}, fraction=(1.0,))
+    grid = dataclasses.replace(grid, baseline="pretrained", layers=(3, 4))
+    run_grid(grid)
+    folder = tmp_path / "out" / "cells" / "linear" / "pretrained" / "1-draw0.run"
+    assert not folder.exists()
+    keeping = dataclasses.replace(grid, linear=LinearConfig(keep_model=True))
+    run_grid(keeping)
+    kept = load_classifier(folder)
+    assert kept.encoder is not None
+    assert (kept.labels, kept.readout, kept.encoder.layers) == (("sick",), "linear", (3, 4))
+    assert (kept.image.format, kept.trained["datasets"]) == ("png", ["patches"])
+    (task,) = make_plan(keeping).tasks
+    cell = load_cell(keeping.output / "cells", task.key, fingerprint=task.fingerprint)
+    assert cell is not None
+    index = ShardIndex.open(packed)
+    logits = outputs_in_order(kept.network, index.take(index.positions(cell.test_rows)), kept.views).values
+    np.testing.assert_allclose(logits, cell.scores, atol=1e-3)
+    np.testing.assert_array_equal(kept.calibration.logits, cell.valid_scores)
+    (folder / "head.safetensors").unlink()
+    run_grid(keeping)
+    assert load_classifier(folder).calibration.temperatures == kept.calibration.temperatures
 
 
 def test_the_same_encoder_as_the_random_start_differs_by_nothing(packed: Path, tmp_path: Path) -> None:

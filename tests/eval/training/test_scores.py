@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from eval.finetune.model import FinetuneModel
+from eval.classifier.network import ImageClassifier
 from eval.training.images import ImageScorer
 from eval.training.scores import Validation, mean_scores, validate
 from eval.training.snapshots import Kept
@@ -48,7 +48,7 @@ def test_scores_are_in_the_order_of_the_index(tiny_dataset: Path, repeats: bool)
     index = ShardIndex.open(tiny_dataset).where(split="test")
     index = index.take(np.random.default_rng(0).permutation(len(index)))
     views = ViewSpec(size=32, flip=0.5, mean=0.4, std=0.2)
-    model = FinetuneModel(build_encoder("resnet18", seed=0), 2, seed=0)
+    model = ImageClassifier(build_encoder("resnet18", seed=0), 2, seed=0)
     scorer = ImageScorer(
         index, views, engine="auto", repeats=repeats, precision="fp32", world=ALONE, section="finetune"
     )

@@ -11,8 +11,9 @@ import torch
 from timm.layers import EvoNorm2dB0
 from torch import nn
 
+from eval.classifier.network import ImageClassifier
 from eval.finetune.config import FinetuneConfig
-from eval.finetune.model import FinetuneModel, parameter_groups
+from eval.finetune.model import parameter_groups
 from eval.report.saliency import grad_cam
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
@@ -135,7 +136,7 @@ def test_contract(tmp_path: Path, name: str, size: int) -> None:
     maps = grad_cam(encoder, name, gray, np.random.default_rng(0).normal(size=encoder.num_features))
     assert maps.shape[0] == 3
     assert np.abs(maps).max() > 0
-    groups = parameter_groups(FinetuneModel(encoder, 1, seed=0), FinetuneConfig(layer_decay=0.5))
+    groups = parameter_groups(ImageClassifier(encoder, 1, seed=0), FinetuneConfig(layer_decay=0.5))
     assert len({group["factor"] for group in groups}) > 3
 
 

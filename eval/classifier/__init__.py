@@ -1,0 +1,1 @@
+"""Classifiers that were trained, with all that is needed to use them: files, preprocessing, calibration."""
