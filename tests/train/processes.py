@@ -20,16 +20,17 @@ def start_ranks(
     size: int = 2,
     port: int | None = None,
     joins: bool = True,
-    own: Sequence[Sequence[str]] = ((), ()),
+    own: Sequence[Sequence[str]] = (),
 ) -> list["subprocess.Popen[str]"]:
     """Starts ``python ARGUMENTS`` once a rank.
 
     Args:
         joins: standard error goes with standard output.
-        own: further arguments of each rank.
+        own: further arguments of each rank; default: none.
     """
     meeting = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port or free_port())}
     common = os.environ | meeting | {"OMP_NUM_THREADS": "1"}
+    own = own or [()] * size
     return [
         subprocess.Popen(
             [sys.executable, *arguments, *own[rank]],
