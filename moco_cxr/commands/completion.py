@@ -3,21 +3,18 @@
 tyro writes one for each package, around a literal of all that can be given; theirs are put into one.
 """
 
-import ast
-import contextlib
 import functools
-import io
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
 
 import tyro
 
 from moco_cxr.command import COMMANDS
 from moco_cxr.packages import PACKAGES
 from shards.base.errors import InputError
+from shards.base.mistakes import known, literal_in, printed_completion
 from train.settings.command import about, parse_command
 from train.settings.recipes import RECIPES
 
@@ -26,7 +23,6 @@ _SHELLS = {
     "zsh": "moco-cxr completion zsh > _moco-cxr, in a folder of $fpath",
     "fish": "moco-cxr completion fish > ~/.config/fish/completions/moco-cxr.fish",
 }
-_LITERAL = re.compile(r"(?<=COMPLETION_SPEC = )\{.*\}$", re.MULTILINE)
 
 
 def main() -> None:
@@ -47,35 +43,32 @@ def main() -> None:
 def _script(shell: str) -> str:
     """What the shell is to read."""
     words: dict[str, Callable[[], None]] = dict.fromkeys(COMMANDS, _nothing)
-    ask = functools.partial(tyro.extras.subcommand_cli_from_dict, words, prog="moco-cxr")
-    whole = _options(ask)
+    ask = _asking(functools.partial(tyro.extras.subcommand_cli_from_dict, words, prog="moco-cxr"))
+    whole = known(ask)
     for name, told in COMMANDS.items():
         options = whole["subcommands"][name]
         if name in PACKAGES:
-            options |= _options(import_module(f"{name}.__main__").main)
+            options |= known(_asking(import_module(f"{name}.__main__").main))
         options["description"] = told
-    settings = _options(lambda: parse_command(sys.argv[1:]), next(iter(RECIPES)))
+    settings = known(parse_command, [next(iter(RECIPES))])
     recipes = {name: settings | {"description": about(recipe)} for name, recipe in RECIPES.items()}
     whole["subcommands"]["pretrain"]["subcommands"] = recipes
     literal = repr(whole)
     if shell == "fish":  # where it stands between double quotes
         literal = re.sub(r'[\\"$]', r"\\\g<0>", literal)
-    return _LITERAL.sub(lambda _: literal, _printed(shell, ask))
+    script = printed_completion(ask, (), shell)
+    before = literal_in(script)
+    return script[: before.start()] + literal + script[before.end() :]
 
 
-def _options(ask: Callable[[], object], *words: str) -> dict[str, Any]:
-    """What can follow a command."""
-    found = _LITERAL.search(_printed("bash", ask, *words))
-    assert found is not None
-    options: dict[str, Any] = ast.literal_eval(found[0])
-    return options
+def _asking(ask: Callable[[], object]) -> Callable[[Sequence[str]], object]:
+    """``ask``, which takes the process's arguments, with others."""
 
+    def asked(words: Sequence[str]) -> object:
+        sys.argv = ["moco-cxr", *words]
+        return ask()
 
-def _printed(shell: str, ask: Callable[[], object], *words: str) -> str:
-    sys.argv = ["moco-cxr", *words, "--tyro-print-completion", shell]
-    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
-        ask()
-    return text.getvalue()
+    return asked
 
 
 def _nothing() -> None:

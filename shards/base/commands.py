@@ -14,6 +14,7 @@ import tyro
 from shards.base.arguments import check_arguments
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
+from shards.base.mistakes import mistakes
 
 T = TypeVar("T")
 Command = Callable[..., int | None]
@@ -30,33 +31,38 @@ def run_subcommand(
         options: as of :func:`tyro.extras.subcommand_cli_from_dict`.
 
     Raises:
-        InputError: an option that is given twice; a line for each value that is out of range.
+        InputError: arguments that are none of its own, one that is given twice; a line for each value that is out of
+            range.
     """
     checked = {name: _checked(command) for name, command in commands.items()}
     program = f"moco-cxr {package}" if sys.argv[0] == "moco-cxr" else f"python -m {package}"
     given = check_arguments(sys.argv[1:] if args is None else args)
     command: Callable[[], int | None] = parsed(
-        lambda: tyro.extras.subcommand_cli_from_dict(checked, args=given, prog=program, **options)
+        lambda words: tyro.extras.subcommand_cli_from_dict(checked, args=words, prog=program, **options),
+        given,
+        program=program,
     )
     return command()
 
 
-def parsed(parse: Callable[[], T]) -> T:
-    """What a parser of arguments makes of them, beside its own words on standard error.
+def parsed(parse: Callable[[Sequence[str]], T], given: Sequence[str], *, program: str) -> T:
+    """What a parser, tyro in some way, makes of arguments, beside its own words on standard error.
 
     Raises:
-        InputError: of a class that checks itself: as the line it is, which the parser would show in a frame.
+        InputError: arguments that it refuses, as lines where it would show a frame.
     """
     said = _Held()
     try:
         with contextlib.redirect_stderr(said):
-            return parse()
+            return parse(given)
     except SystemExit as ended:
         cause: BaseException | None = ended
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__context__
         if cause is not None:
             raise cause from None
+        if ended.code == 2:
+            raise mistakes(parse, given, program=program, framed=said.getvalue()) from None
         sys.stderr.write(said.getvalue())
         raise
 

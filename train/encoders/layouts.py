@@ -19,7 +19,6 @@ _KNOWN = {
     "encoder_q.": "MoCo checkpoint (v1, v2 or MoCo-CXR), query encoder",
     "base_encoder.": "MoCo v3 checkpoint, base encoder",
     "momentum_encoder.": "MoCo v3 checkpoint, momentum encoder",
-    "model.": "fine-tuned checkpoint, as of MoCo-CXR",
     "method.model.encoder.": "checkpoint of train/pretrain.py",
 }
 _COPY = re.compile(r"(^|[._])(k|key|m|momentum|ema|swa|shadow|target|student|slow|averaged?)([._]|$)")

@@ -32,17 +32,18 @@ def parse_command(arguments: Sequence[str]) -> PretrainConfig:
     default = recipe(own[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="tyro")
-        program = "moco-cxr pretrain" if sys.argv[0] == "moco-cxr" else "train/pretrain.py"
-        given = check_arguments(own[1:])
+        program = f"{'moco-cxr pretrain' if sys.argv[0] == 'moco-cxr' else 'train/pretrain.py'} {own[0]}"
         return parsed(
-            lambda: tyro.cli(
+            lambda words: tyro.cli(
                 PretrainConfig,
                 default=default,
-                args=given,
-                prog=f"{program} {own[0]}",
+                args=words,
+                prog=program,
                 description=inspect.getdoc(RECIPES[own[0]]),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-            )
+            ),
+            check_arguments(own[1:]),
+            program=program,
         )
 
 

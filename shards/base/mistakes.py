@@ -1,0 +1,135 @@
+"""Mistakes in a command line, one line each, where tyro draws a frame; and all that a command line can hold."""
+
+import ast
+import contextlib
+import difflib
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from shards.base.errors import InputError
+
+_LITERAL = re.compile(r"(?<=COMPLETION_SPEC = )\{.*\}$", re.MULTILINE)
+_SIDES = " │|"
+_RULE = re.compile(r"[─-]{3,}")  # the latter where ASCII has to do, and there below the title as well
+Parse = Callable[[Sequence[str]], object]
+
+
+def printed_completion(parse: Parse, words: Sequence[str], shell: str) -> str:
+    """The script that tyro writes to complete what can follow ``words``."""
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        parse([*words, "--tyro-print-completion", shell])
+    return text.getvalue()
+
+
+def literal_in(script: str) -> re.Match[str]:
+    """Where in a completion script all is told that can be given, as one literal of Python."""
+    found = _LITERAL.search(script)
+    assert found is not None
+    return found
+
+
+def known(parse: Parse, words: Sequence[str] = ()) -> dict[str, Any]:
+    """All that can follow ``words``: ``options``, and by name the ``subcommands`` with theirs."""
+    found: dict[str, Any] = ast.literal_eval(literal_in(printed_completion(parse, words, "bash"))[0])
+    return found
+
+
+def mistakes(parse: Parse, given: Sequence[str], *, program: str, framed: str) -> InputError:
+    """What is wrong with arguments that tyro refused with the ``framed`` words, a line for each mistake."""
+    about = known(parse)
+    arguments = list(given)
+    if commands := about["subcommands"]:
+        if not arguments or arguments[0] not in commands:
+            return InputError(_of_command(arguments, list(commands), program))
+        program = f"{program} {arguments[0]}"
+        about = commands[arguments.pop(0)]
+    options = {flag: option for option in about["options"] for flag in option["flags"]}
+    found = [*_unknown(arguments, options, program), *_refused(arguments, options)]
+    return InputError(
+        "\n".join(
+            found or _missing(arguments, about["options"], program) or [_plain(framed, arguments, options, program)]
+        )
+    )
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """``; did you mean ...?`` of the one that is like a name, if there is any; else ``;``."""
+    last = [each for each in names if each.rpartition(".")[2] == name.lstrip("-").rpartition(".")[2]]
+    close = last if len(last) == 1 else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ";"
+
+
+def _of_command(arguments: list[str], commands: list[str], program: str) -> str:
+    they = f"{program} has {', '.join(commands)}"
+    if not arguments or arguments[0].startswith("-"):
+        return f"command: none given; {they}"
+    return f"{arguments[0]}: no such command{nearest(arguments[0], commands)} {they}"
+
+
+def _given(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each option, as tyro spells it, with the values behind it."""
+    begins = [number for number, word in enumerate(arguments) if re.match(r"--?[^\W\d]", word)]
+    for begin, end in itertools.pairwise([*begins, len(arguments)]):
+        name, sign, value = arguments[begin].partition("=")
+        yield name.replace("_", "-"), [value, *arguments[begin + 1 : end]] if sign else arguments[begin + 1 : end]
+
+
+def _unknown(arguments: list[str], options: dict[str, Any], program: str) -> Iterator[str]:
+    names = [name for name in options if f"--{name.removeprefix('--no-')}" not in options or "--no-" not in name]
+    for name, _ in _given(arguments):
+        if name not in options:
+            like = nearest(name, names)
+            otherwise = " its --help tells which there are" if like == ";" else ""
+            yield f"{name}: no such option of {program}{like}{otherwise}"
+
+
+def _refused(arguments: list[str], options: dict[str, Any]) -> Iterator[str]:
+    """Options without their value, and values that are none of an option's choices."""
+    for name, values in _given(arguments):
+        option = options.get(name, {})
+        choices = option.get("choices")
+        if not values and option.get("nargs") == 1:
+            yield f"{name}: no value given; it takes {_taken(option)}"
+        elif choices and values and values[0] not in choices:
+            yield f"{name} {values[0]}: no such value{nearest(values[0], choices)} give one of {', '.join(choices)}"
+
+
+def _taken(option: dict[str, Any]) -> str:
+    """What an option takes, in tyro's words."""
+    return str(option["description"]).partition(" • ")[0]
+
+
+def _missing(arguments: list[str], options: list[dict[str, Any]], program: str) -> list[str]:
+    names = {name for name, _ in _given(arguments)}
+    needed = [
+        option["flags"][0]
+        for option in options
+        if option["description"].endswith("(required)") and not names.intersection(option["flags"])
+    ]
+    if not needed:
+        return []
+    return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}"]
+
+
+def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: str) -> str:
+    """The first words in a frame, as one line."""
+    lines = [line.strip(_SIDES) for line in framed.splitlines()[1:]]
+    below = lines[1:] if lines and _RULE.match(lines[0]) else lines
+    said = " ".join(itertools.takewhile(lambda line: not _RULE.match(line), below)).removeprefix("Error parsing ")
+    for name, values in _given(arguments):
+        if said.startswith(f"{name}: "):
+            return f"{name} {' '.join(values)}: cannot be read as {_taken(options[name])}"
+    for pattern, told in (
+        (r"Unrecognized options: (.+)", r"\1: not understood there; PROGRAM --help tells what it takes"),
+        (r"Missing from .*?: (\S+) .*", r"\1: not given; PROGRAM needs it"),
+        (
+            r"invalid choice '(.+)' for argument '(.+)'\. Expected one of \('(.+)'\)\.",
+            r"\2 \1: no such value; give one of \3",
+        ),
+    ):
+        if match := re.fullmatch(pattern, said):
+            return match.expand(told).replace("PROGRAM", program).replace("', '", ", ")
+    return f"{' '.join(said.split()).rstrip('.:')}; {program} --help tells what it takes"

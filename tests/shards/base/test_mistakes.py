@@ -1,0 +1,68 @@
+"""What tyro refuses, as one line: of commands with subcommands, and of pretraining."""
+
+import pytest
+
+from eval.__main__ import main as eval_main
+from shards.__main__ import main as shards_main
+from shards.base.errors import InputError
+from shards.base.mistakes import nearest
+from train.settings.command import parse_command
+
+SHARDS = {
+    "": "command: none given; python -m shards has build, merge, phantom, preview, stats, subset, verify",
+    "biuld": "biuld: no such command; did you mean build? python -m shards has build, merge",
+    "build": "--source, --input, --output: not given; python -m shards build needs them",
+    "build --source folder --output b --inptu a": "--inptu: no such option of python -m shards build; did you mean --i",
+    "build --source folder --output b --inptu=a": "--inptu: no such option of python -m shards build; did you mean --i",
+    "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of chexpert,",
+    "build --source folder --input a --output": "--output: no value given; it takes PATH",
+    "merge a": "--output: not given; python -m shards merge needs it",
+    "preview a --output b --rows many": "--rows many: cannot be read as INT",
+    "stats a --rejected=5": "5: not understood there; python -m shards stats --help tells what it takes",
+}
+EVAL = {
+    "grid": "PATH: not given; python -m eval grid needs it",
+    "draws nothing --data a --label b --output c": "action nothing: no such value; give one of export, import",
+    "linear --run a --data b --label c --fraction_ 1": "--fraction-: no such option of python -m eval linear; did you",
+}
+PRETRAIN = {
+    "debug --epochs 3": "--epochs: no such option of train/pretrain.py debug; did you mean --run.epochs?",
+    "debug --run.epochs many": "--run.epochs many: cannot be read as INT",
+    "debug --nothing 1": "--nothing: no such option of train/pretrain.py debug; its --help tells which there are",
+    "debug stray": "stray: not understood there; train/pretrain.py debug --help tells what it takes",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "main"),
+    [
+        *((words, told, shards_main) for words, told in SHARDS.items()),
+        *((words, told, eval_main) for words, told in EVAL.items()),
+        *((words, told, None) for words, told in PRETRAIN.items()),
+    ],
+)
+def test_each_mistake_is_one_line(words, told, main, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["python", *words.split()])
+    with pytest.raises(InputError) as raised:
+        parse_command(words.split()) if main is None else main()
+    assert str(raised.value).startswith(told)
+    assert "\n" not in str(raised.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_several_mistakes_are_told_together():
+    with pytest.raises(InputError) as raised:
+        parse_command(["debug", "--rum.epochs", "3", "--loader.engine", "dail", "--run.seed"])
+    assert [line.partition(":")[0] for line in str(raised.value).splitlines()] == [
+        "--rum.epochs",
+        "--loader.engine dail",
+        "--run.seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("--epochs", "; did you mean --run.epochs?"), ("--run.epohcs", "; did you mean --run.epochs?"), ("--zzz", ";")],
+)
+def test_the_nearest_name(name, told):
+    assert nearest(name, ["--run.epochs", "--run.seed", "--method.queue-size"]) == told
