@@ -22,7 +22,8 @@ from eval.grid.config import Measured, Settings, grid_of_run
 from eval.grid.run import run_grid
 from eval.results.table import Comparison
 from pipeline.loader import build_loader
-from pipeline.views import PRESETS, ViewSpec
+from pipeline.views import ViewSpec
+from pipeline.views import preset as find_preset
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
@@ -44,10 +45,7 @@ def views(preset: str, **ranges: Any) -> ViewSpec:
     Raises:
         InputError: no such preset, with the nearest name; no such field, or a value out of range.
     """
-    if preset not in PRESETS:
-        (nearest,) = difflib.get_close_matches(preset, PRESETS, n=1, cutoff=0)
-        raise InputError(f"preset {preset!r}: unknown; did you mean {nearest}? They are {', '.join(PRESETS)}")
-    return from_mapping(ViewSpec, dataclasses.asdict(PRESETS[preset]) | ranges, "views")
+    return from_mapping(ViewSpec, dataclasses.asdict(find_preset(preset)) | ranges, "views")
 
 
 def pretrain(recipe: str, *, data: _Paths, output: str | Path, **settings: Any) -> Path:

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 from pydantic import Field
 
-from pipeline.views import PRESETS, ViewSpec
+from pipeline.views import PRESETS, ViewSpec, preset
 from shards.base.bounds import Seed, Side
 from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
@@ -82,9 +82,10 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
             name = following
         elif argument.startswith("--views="):
             name = argument.removeprefix("--views=")
-    if name not in PRESETS:
-        raise InputError(f"--views {name}: no such preset; give one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    try:
+        return preset(name)
+    except InputError as error:
+        raise InputError(f"--{error}") from None
 
 
 def _preview(config: PreviewConfig) -> None:

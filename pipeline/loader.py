@@ -1,7 +1,7 @@
 """The one door to batches of views.
 
     index = ShardIndex.open("data/chexpert").where(split="train")
-    with build_loader(index, PRESETS["moco_cxr"], batch_size=64) as loader:
+    with build_loader(index, "moco_cxr", batch_size=64) as loader:
         for batch in loader:
             query, key = batch.views  # (B, 1, S, S) float32, normalised
             labels = index.labels("Edema")[index.positions(batch.rows)]
@@ -30,7 +30,7 @@ from pipeline.order import Last, Order, Picks
 from pipeline.pairs import Partners, mend
 from pipeline.ranks import num_own_cores
 from pipeline.read_ahead import ReadAhead
-from pipeline.views import ViewSpec, affines, sigmas, tones
+from pipeline.views import ViewSpec, affines, preset, sigmas, tones
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
@@ -49,6 +49,10 @@ class Batch:
     views: tuple[torch.Tensor, ...]
     rows: torch.Tensor
     partners: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        first = self.views[0]
+        return f"<Batch: {len(self.views)} views {tuple(first.shape)} {first.dtype} on {first.device}>"
 
 
 class Loader:
@@ -84,6 +88,10 @@ class Loader:
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
         return self._order.num_batches
+
+    def __repr__(self) -> str:
+        rows = f"{len(self)} batches of {self._order.batch_size} rows"
+        return f"<Loader: {rows}, {self._num_views} views of {self._spec.size} px by {self.choice.name}>"
 
     def __iter__(self) -> Iterator[Batch]:
         requests, planned = tee(self._plan())
@@ -177,7 +185,7 @@ def plan_batch(spec: ViewSpec, *, rows: Rows, sizes: Rows, passes: Rows, seed: i
 
 def build_loader(
     index: ShardIndex,
-    spec: ViewSpec,
+    spec: ViewSpec | str,
     *,
     batch_size: int,
     num_views: int = 2,
@@ -198,6 +206,7 @@ def build_loader(
     """A loader of ``num_views`` views of each selected row.
 
     Args:
+        spec: the views, or the name of a preset.
         batch_size: rows a batch on this rank.
         engine: ``resident`` decodes each image once and keeps its pixels; ``dali`` and ``kornia`` decode each time.
             ``auto``: resident if rows are shuffled, so that more than one epoch is to be expected, and their pixels
@@ -223,6 +232,7 @@ def build_loader(
             is skipped, cut off.
     """
     device = find_device(device)
+    spec = preset(spec) if isinstance(spec, str) else spec
     _check(index, batch_size=batch_size, world_size=world_size, num_threads=num_threads, last=last)
     for field, value, choices in (("on_damage", on_damage, DamagePolicy), ("positives", positives, Positives)):
         if value not in get_args(choices):
@@ -245,7 +255,7 @@ def build_loader(
         weights=weights,
     )
     partners = None if positives == "image" else Partners(index, positives)
-    _warn_of_aliasing(index, spec)
+    _warn_of_sizes(index, spec)
     budget = pixel_budget(device, asked=resident_bytes, world_size=world_size)
     choice = choose_engine(engine, index, device=device, repeats=shuffle != "none", budget=budget)
     samples = Samples(index, on_damage=on_damage, checksums=checksums)
@@ -276,8 +286,11 @@ def _check(index: ShardIndex, *, batch_size: int, world_size: int, num_threads: 
         )
 
 
-def _warn_of_aliasing(index: ShardIndex, spec: ViewSpec) -> None:
-    side = float(np.median(index.sizes().min(axis=1)))
+def _warn_of_sizes(index: ShardIndex, spec: ViewSpec) -> None:
+    sides = index.sizes().min(axis=1)
+    side, largest = float(np.median(sides)), int(sides.max())
+    if spec.size > largest:
+        warnings.warn(f"no image has more than {largest} px: views of {spec.size} px enlarge all of them", stacklevel=3)
     if spec.size < _ALIASING_SCALE * np.sqrt(spec.area[0]) * side:
         warnings.warn(
             f"images of {side:.0f} px are warped to {spec.size} px in one bilinear step, which skips pixels; "

@@ -4,6 +4,7 @@ Matrices are forward, (2, 3), from stored pixels to view pixels, in continuous c
 pixel is (.5, .5). ``B`` rows; the views of one row differ by their number.
 """
 
+import difflib
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -114,6 +115,18 @@ PRESETS: dict[str, ViewSpec] = {
     ),
     "evaluation": _MOCO_CXR.evaluation(),
 }
+
+
+def preset(name: str) -> ViewSpec:
+    """The views of that name in :data:`PRESETS`.
+
+    Raises:
+        InputError: there are none, with the nearest name.
+    """
+    if name not in PRESETS:
+        (nearest,) = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0)
+        raise InputError(f"views {name}: no such preset; did you mean {nearest}? They are {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def affines(spec: ViewSpec, rows: Rows, sizes: Rows, *, epoch: Epochs, seed: int, view: int) -> Floats:

@@ -20,6 +20,7 @@ from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
 from shards.format.blank import UNKNOWN, tell_former_rule
+from shards.format.schema import check_words
 from shards.format.tar import TarEntry, dali_index
 from shards.options import LabelPolicy
 from shards.remote.address import Address
@@ -63,6 +64,10 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        whole = len(self._datasets.table)
+        return f"<ShardIndex: {len(self):,} of {whole:,} images of {', '.join(map(str, self.folders))}>"
 
     @property
     def folders(self) -> tuple[Path | Address, ...]:
@@ -109,11 +114,12 @@ class ShardIndex:
         ``where(split="train", view=("frontal", "lateral"))``.
 
         Raises:
-            InputError: no such column.
+            InputError: no such column; a split or view that no dataset has, with the nearest.
         """
         keep = np.ones(len(self), dtype=bool)
         for name, wanted in columns.items():
             values = [wanted] if isinstance(wanted, str | bytes) or not isinstance(wanted, Collection) else list(wanted)
+            check_words(self._datasets.table, name, values)
             matches = pc.is_in(self._column(name), value_set=pa.array(values, self._datasets.table[name].type))
             keep &= matches.to_numpy(zero_copy_only=False)
         return ShardIndex(self._datasets, self.rows[keep])
@@ -257,7 +263,7 @@ class ShardIndex:
         """CRC-32 of the encoded bytes of a row when they were packed."""
         return int(self._datasets.checksums[row])
 
-    def place(self, row: int) -> "Place":
+    def place(self, row: int) -> Place:
         """Where a row's encoded image lies."""
         data = self._datasets
         return Place(
@@ -279,11 +285,10 @@ class ShardIndex:
 
     def write_dali_index(self, folder: str | Path) -> list[tuple[Path, Path]]:
         """Writes a DALI index for the selected rows of each shard they lie in, and returns (tar, index) paths."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         pairs = []
         for number, (tar, entries) in enumerate(self.dali_entries().items()):
-            path = target / f"{number:04d}-{tar.stem}.idx"
+            path = Path(folder) / f"{number:04d}-{tar.stem}.idx"
             atomic_write(path, dali_index(entries))
             pairs.append((tar, path))
         return pairs

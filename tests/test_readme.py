@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from pipeline.views import preset
 from tests.conftest import ROOT
 
 
@@ -14,11 +15,11 @@ def test_the_script_trains(tiny_dataset):
         ('"data/chexpert"', repr(str(tiny_dataset))),
         (', view="frontal").fraction(0.1)', ")"),
         ('"Pleural Effusion"', '"blob"'),
-        ('PRESETS["moco_cxr"]', 'replace(PRESETS["moco_cxr"].evaluation(), size=64)'),
+        ('"moco_cxr"', 'replace(preset("moco_cxr").evaluation(), size=64)'),
     ):
         assert theirs in script
         script = script.replace(theirs, ours)
-    found: dict[str, object] = {"replace": replace}
+    found: dict[str, object] = {"replace": replace, "preset": preset}
     exec(script, found)
     assert isinstance(found["loss"], torch.Tensor)
     assert found["loss"].isfinite()

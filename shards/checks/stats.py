@@ -29,9 +29,9 @@ from shards.checks.duplicates import (
 from shards.datasets import Rows
 from shards.drawn import drawn_boxes
 from shards.format.blank import UNKNOWN
+from shards.format.schema import SPLITS
 from shards.index import ShardIndex
 
-SPLITS = ("train", "valid", "test")
 COLUMNS = ("view", "projection", "sex")
 
 

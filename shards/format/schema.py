@@ -7,12 +7,15 @@ it is keyed. Datasets of earlier builds have neither column. ``boxes``, see :mod
 some image has any; columns that a user asked to keep hold text.
 """
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from shards.base.errors import InputError
 from shards.format.boxes import BOX_TYPE, BOXES
 
 FORMAT_VERSION = 1
@@ -37,6 +40,7 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
     "length": pa.int64(),
     "crc32": pa.uint32(),
 }
+SPLITS, VIEWS = ("train", "valid", "test"), ("frontal", "lateral")
 FINGERPRINT = "fingerprint"
 SOURCE_HASH = "source_hash"
 TEXT_COLUMNS = ("indication", "findings")
@@ -44,6 +48,22 @@ RESERVED_COLUMNS = frozenset(
     {*BASE_COLUMNS, FINGERPRINT, SOURCE_HASH, *TEXT_COLUMNS, BOXES}
 )  # no label may have these names
 REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
+
+
+def check_words(index: pa.Table, name: str, values: Sequence[Any]) -> None:
+    """Refuses a split or view that no dataset has; one that other datasets have selects nothing.
+
+    Raises:
+        InputError: with the nearest word.
+    """
+    shared = {"split": SPLITS, "view": VIEWS}.get(name)
+    if shared is None:
+        return
+    known = sorted({*shared, *filter(None, pc.unique(index[name]).to_pylist())})
+    for value in values:
+        if value is not None and value not in known:
+            (nearest,) = difflib.get_close_matches(str(value), known, n=1, cutoff=0)
+            raise InputError(f"{name} {value!r}: did you mean {nearest}? Known are {', '.join(known)}")
 
 
 def index_schema(

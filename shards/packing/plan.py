@@ -13,7 +13,7 @@ import numpy.typing as npt
 from shards.base.errors import InputError, OptionError
 from shards.base.randomness import generator
 from shards.format.blank import Blank
-from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS
+from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS, SPLITS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.image import Packing
@@ -25,7 +25,6 @@ from shards.sources.record import Record, Rejected, short_hash
 from shards.sources.registry import read_release
 from shards.sources.release import Release
 
-SPLITS = ("train", "valid", "test")
 _SIZE_THREADS = 16
 _ADDED = ("boxes", "box_frame", "kept")  # of which most releases have none: their datasets keep their digest
 _DIGESTED = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, *_ADDED))

@@ -13,9 +13,10 @@ import numpy as np
 from shards.base.randomness import generator
 from shards.base.words import as_duration, as_size
 from shards.format.blank import UNKNOWN
+from shards.format.schema import SPLITS
 from shards.images.refusal import HANGS
 from shards.packing.image import LIMITS, pack_images
-from shards.packing.plan import SPLITS, Plan
+from shards.packing.plan import Plan
 from shards.packing.split import shared_patients
 from shards.sources.record import Rejected
 

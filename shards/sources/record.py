@@ -10,7 +10,6 @@ from shards.format.boxes import Box
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,95}")
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-VIEWS = ("frontal", "lateral")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,7 +63,7 @@ def test_settings_that_are_wrong(tiny_dataset: Path, tmp_path: Path, settings: d
 
 
 def test_names_that_are_wrong(tiny_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="preset 'moco': unknown; did you mean moco_"):
+    with pytest.raises(InputError, match="views moco: no such preset; did you mean moco_"):
         moco_cxr.views("moco")
     with pytest.raises(InputError, match="neighbors: is no readout's setting"):
         moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", neighbors=3)

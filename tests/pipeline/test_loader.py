@@ -143,6 +143,21 @@ def test_seed_of_another_order_is_refused(index):
         loader.load_state_dict({"seed": 2, "epoch": 0, "position": 0})
 
 
+def test_enlarging_is_warned_of(index, recwarn):
+    for size in (64, 65):
+        build_loader(index, replace(SPEC, size=size), batch_size=8, engine="kornia").close()
+    assert [str(one.message) for one in recwarn] == ["no image has more than 64 px: views of 65 px enlarge all of them"]
+
+
+def test_a_preset_by_its_name(index, recwarn):
+    with build_loader(index, "moco_cxr", batch_size=8, engine="kornia") as loader:
+        assert repr(loader) == "<Loader: 8 batches of 8 rows, 2 views of 320 px by kornia>"
+        batch = next(iter(loader))
+        assert repr(batch) == "<Batch: 2 views (8, 1, 320, 320) torch.float32 on cpu>"
+    with pytest.raises(InputError, match="views mocco_cxr: no such preset; did you mean moco_cxr"):
+        build_loader(index, "mocco_cxr", batch_size=8)
+
+
 def test_aliasing_is_warned_of(index):
     with pytest.warns(UserWarning, match="pack with --size 20"):
         build_loader(index, ViewSpec(size=16), batch_size=4).close()

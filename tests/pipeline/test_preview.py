@@ -130,7 +130,7 @@ def test_help_names_presets_defaults_and_exit_codes(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--views", "mocov2"], "--views mocov2: no such preset; give one of moco_cxr, crop_contrast"),
+        (["--views", "mocov2"], "--views mocov2: no such preset; did you mean moco_v2"),
         (["--views=none"], "--views none: no such preset"),
         (["--views"], "--views : no such preset"),
         (["--split", "valid"], "--split valid: selects no image of .*; its splits are test, train"),

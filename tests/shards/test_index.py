@@ -164,11 +164,19 @@ def test_it_travels_to_workers(index):
             lambda index: index.where(split="valid").require_rows("--split valid"),
             "--split valid: selects no image.*test, train",
         ),
+        (lambda index: index.where(split="trian"), "split 'trian': did you mean train. Known are test, train, valid"),
+        (lambda index: index.where(view=("frontal", "lateral", "Frontal")), "view 'Frontal': did you mean frontal"),
     ],
 )
 def test_wrong_questions_are_answered_with_what_is_known(index, ask, message):
     with pytest.raises(InputError, match=message):
         ask(index)
+
+
+def test_what_other_datasets_have_may_be_asked_for(tiny_dataset):
+    index = ShardIndex.open(tiny_dataset)
+    assert len(index.where(split="valid")) == len(index.where(view="lateral")) == 0
+    assert repr(index.where(split="test")) == f"<ShardIndex: 32 of 96 images of {tiny_dataset}>"
 
 
 def test_what_is_no_dataset(tmp_path, tiny_dataset):
