@@ -1,6 +1,7 @@
 """Any picture to 8-bit gray: bytes in, pixels out or the reason why not.
 
-Reads what Pillow reads, whatever the file is called, JPEG of other kinds than Pillow's, deep TIFF and PNG, and DICOM.
+Reads what Pillow reads, whatever the file is called, JPEG of other kinds than Pillow's, deep TIFF and PNG, DICOM,
+and JSRT's raw films.
 """
 
 import io
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from shards.images import jpeg, png, tiff
+from shards.images import jpeg, png, raw, tiff
 from shards.images.codestream import JP2, JPEG, JPEG_2000, read_codestream
 from shards.images.depth import to_levels
 from shards.images.dicom.signature import is_dicom
@@ -102,6 +103,8 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
         with Image.open(io.BytesIO(bare)) as image:  # what is unreadable was a text or the like
             return _decode_opened(image, bare, shorter)
     except UnidentifiedImageError:
+        if raw.is_raw(data):
+            return _whole(Image.fromarray(to_levels(raw.decode_raw(data), bits=12)))
         if data.startswith(JPEG):
             return _decode_stream(data)
         if data.startswith(tiff.SIGNATURES):

@@ -18,7 +18,28 @@ Backend = Literal["loky", "dask", "ray"]
 class BuildConfig:
     """Packs a chest X-ray release into a dataset folder."""
 
-    source: Literal["chexpert", "dicom", "folder", "mimic", "montgomery", "nih", "shenzhen", "table"]
+    source: Literal[
+        "brax",
+        "candid",
+        "chexpert",
+        "chexpert-plus",
+        "covid",
+        "dicom",
+        "folder",
+        "jsrt",
+        "mimic",
+        "montgomery",
+        "nih",
+        "objectcxr",
+        "openi",
+        "padchest",
+        "rsna",
+        "shenzhen",
+        "siim",
+        "table",
+        "tbx11k",
+        "vindr",
+    ]
     """What the input is."""
     input: Path
     """Folder of the release, as it was unpacked, or a zip of it, which is read in place."""

@@ -73,7 +73,14 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         records, refused_rows, of_list = listed.join(found)
         rejected += refused_rows
         notes += of_list
-    return Release(labels=labels, records=records, rejected=rejected, notes=notes, found_labels=found_labels)
+    return Release(
+        labels=labels,
+        records=records,
+        rejected=rejected,
+        notes=notes,
+        kept=options.keep_columns,
+        found_labels=found_labels,
+    )
 
 
 def _record(name: str, header: Header) -> Record:

@@ -5,6 +5,7 @@ joined by, which is not stored. pydicom is imported where headers are read: most
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,7 +16,7 @@ from shards.images.dicom.signature import MODALITIES, SNIFFED, is_dicom
 from shards.images.refusal import ImageError, of_lost
 from shards.sandbox.sandbox import Limits, Lost, Sandbox
 from shards.sources.files import SourceFiles
-from shards.sources.record import Rejected
+from shards.sources.record import Record, Rejected
 from shards.sources.release import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from shards.sources.words.patient import parse_age, parse_patient, parse_sex
 from shards.sources.words.view import parse_view
@@ -100,3 +101,36 @@ def described(header: Header) -> dict[str, Any]:
     view, projection = parse_view(header["ViewPosition"])
     sex, age = parse_sex(header["PatientSex"]), parse_age(header["PatientAge"])
     return {"view": view, "projection": projection, "sex": sex, "age": age}
+
+
+def with_headers(
+    files: SourceFiles, records: Sequence[Record], *, patients: bool
+) -> tuple[list[Record], list[Rejected]]:
+    """Records of files that may be DICOM, with what their headers say of view, sex and age where the records say
+    nothing; and those whose files are no radiographs, as rejections. A header that cannot be read changes nothing: the
+    build meets the file again.
+
+    Args:
+        patients: also take patient and study from the headers.
+    """
+    headers = read_headers(files, [record.name for record in records if may_be_dicom(record.name)])
+    told: list[Record] = []
+    rejected: list[Rejected] = []
+    for record in records:
+        header = next(headers) if may_be_dicom(record.name) else None
+        if isinstance(header, Rejected) and header.reason not in (UNREADABLE, BAD_PATH):
+            rejected.append(replace(header, source_path=record.source_path))
+        elif header is None or isinstance(header, Rejected):
+            told.append(record)
+        elif kind := pictureless_kind(header):
+            message = f"DICOM without an image: {kind}"
+            rejected.append(Rejected(source_path=record.source_path, reason="no-pixels", message=message))
+        elif refused := refusal(record.source_path, header):
+            rejected.append(refused)
+        else:
+            said = {name: value for name, value in described(header).items() if getattr(record, name) is None}
+            if patients and header["PatientID"]:
+                said |= {"patient_id": header["PatientID"], "is_patient_known": True}
+                said |= {"study_id": header["StudyInstanceUID"] or record.study_id}
+            told.append(replace(record, **said))
+    return told, rejected

@@ -1,11 +1,13 @@
 """What a user can tell a source beyond where the release is; every source names the options that it reads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from shards.base.errors import OptionError
 from shards.format.blank import Blank
+from shards.sources.words.label import is_blank
 
 OF_EVERY_SOURCE = frozenset({"blank"})
 
@@ -69,6 +71,18 @@ class SourceOptions:
     """table, dicom: column of the indication, the question that the image is to answer."""
     findings_column: str | None = None
     """table, dicom: column of the report's findings."""
+
+    keep_columns: tuple[str, ...] = ()
+    """Columns of the release's or your own list to keep in the index as they are, such as race or insurance: `--where`
+    chooses by them, and subgroups in `eval` are made of them. Of table, dicom, and releases whose list has a row an
+    image."""
+    readers: Literal["vote", "union"] = "vote"
+    """vindr: what becomes of a finding that readers of an image do not agree on: the majority decides, or any of them.
+    Boxes are kept of all readers."""
+
+    def kept(self, values: Mapping[str, str]) -> dict[str, str]:
+        """What a row's columns hold of those to keep; blank ones are left out."""
+        return {name: values[name] for name in self.keep_columns if not is_blank(values.get(name, ""))}
 
     def refuse_unused(self, source: str, used: frozenset[str]) -> None:
         """Raises OptionError for an option that was given and that ``source`` would pass over."""

@@ -77,6 +77,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         notes.append(Note(told, bare=f"{len(unlisted):,} images are not in the list and were left out"))
     return Release(
         labels=labels,
+        kept=options.keep_columns,
         records=records,
         rejected=rejected,
         notes=[*reader.notes(), *notes],

@@ -24,6 +24,8 @@ from shards.sources.release import Release, around, image_names
 from shards.sources.words.patient import parse_age, parse_sex
 from shards.sources.words.view import parse_view
 
+OPTIONS = frozenset({"keep_columns"})
+
 LABELS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
@@ -45,6 +47,7 @@ LISTS = {
     "valid": ("valid.csv",),
     "test": ("test.csv", "test_labels.csv", "groundtruth.csv"),
 }
+_NOTHING_KEPT: dict[str, str] = {}
 _VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 
 
@@ -57,12 +60,12 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     records: list[Record] = []
     rejected: list[Rejected] = []
     for split, name in _find_lists(files).items():
-        for item in _read_split(files, name, split):
+        for item in _read_split(files, name, split, options):
             if isinstance(item, Record):
                 records.append(item)
             else:
                 rejected.append(item)
-    return Release(labels=LABELS, records=records, rejected=rejected)
+    return Release(labels=LABELS, records=records, rejected=rejected, kept=options.keep_columns)
 
 
 def _find_lists(files: SourceFiles) -> dict[str, str]:
@@ -113,8 +116,8 @@ class _PatientFolders:
         return names[0]
 
 
-def _read_split(files: SourceFiles, name: str, split: str) -> Iterator[Record | Rejected]:
-    needed: tuple[str, ...] = ("Path", *LABELS)
+def _read_split(files: SourceFiles, name: str, split: str, options: SourceOptions) -> Iterator[Record | Rejected]:
+    needed: tuple[str, ...] = ("Path", *LABELS, *options.keep_columns)
     if split == "test":
         columns = columns_of(files, name)
         path_column = "Path" if "Path" in columns or "Study" not in columns else "Study"
@@ -132,27 +135,27 @@ def _read_split(files: SourceFiles, name: str, split: str) -> Iterator[Record | 
         if row.problem:
             yield Rejected(source_path=path or f"{name}:{row.line}", reason="bad-row", message=row.problem)
         elif is_study:
-            yield from _records_of_study(files, row, parts, folders)
+            yield from _records_of_study(files, row, parts, folders, options)
         elif len(parts) == 4:
-            yield _record(row, folders.name(parts[1], "/".join(parts[2:])), parts)
+            yield _record(row, folders.name(parts[1], "/".join(parts[2:])), parts, options)
         else:
             message = f"line {row.line}: expected RELEASE/{split}/patientN/studyN/viewN_frontal.jpg in {needed[0]}"
             yield Rejected(source_path=path or f"{name}:{row.line}", reason="bad-path", message=message)
 
 
 def _records_of_study(
-    files: SourceFiles, row: Row, parts: list[str], folders: _PatientFolders
+    files: SourceFiles, row: Row, parts: list[str], folders: _PatientFolders, options: SourceOptions
 ) -> Iterator[Record | Rejected]:
     folder = folders.name(parts[1], parts[2])
     images = image_names(files.below(folder)) if is_inside(folder) else []
     for image in images:
-        yield _record(row, f"{folder}/{image}", [*parts, image])
+        yield _record(row, f"{folder}/{image}", [*parts, image], options)
     if not images:
         message = f"line {row.line}: listed by the release, but there is no such study"
         yield Rejected(source_path="/".join(parts), reason="missing", message=message)
 
 
-def _record(row: Row, name: str, parts: list[str]) -> Record | Rejected:
+def _record(row: Row, name: str, parts: list[str], options: SourceOptions) -> Record | Rejected:
     source_path = "/".join(parts)
     split, patient, study, image = intern(parts[0]), *parts[1:]
     labels = _labels(tuple((label, row.values.get(label)) for label in LABELS))
@@ -173,6 +176,7 @@ def _record(row: Row, name: str, parts: list[str]) -> Record | Rejected:
         sex=parse_sex(row.get("Sex")),
         age=parse_age(row.get("Age")),
         labels=labels,  # type: ignore[arg-type]
+        kept=options.kept(row.values) if options.keep_columns else _NOTHING_KEPT,
     )
 
 

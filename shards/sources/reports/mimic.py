@@ -36,7 +36,7 @@ LABELS = (
 )
 _SPLIT = ("dicom_id", "study_id", "subject_id", "split")
 _METADATA = ("dicom_id", "ViewPosition")
-OPTIONS = frozenset({"reports"})
+OPTIONS = frozenset({"reports", "keep_columns"})
 _SPLITS = {"train": "train", "validate": "valid", "test": "test"}
 _VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _UNLISTED = dict.fromkeys(LABELS, UNKNOWN)
@@ -57,7 +57,12 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     metadata_list, label_list = (_find(files, kind)[1] for kind in ("metadata", "chexpert"))
     groups = set(files.below(f"{prefix}files").folders())
     reports = _Reports(options) if options.reports else None
-    views = {row.get("dicom_id"): row.get("ViewPosition") for row in read_list(files, metadata_list, needed=_METADATA)}
+    views: dict[str, str] = {}
+    kept: dict[str, dict[str, str]] = {}
+    for row in read_list(files, metadata_list, needed=(*_METADATA, *options.keep_columns)):
+        views[row.get("dicom_id")] = row.get("ViewPosition")
+        if options.keep_columns:
+            kept[row.get("dicom_id")] = options.kept(row.values)
     labels, bad_labels = _read_labels(files, label_list)
     records: list[Record] = []
     rejected: list[Rejected] = []
@@ -84,6 +89,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
                     projection=projection,
                     labels=labels.get(study, _UNLISTED),
                     indication=reports.indication(row["subject_id"], study) if reports else None,
+                    kept=kept.get(row["dicom_id"], {}),
                 )
             )
     num_unlisted = sum(record.labels is _UNLISTED for record in records)
@@ -98,7 +104,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         raise OptionError(f"--reports {options.reports}: no report of these studies there; is it the reports' folder?")
     if reports:
         notes.append(Note(f"{reports.num_found:,} of {reports.num_asked:,} studies have a report with an indication"))
-    return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
+    return Release(labels=LABELS, records=records, rejected=rejected, notes=notes, kept=options.keep_columns)
 
 
 def _find(files: SourceFiles, kind: str) -> tuple[str, str]:

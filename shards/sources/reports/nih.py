@@ -47,6 +47,7 @@ COLUMNS = (
     "Patient Age",
     "View Position",
 )
+OPTIONS = frozenset({"keep_columns"})
 _SEX = ("Patient Gender", "Patient Sex")
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 BOX_LIST = "BBox_List_2017.csv"
@@ -70,7 +71,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     rows = {}
     num_listed = 0
     sex = next((name for name in _SEX if name in columns_of(files, entries)), _SEX[0])
-    for row in read_list(files, entries, needed=(*COLUMNS, sex)):
+    for row in read_list(files, entries, needed=(*COLUMNS, sex, *options.keep_columns)):
         num_listed += 1
         if row.get("Image Index") in wanted:
             rows[row["Image Index"]] = row
@@ -84,12 +85,13 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         else:
             taken[base] = source_path
             record = _record(rows[base], name, source_path, splits[base], sex=rows[base].get(sex))
+            record = replace(record, kept=options.kept(rows[base].values)) if options.keep_columns else record
             drawn = boxes.get(base)
             records.append(record if drawn is None else replace(record, boxes=tuple(drawn), box_frame=(_SIDE, _SIDE)))
     num_absent = num_listed - len(rows)
     if num_absent:
         notes.append(Note(f"{num_absent:,} of the {num_listed:,} listed images are not in this copy"))
-    return Release(labels=LABELS, records=records, rejected=rejected, notes=notes)
+    return Release(labels=LABELS, records=records, rejected=rejected, notes=notes, kept=options.keep_columns)
 
 
 def _find(files: SourceFiles) -> tuple[str, list[str], str, list[Note]]:

@@ -37,6 +37,7 @@ OPTIONS = frozenset(
         "label_separator",
         "indication_column",
         "findings_column",
+        "keep_columns",
     }
 )
 
@@ -81,7 +82,7 @@ class RowReader:
             options.indication_column,
             options.findings_column,
         )
-        return [*(column for column in single if column), *options.label_columns]
+        return [*(column for column in single if column), *options.label_columns, *options.keep_columns]
 
     def learn_labels(self, rows: Iterable[Row]) -> tuple[str, ...]:
         """All labels: the columns, then the findings that occur in the list column, in alphabetical order.
@@ -142,6 +143,7 @@ class RowReader:
             found["age"] = parse_age(row.get(options.age_column))
         found["indication"] = _said(row, options.indication_column)
         found["findings"] = _said(row, options.findings_column)
+        found["kept"] = options.kept(row.values)
         return found
 
     def _labels(self, row: Row) -> dict[str, int]:

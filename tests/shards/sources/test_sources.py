@@ -55,7 +55,7 @@ def test_each_source_says_which_options_it_reads():
 
 
 def test_unknown_and_empty_inputs(tmp_path):
-    with pytest.raises(InputError, match="--source other: unknown; known sources: chexpert, dicom, folder"):
+    with pytest.raises(InputError, match="--source other: unknown; known sources: brax, candid, chexpert"):
         read_release("other", open_files(tmp_path), SourceOptions())
     with pytest.raises(InputError, match="no images of a folder release found"):
         read_release("folder", open_files(tmp_path), SourceOptions())
