@@ -58,6 +58,10 @@ class BuildConfig:
     split: str | None = None
     """Shares of train, valid and test in per cent, such as 70/10/20: draws splits by patient, for a source without its
     own. They stay as they are when images are added."""
+    splits: Path | None = None
+    """A list of splits, such as a paper's: a CSV with a column that names images, studies or patients, and a column
+    split. Takes the place of the source's own splits; images that it does not name are refused, and a patient on both
+    sides of a split is an error."""
     split_seed: Seed = 0
     """Which random split."""
     seed: Seed = 0

@@ -17,6 +17,7 @@ from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS, SPLITS
 from shards.images.store import ImageSpec
 from shards.packing.config import BuildConfig
 from shards.packing.image import Packing
+from shards.packing.listed_split import list_splits
 from shards.packing.pseudonym import Pseudonyms, read_key, withholding
 from shards.packing.shard import NOT_STORED, Shard
 from shards.packing.split import Shares, draw_splits, shared_patients
@@ -123,6 +124,10 @@ def _pseudonyms(config: BuildConfig) -> Pseudonyms | None:
 def _read(config: BuildConfig, files: SourceFiles, pseudonyms: Pseudonyms | None) -> Release:
     """The release with the splits that were asked for, under pseudonyms where there are some."""
     release = read_release(config.source, files, config.source_options)
+    if config.splits is not None and config.split is not None:
+        raise OptionError("--splits: --split draws splits as well; leave one of them out")
+    if config.splits is not None:
+        release = list_splits(release, config.splits)
     if config.split is not None:
         drawn = draw_splits(release.records, Shares.parse(config.split), seed=config.split_seed)
         release = replace(release, records=drawn)
@@ -150,7 +155,7 @@ def _refuse_taken_names(release: Release, config: BuildConfig) -> None:
 
 def _refuse_shared_patients(records: Sequence[Record], config: BuildConfig) -> None:
     """Refuses a column of splits that learns from a patient and tests on the same one."""
-    column = config.source_options.split_column
+    column = config.source_options.split_column if config.splits is None else None
     shared = shared_patients(records) if column else {}
     if shared:
         patient, splits = next(iter(shared.items()))

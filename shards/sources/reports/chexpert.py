@@ -165,7 +165,7 @@ def _record(row: Row, name: str, parts: list[str], options: SourceOptions) -> Re
         return Rejected(source_path=source_path, reason="bad-row", message=message)
     said, projection = row.get("Frontal/Lateral"), row.get("AP/PA")
     return Record(
-        key=make_key(split, patient, study, PurePosixPath(image).stem),
+        key=make_key(split, patient, study, image.rpartition(".")[0] or image),
         name=source_path if name == source_path else name,  # one string in memory
         source_path=source_path,
         split=split,

@@ -1,6 +1,7 @@
 """Identifier, sex and age of a patient, from the words that releases and hospitals use for them."""
 
 import re
+from functools import lru_cache
 
 from shards.sources.words.label import is_blank
 
@@ -23,11 +24,13 @@ def parse_patient(text: str) -> str:
     return whole[1] if whole else "" if is_blank(text) or _NOBODY.fullmatch(text) else text
 
 
+@lru_cache(4096)
 def parse_sex(text: str) -> str | None:
     """``M``, ``F``, or None for anything else."""
     return _SEXES.get(text.strip().lower())
 
 
+@lru_cache(4096)
 def parse_age(text: str) -> float | None:
     """Years from ``58``, ``058Y``, ``010M``, ``003W`` or ``004D``; None for what is no age of a person."""
     match = _AGE.fullmatch(text.strip().replace(",", "."))

@@ -5,6 +5,7 @@ lists ``AP Supine``, ``L``; hospitals ``Chest PA``, ``LLAT``, ``Thorax seitlich`
 """
 
 import re
+from functools import lru_cache
 
 from shards.sources.words.label import is_blank
 
@@ -24,6 +25,7 @@ _CODE = (
 _CODES = re.compile(rf"({_CODE})([ _/.,-]+({_CODE}))*")
 
 
+@lru_cache(4096)  # few words occur in the hundred thousands of rows of a list
 def parse_view(text: str) -> tuple[str | None, str | None]:
     """View (``frontal``, ``lateral``) and projection (``AP``, ``PA``, ``LL`` ...) from either; None where not said.
 
