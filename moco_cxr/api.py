@@ -7,6 +7,8 @@
     run = moco_cxr.pretrain("small_resnet18", data="data/chexpert", output="runs/first", run={"epochs": 20})
     comparison = moco_cxr.evaluate(run, data="data/chexpert", label="Pleural Effusion", fraction=(0.01, 0.1, 1.0))
     encoder = moco_cxr.load_encoder(run).encoder
+    scores = moco_cxr.predict("results/cells/finetune/pretrained/1-draw0.run", "new DICOMs").to_pandas()
+    features = moco_cxr.embed(run, "new DICOMs")["features"]
 
 Each raises :class:`shards.base.errors.InputError` for what its user can mend, in one line.
 """
@@ -17,9 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 import train.run.loop
 from eval.grid.config import Measured, Settings, grid_of_run
 from eval.grid.run import run_grid
+from eval.inference.config import EmbedConfig, PredictConfig
+from eval.inference.embed import embedded
+from eval.inference.predict import predicted
 from eval.results.table import Comparison
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
@@ -33,7 +40,7 @@ from train.settings.checks import check_config
 from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe as find_recipe
 
-__all__ = ["build_loader", "evaluate", "load_encoder", "open_index", "pretrain", "views"]
+__all__ = ["build_loader", "embed", "evaluate", "load_encoder", "open_index", "predict", "pretrain", "views"]
 _Paths = str | Path | Sequence[str | Path]
 
 open_index = ShardIndex.open
@@ -112,6 +119,43 @@ def evaluate(
     runs = tuple(Path(name) for name in _named(run))
     to = None if output is None else Path(output)
     return run_grid(grid_of_run(runs, _several(against), _several(readout), chosen, output=to, **asked))
+
+
+def predict(model: str | Path, input: _Paths, *, output: str | Path | None = None, **settings: Any) -> pa.Table:
+    """What a kept classifier says of images, as ``moco-cxr predict`` does.
+
+    Args:
+        model: the folder that ``keep_model`` left, or a file in it.
+        input: folders or zips of DICOM, PNG and JPEG, such files, datasets.
+        output: table to write as well, ``.csv`` or ``.parquet``.
+        settings: others of :class:`eval.inference.config.PredictConfig`, such as ``{"specificity": 0.9}``.
+
+    Returns:
+        one row an image; see :class:`eval.inference.predict.Predictions`.
+
+    Raises:
+        InputError: a setting that is unknown or out of range, no such model, no image that can be read.
+    """
+    given = {"model": str(model), "input": _named(input), **settings}
+    return predicted(from_mapping(PredictConfig, given), None if output is None else Path(output))
+
+
+def embed(model: str | Path, input: _Paths, *, output: str | Path | None = None, **settings: Any) -> pa.Table:
+    """Features of any encoder for images, as ``moco-cxr embed`` does.
+
+    Args:
+        model: run folder, checkpoint, file of weights, or ``timm:NAME``, ``hf:NAME``, ``xrv:NAME``.
+        input, output: as of :func:`predict`; the output is ``.parquet``.
+        settings: others of :class:`eval.inference.config.EmbedConfig`, such as ``{"layers": (3, 4)}``.
+
+    Returns:
+        one row an image; see :class:`eval.inference.embed.Embeddings`.
+
+    Raises:
+        InputError: as of :func:`predict`.
+    """
+    given = {"model": str(model), "input": _named(input), **settings}
+    return embedded(from_mapping(EmbedConfig, given), None if output is None else Path(output))
 
 
 def _named(paths: _Paths) -> tuple[str, ...]:

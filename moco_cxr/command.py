@@ -18,6 +18,8 @@ COMMANDS = {
     "pretrain": "pretrain an encoder without labels, or go on with a run that was stopped",
     "train": "export an encoder to other software",
     "eval": "linear, kNN, few-shot, fine-tuned; tables and report pages with intervals",
+    "predict": "what a kept classifier says of images, from files or a dataset",
+    "embed": "features of any encoder, for images from files or a dataset",
     "benchmarks": "measure this machine's loader, hot path and steps",
     "doctor": "what this machine has, what is missing, and the command that mends it",
     "completion": "print what completes commands in bash, zsh or fish",

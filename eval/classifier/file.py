@@ -150,8 +150,8 @@ def save_classifier(
     told = encoder_of(start, encoder, layers)
     tensors = network.head.state_dict()
     if not told.source:
-        norm = start.metadata.get("norm", "batch")
-        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm)
+        norm, stored = start.metadata.get("norm", "batch"), to_mapping(image)
+        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm, image=stored)
     elif told.hash != encoder_hash(start.encoder):
         tensors |= {f"{_ENCODER}{name}": value for name, value in encoder.state_dict().items()}
     said = about(

@@ -1,6 +1,5 @@
 """What a classifier is once it is read from its folder: a network, its labels, and what it is to be given."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 
 from eval.classifier.calibration import Calibration
 from pipeline.views import ViewSpec
-from shards.base.dataclass_io import from_written
 from shards.images.store import ImageSpec
 from shards.index import ShardIndex
 
@@ -57,12 +55,6 @@ class Kept:
     trained: dict[str, Any] = field(default_factory=dict)
     reads_images: bool = True
     read_texts: TextReader | None = None
-
-
-def image_spec(images: ShardIndex) -> ImageSpec:
-    """How most of the images are stored."""
-    ((number, _),) = Counter(images.packed_numbers().tolist()).most_common(1)
-    return from_written(ImageSpec, images.packed[number].image, unknown="ignore")
 
 
 def trained_on(images: ShardIndex, *, fraction: float, num_valid: int) -> dict[str, Any]:

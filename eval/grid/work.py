@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eval.classifier.calibration import calibrate
 from eval.classifier.file import HEAD_FILE, save_classifier
-from eval.classifier.kept import image_spec, trained_on
+from eval.classifier.kept import trained_on
 from eval.classifier.network import ImageClassifier
 from eval.finetune.run import run_finetune
 from eval.foreign.kinds import kind_of
@@ -28,6 +28,7 @@ from eval.training.keeping import KEPT
 from eval.training.task import TrainingTask
 from shards.base.locks import Lock
 from shards.index import ShardIndex
+from shards.stored_as import image_spec
 from train.encoders.file import stored_digest
 from train.encoders.saved import LoadedEncoder
 

@@ -54,7 +54,8 @@ def save_multimodal(
     if start is not None:
         encoder = start.encoder if model.encoder is None else model.encoder.encoder
         norm = start.metadata.get("norm", "batch")
-        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm)
+        stored = to_mapping(image)
+        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm, image=stored)
     tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
     model.text_model.config.save_pretrained(folder / _TEXT)
     save_tokenizer(tokenizer, folder / _TEXT)

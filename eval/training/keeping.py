@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from eval.classifier.calibration import Calibration, calibrate
-from eval.classifier.kept import image_spec, trained_on
+from eval.classifier.kept import trained_on
 from eval.training.loop import Training, positive_weights
 from eval.training.task import Config, Work
+from shards.stored_as import image_spec
 
 KEPT = "kept"
 """Of a cell's details: the digest of the file of its classifier, where one is kept."""

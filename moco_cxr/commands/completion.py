@@ -23,6 +23,7 @@ _SHELLS = {
     "zsh": "moco-cxr completion zsh > _moco-cxr, in a folder of $fpath",
     "fish": "moco-cxr completion fish > ~/.config/fish/completions/moco-cxr.fish",
 }
+_PARSED = ("predict", "embed")  # commands of this folder that tyro reads
 
 
 def main() -> None:
@@ -47,8 +48,9 @@ def _script(shell: str) -> str:
     whole = known(ask)
     for name, told in COMMANDS.items():
         options = whole["subcommands"][name]
-        if name in PACKAGES:
-            options |= known(_asking(import_module(f"{name}.__main__").main))
+        if name in (*PACKAGES, *_PARSED):
+            module = f"{name}.__main__" if name in PACKAGES else f"moco_cxr.commands.{name}"
+            options |= known(_asking(import_module(module).main))
         options["description"] = told
     settings = known(parse_command, [next(iter(RECIPES))])
     recipes = {name: settings | {"description": about(recipe)} for name, recipe in RECIPES.items()}

@@ -45,6 +45,16 @@ def run_subcommand(
     return command()
 
 
+def run_single(command: Command, *, program: str, args: Sequence[str] | None = None, **options: Any) -> int | None:
+    """As :func:`run_subcommand`, of a command without subcommands; ``options`` as of :func:`tyro.cli`."""
+    checked = _checked(command)
+    given = check_arguments(sys.argv[1:] if args is None else args)
+    run: Callable[[], int | None] = parsed(
+        lambda words: tyro.cli(checked, args=words, prog=program, **options), given, program=program
+    )
+    return run()
+
+
 def parsed(parse: Callable[[Sequence[str]], T], given: Sequence[str], *, program: str) -> T:
     """What a parser, tyro in some way, makes of arguments, beside its own words on standard error.
 

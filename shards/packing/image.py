@@ -25,6 +25,8 @@ from shards.sources.record import Record, Rejected
 
 LIMITS = Limits()
 _SHAPES_DIFFER = 0.02  # of two pictures' width by height, beyond what rounding of a resized copy gives
+_ANY = -1  # bytes
+_Item = tuple[str, int | None]
 _Found = StoredImage | ImageError | Literal["changed"]
 _OWN_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of this machine, not of the image
 _SHARE_TROUBLE = (errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN)
@@ -62,11 +64,33 @@ def pack_images(
     """
     limits = limits or LIMITS
     items = [(record.name, size) for record, size in zip(records, sizes, strict=True)]
+    for record, found in zip(records, _in_processes(_packer(packing), items, processes, limits), strict=True):
+        yield _told(found, record, packing, limits)
+
+
+def store_files(
+    names: Sequence[str], files: SourceFiles, spec: ImageSpec, *, processes: int = 1
+) -> Iterator[StoredImage | ImageError]:
+    """The stored form of each file, or why there is none, as if it were packed.
+
+    Raises:
+        Killed: a process was killed from outside.
+    """
+    limits = LIMITS
+    store = partial(_pack, files=files, spec=spec, hashed=source_hash)
+    for found in _in_processes(store, [(name, _ANY) for name in names], processes, limits):
+        assert found != "changed", "any size will do"
+        yield of_lost(found, limits) if isinstance(found, Lost) else found
+
+
+def _in_processes(
+    pack: partial[_Found], items: Sequence[_Item], processes: int, limits: Limits
+) -> Iterator[_Found | Lost]:
     with contextlib.ExitStack() as stack:
-        sandboxes = [stack.enter_context(Sandbox(_packer(packing), limits)) for _ in range(processes)]
+        sandboxes = [stack.enter_context(Sandbox(pack, limits)) for _ in range(processes)]
         results = [sandbox.map(items[first::processes]) for first, sandbox in enumerate(sandboxes)]
-        for number, record in enumerate(records):
-            yield _told(next(results[number % processes]), record, packing, limits)
+        for number in range(len(items)):
+            yield next(results[number % processes])
 
 
 def pack_images_here(
@@ -122,16 +146,18 @@ def _boxes_outside(record: Record, message: str, packing: Packing) -> Rejected:
     return Rejected(source_path=record.source_path, reason="boxes-outside", message=told)
 
 
-def _pack(
-    item: tuple[str, int | None], *, files: SourceFiles, spec: ImageSpec, hashed: Callable[[bytes], int]
-) -> _Found:
+def _pack(item: _Item, *, files: SourceFiles, spec: ImageSpec, hashed: Callable[[bytes], int]) -> _Found:
     name, size = item
     try:
         data = files.read(name)
-        return replace(store_image(data, spec), source_hash=hashed(data)) if len(data) == size else "changed"
+        if size not in (_ANY, len(data)):
+            return "changed"
+        return replace(store_image(data, spec), source_hash=hashed(data))
     except ImageError as error:
         return error
     except FileNotFoundError:
+        if size == _ANY:
+            return ImageError("missing", "there is no such file")
         missing = ImageError("missing", "listed by the release, but there is no such file")
         return missing if size is None else "changed"
     except InputError as error:

@@ -11,6 +11,7 @@ from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to
 from shards.base.errors import InputError
 from shards.base.stored import read_file
 from shards.index import ShardIndex
+from shards.stored_as import image_spec
 from train.encoders.file import FILES, is_ours, read_encoder_file
 from train.encoders.saved import save_encoder
 from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
@@ -109,6 +110,7 @@ def write_seen(config: PretrainConfig, index: ShardIndex, *, norm: str, before: 
         "name": config.encoder.name,
         "views": config.views,
         "norm": norm,
+        "image": to_mapping(image_spec(index)),
         "config": to_mapping(config),
         "trained_on": united_splits(trained_on(index), before.trained_on),
         "seen": save_seen(_folder(config), united(seen_in(index), before)),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,9 @@ import pytest
 import shards.packing.image
 import shards.packing.plan
 import shards.packing.plan_text
+from shards.images.store import ImageSpec, store_image
 from shards.packing.build import build_dataset, plan_dataset
+from shards.packing.image import store_files
 from shards.sandbox.sandbox import Killed, Limits
 from tests.conftest import ROOT, write_patterns
 from tests.shards.builds import config, contents, interrupt_after
@@ -142,3 +145,14 @@ def test_a_build_that_is_killed_takes_its_processes_with_it(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     child = int(done.stdout)
     subprocess.run(["tail", f"--pid={child}", "-s", "0.05", "-f", "/dev/null"], timeout=20, check=True)
+
+
+def test_files_are_stored_outside_of_a_build_as_in_one(make_hostile, tmp_path, monkeypatch):
+    source = make_hostile("abort")
+    monkeypatch.setattr(shards.packing.image, "LIMITS", Limits(seconds=0.3))
+    names = ["train/blob/blob001.png", PLACES["abort"], "train/blob/absent.png"]
+    whole, died, absent = store_files(names, HostileFiles(source), ImageSpec(size=64), processes=2)
+    assert whole == replace(
+        store_image((source / names[0]).read_bytes(), ImageSpec(size=64)), source_hash=whole.source_hash
+    )
+    assert (died.reason, absent.reason) == ("decoder-died", "missing")

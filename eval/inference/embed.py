@@ -1,0 +1,148 @@
+"""Features of any encoder for any images: ``moco-cxr embed``.
+
+Legend: N images, F features.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from eval.inference.config import EmbedConfig
+from eval.inference.forward import Outcome, through
+from eval.inference.images import GivenImages
+from eval.inference.rows import KEYS, Tally, key_columns, spread, warn_of_other_specs
+from eval.inference.tables import array_file, check_output, table_file, write_table
+from eval.study.layers import LayerFeatures
+from eval.study.starts import build_starts
+from pipeline.views import PRESETS
+from shards.base.dataclass_io import from_written, to_mapping
+from shards.images.store import ImageSpec
+from train.encoders.file import is_ours
+from train.encoders.saved import load_encoder
+
+_TABLE, _ARRAY = ".parquet", ".npy"
+_FEATURES, _ROW = "features", "row"
+
+
+class Embeddings:
+    """Rows to come, a batch at a time, as :class:`eval.inference.predict.Predictions`: the columns of
+    :data:`eval.inference.rows.KEYS`, and ``features``, a list of F float32, null where an image could not be read.
+
+    Raises:
+        InputError: no such encoder or layer, no image, an architecture or size that nothing tells.
+    """
+
+    def __init__(self, config: EmbedConfig) -> None:
+        self.config = config
+        self.images = GivenImages(config.input)
+        views = None if config.size is None else replace(PRESETS["evaluation"], size=config.size)
+        (start,) = build_starts(
+            {"encoder": (config.model,)}, architecture=config.architecture, views=views, num_random=1
+        ).values()
+        (encoder,) = start.encoders
+        self.views = encoder.views.evaluation()
+        self.image = _image_spec(config.model, self.views.size)
+        self.network: Any = encoder.encoder
+        if config.layers:
+            self.network = LayerFeatures(encoder.encoder, config.layers, name=encoder.name)
+        self.num_features = int(self.network.num_features)
+        self.tally = Tally(self.images)
+        self.about = {
+            "encoder": encoder.name,
+            "origin": encoder.origin,
+            "hash": encoder.hash,
+            "layers": list(config.layers),
+            "image": to_mapping(self.image),
+            "views": to_mapping(self.views),
+        }
+        fields = [*((name, pa.string()) for name in KEYS), (_FEATURES, pa.list_(pa.float32(), self.num_features))]
+        self.schema = pa.schema(fields, metadata={"moco_cxr": json.dumps(self.about)})
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Groups of images with their features.
+
+        Raises:
+            InputError: an absent device, or features that are not finite.
+        """
+        for outcome in through(
+            self.network,
+            self.images,
+            image=self.image,
+            views=self.views,
+            device=self.config.device,
+            batch_size=self.config.batch_size,
+            workers=self.config.workers,
+            title=_FEATURES,
+        ):
+            if outcome.images:
+                self.tally.count(outcome.images)
+                yield outcome
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows. Raises as :meth:`outcomes`."""
+        for outcome in self.outcomes():
+            columns = key_columns(outcome.images)
+            columns[_FEATURES] = spread(list(outcome.values), outcome.rows, len(outcome.images))
+            arrays = [pa.array(columns[field.name], field.type) for field in self.schema]
+            yield pa.record_batch(arrays, schema=self.schema)
+
+
+def run_embed(config: EmbedConfig, output: Path) -> list[str]:
+    """Writes the features, and returns what is to be said of them.
+
+    An array (n, F) of the images that were read goes with ``NAME.keys.csv``, which has each image's ``row`` in it.
+
+    Raises:
+        InputError: see :class:`Embeddings`; nothing could be read, of which the output tells why.
+    """
+    check_output(output, (_TABLE, _ARRAY))
+    embeddings = Embeddings(config)
+    warn_of_other_specs(embeddings.images, embeddings.image, what="the encoder")
+    if output.suffix.lower() == _TABLE:
+        with table_file(output, embeddings.schema) as write:
+            for batch in embeddings.batches():
+                write(batch)
+    else:
+        _write_array(embeddings, output)
+    embeddings.tally.require_some()
+    return [*embeddings.tally.notes(), f"{embeddings.num_features:,} features of {embeddings.about['origin']}"]
+
+
+def embedded(config: EmbedConfig, output: Path | None) -> pa.Table:
+    """The features in memory; written as Parquet as well where there is an output. Raises as :func:`run_embed`."""
+    if output is not None:
+        check_output(output, (_TABLE,))
+    embeddings = Embeddings(config)
+    warn_of_other_specs(embeddings.images, embeddings.image, what="the encoder")
+    table = write_table(output, embeddings.schema, embeddings.batches())
+    embeddings.tally.require_some()
+    return table
+
+
+def _write_array(embeddings: Embeddings, output: Path) -> None:
+    schema = pa.schema([*((name, pa.string()) for name in KEYS), (_ROW, pa.int64())])
+    keys = output.with_suffix(".keys.csv")
+    num_rows = 0
+    with table_file(keys, schema) as write, array_file(output, width=embeddings.num_features) as append:
+        for outcome in embeddings.outcomes():
+            columns = key_columns(outcome.images)
+            numbers = range(num_rows, num_rows + len(outcome.rows))
+            columns[_ROW] = spread(numbers, outcome.rows, len(outcome.images))
+            num_rows += len(outcome.rows)
+            if outcome.rows:
+                append(outcome.values)
+            write(pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema=schema))
+
+
+def _image_spec(source: str, size: int) -> ImageSpec:
+    """How files are stored on their way: as the data of the pretraining were, where the encoder says so; else as
+    packing does by itself, but never smaller than the views."""
+    if is_ours(source):
+        stored = load_encoder(source).metadata.get("image")
+        if stored is not None:
+            return from_written(ImageSpec, stored, unknown="ignore")
+    return ImageSpec(size=max(ImageSpec().size, size))
