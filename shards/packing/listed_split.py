@@ -1,4 +1,4 @@
-"""Splits from a list, such as the official one of a paper: a row a patient, a study or an image, and a column ``split``.
+"""Splits from a list, such as the official one of a paper: a row a patient, study or image, and a column ``split``.
 
     patient_id,split          image,split
     64741,train               00000001_000.png,train_val
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from shards.base.errors import OptionError
+from shards.base.errors import InputError, OptionError
 from shards.packing.split import shared_patients
 from shards.sources.files import FolderFiles
 from shards.sources.lists import columns_of, read_list
@@ -68,7 +68,7 @@ def list_splits(release: Release, path: Path) -> Release:
             used.add(found)
             records.append(replace(record, split=splits[found]))
     if not records:
-        raise OptionError(
+        raise InputError(
             f"--splits {path}: its {len(splits):,} rows name no {kind} of the input, such as {next(iter(splits))!r} "
             f"(the input has {next(iter(names(release.records[0])), '')!r})",
             bare=f"--splits: its {len(splits):,} rows name no {kind} of the input",
@@ -78,7 +78,7 @@ def list_splits(release: Release, path: Path) -> Release:
         patient, several = next(iter(shared.items()))
         told = f"--splits {path}: {len(shared):,} patients are in several splits"
         remedy = "so what is tested on would be learnt from; mend the list"
-        raise OptionError(f"{told}, such as {patient} in {' and '.join(several)}, {remedy}", bare=f"{told}, {remedy}")
+        raise InputError(f"{told}, such as {patient} in {' and '.join(several)}, {remedy}", bare=f"{told}, {remedy}")
     notes = [
         *release.notes,
         Note(f"splits are those of the list, by {kind}: {len(used):,} of its {len(splits):,} rows"),
@@ -105,9 +105,9 @@ def _read(path: Path) -> tuple[Kind, dict[str, str]]:
         if row.problem or not name or said is None:
             what = row.problem or f"{split} is {row.get(split)!r}, none of train, valid (val, dev), test"
             told = f"line {row.line}: {what if name else f'no {column}'}"
-            raise OptionError(f"--splits {path}, {told}", bare=f"--splits: line {row.line} cannot be read")
+            raise InputError(f"--splits {path}, {told}", bare=f"--splits: line {row.line} cannot be read")
         if splits.setdefault(name, said) != said:
-            raise OptionError(
+            raise InputError(
                 f"--splits {path}, line {row.line}: {column} {name!r} is in {splits[name]} and in {said}; keep one",
                 bare=f"--splits: line {row.line} contradicts another",
             )
