@@ -98,6 +98,8 @@ _EXTRAS = {
     "dask": "packing on a Dask cluster",
     "ray": "packing on a Ray cluster",
     "imagenet-lite": "ImageNet weights of EfficientNet-Lite0, with no network",
+    "wandb": "metrics to Weights & Biases",
+    "mlflow": "metrics to MLflow",
     "xrv": "models of torchxrayvision as starts to compare with",
     "bench-peers": "other loaders and trainers beside ours in benchmarks",
 }

@@ -31,6 +31,7 @@ _FREE = {
     "run.keep_checkpoints",
     "run.keep_best",
     "run.check_ranks",
+    "run.log",
     "run.log_every",
     "run.export_key",
     "run.knn_label",

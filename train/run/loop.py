@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from shards.base.bar import Bar
+from shards.base.dataclass_io import to_mapping
 from shards.index import ShardIndex
 from shards.repeated import repeated_note
 from train.encoders.saved import encoder_header
@@ -27,6 +29,8 @@ from train.run.data import select_rows, training_loader
 from train.run.folder import check_run_folder, seen_by_start, write_encoders_and_card, write_run_folder, write_seen
 from train.run.guards import START, LossWatch, compare_ranks
 from train.run.knn import Neighbours, build_neighbours
+from train.run.loggers.contract import Run
+from train.run.loggers.opening import open_loggers
 from train.run.metrics_file import CheckpointScores
 from train.run.model_card import hardware
 from train.run.monitor import Monitor
@@ -143,6 +147,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
     num_steps = start.step + more_steps
     if world.leads and num_left:
         print(f"note: the last {num_left} batches make no whole step of {run.gradient_accumulation}, and are left out")
+    logged = Run(folder=config.output, settings=to_mapping(config), step=start.step)
     monitor = Monitor(
         config.output,
         start=start,
@@ -152,7 +157,9 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
         world=world,
         queue_size=config.method.queue_size if has_queue(config.method) else 0,
         neighbours=neighbours,
+        loggers=open_loggers(run.log, logged, _tell) if world.leads else (),
     )
+    ends.callback(monitor.close, "failed")
     scores, losses = CheckpointScores(config.output, run), LossWatch(index, config.output, world)
 
     # ---- train; nothing in here waits for the device, except at intervals
@@ -192,7 +199,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
                 monitor.start_clock(loader)
             if is_stopping:
                 break
-    monitor.close()
+    monitor.close("finished" if trainer.progress.step == num_steps else "stopped")
     if loader.skipped:
         example = next(iter(loader.skipped.values()))
         print(f"rank {world.rank} skipped {len(loader.skipped)} damaged image(s), such as {example}", file=sys.stderr)
@@ -205,3 +212,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
     elif about is not None:
         writer.check()
         write_encoders_and_card(config, trainer.method, index, about=about, step=step, precision=precision, world=world)
+
+
+def _tell(line: str) -> None:
+    Bar.write(line, file=sys.stderr)

@@ -98,7 +98,7 @@ a patient's identifier can find out by it that the patient is among them: pass i
 
 ## Results
 
-Last values in `metrics.jsonl`; the curves are in `tensorboard/`.{_KNN if run.knn_label else ""}
+Last values in `metrics.jsonl`{_curves(run.log)}.{_KNN if run.knn_label else ""}
 
 | metric | value |
 |---|---|
@@ -112,6 +112,10 @@ Warnings: {_warnings(lines)}
 {to_yaml(config).rstrip()}
 ```
 """
+
+
+def _curves(log: Sequence[str]) -> str:
+    return "; the curves are in `tensorboard/`" if "tensorboard" in log else ""
 
 
 def hardware(world: World) -> str:

@@ -1,4 +1,4 @@
-"""What a run shows of itself: a progress bar, ``metrics.jsonl``, TensorBoard, and warnings. Every name says its unit.
+"""What a run shows of itself: a progress bar, ``metrics.jsonl``, loggers, and warnings. Every name says its unit.
 
 A line of ``metrics.jsonl`` is of the steps since the line before: loss and accuracy are means over them, embeddings are
 those of the last batch, features those of the last 1,024 images at most. A resumed run writes the lines that an
@@ -11,12 +11,12 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.loader import Loader
 from shards.base.atomic import naming
@@ -25,11 +25,14 @@ from train.methods.contract import Objective
 from train.ranks.world import World
 from train.run.health import find_warnings
 from train.run.knn import Neighbours
+from train.run.loggers.contract import End
+from train.run.loggers.guarded import CLOSE_SECONDS, Guarded
 from train.run.metrics_file import drop_lines_after, last_values
 from train.run.representation import measure
 from train.trainer import Progress
 
 _WINDOW = 1024  # rows of features that the effective rank is taken over
+_FAILED_SECONDS = 5.0  # that an error waits for loggers
 
 
 class Monitor:
@@ -41,6 +44,7 @@ class Monitor:
         images_per_step: over all ranks.
         queue_size: past keys that serve as negatives; 0 where there is no queue.
         neighbours: what :meth:`measure_knn_if_due` measures.
+        loggers: of the leading rank; they get every line that is written.
     """
 
     def __init__(
@@ -54,9 +58,10 @@ class Monitor:
         world: World,
         queue_size: int = 0,
         neighbours: Neighbours | None = None,
+        loggers: Sequence[Guarded] = (),
     ) -> None:
         self.world, self.num_steps, self.log_every, self.images_per_step = world, num_steps, log_every, images_per_step
-        self.queue_size, self.neighbours = queue_size, neighbours
+        self.queue_size, self.neighbours, self.loggers = queue_size, neighbours, loggers
         self._sums = torch.zeros(2, device=world.device)  # loss, accuracy
         self._num_batches, self._has_accuracy = 0, False
         self._features = Window(_WINDOW)
@@ -66,8 +71,6 @@ class Monitor:
             self._path = folder / "metrics.jsonl"
             self._lines = drop_lines_after(self._path, start.step)
             self._newest = last_values(self._lines)
-            with naming(folder / "tensorboard"):
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start.step + 1)
             self._bar = Bar(
                 total=num_steps,
                 initial=start.step,
@@ -149,11 +152,14 @@ class Monitor:
         """Leaves out of the next line's throughput what came before, such as starting up or saving a checkpoint."""
         self._time, self._wait = time.perf_counter(), loader.wait_seconds
 
-    def close(self) -> None:
+    def close(self, end: End) -> None:
+        """Ends the bar and the loggers, which have sent what they had or are told of; a second time does nothing."""
         if self.world.leads:
             self._bar.close()
-            with naming(self._path.with_name("tensorboard")):
-                self._board.close()
+        for logger in self.loggers:
+            logger.end(end)
+        for logger in self.loggers:
+            logger.wait(_FAILED_SECONDS if end == "failed" else CLOSE_SECONDS)
 
     def _write(self, measured: dict[str, float]) -> None:
         line: dict[str, Any] = {name: _rounded(value) for name, value in measured.items()}
@@ -167,15 +173,12 @@ class Monitor:
             )
             if warnings:
                 line["warnings"] = warnings
-            for kind, message in warnings.items():
-                self._board.add_text(kind, message, line["step"])
+            for message in warnings.values():
                 Bar.write(f"warning: {message}", file=sys.stderr)
         with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        with naming(self._path.with_name("tensorboard")):
-            for name, value in line.items():
-                if name not in ("step", "warnings") and value is not None:
-                    self._board.add_scalar(name, value, line["step"])
+        for logger in self.loggers:
+            logger.write(line)
         self._newest |= line
         self._bar.set_postfix_str(_summary(self._newest), refresh=False)
 

@@ -7,6 +7,7 @@ from shards.base.errors import InputError
 from train.settings.architectures import check_name, check_view_size
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.deepspeed import read_own_json
+from train.settings.loggers import check_loggers
 from train.settings.methods import METHODS
 from train.settings.recipes import RANDOM_FACTOR, RECIPES
 from train.settings.schedule import images_per_step, top_rate
@@ -36,6 +37,7 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     check_fields(config)
     if run.deepspeed is not None:
         read_own_json(run.deepspeed)
+    check_loggers(run.log)
     _check_schedule(config, world_size=world_size)
     check_name(config.encoder.name)
     check_view_size(config.encoder.name, config.views.size)

@@ -20,6 +20,7 @@ from shards.base.bounds import (
     Temperature,
     ThreadsOrAll,
 )
+from train.settings.loggers import LoggerName
 from train.settings.methods import METHODS
 
 
@@ -212,6 +213,9 @@ class RunConfig:
     nothing. A comparison copies them all to the CPU."""
     log_every: PositiveCount = 20
     """Optimiser steps between lines of metrics. Only then are values read back from the device."""
+    log: tuple[LoggerName, ...] = ("jsonl", "tensorboard")
+    """Where lines of metrics go: metrics.jsonl, which is written whether it is named or not, since a run goes on by it;
+    TensorBoard; Weights & Biases (``pip install 'moco-cxr[wandb]'``); MLflow (``'moco-cxr[mlflow]'``)."""
     export_key: bool = False
     """Also write the momentum copy's encoder at the end, as encoder-key.safetensors."""
     knn_label: tuple[str, ...] = ()

@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.methods.contract import Objective
 from train.ranks.world import World
+from train.run.loggers.contract import Run
+from train.run.loggers.opening import open_loggers
 from train.run.metrics_file import last_values, read_metrics
 from train.run.monitor import Monitor, Window, peak_memory_bytes
 from train.run.representation import effective_rank, measure
@@ -68,7 +70,9 @@ def run(
     folder.mkdir(exist_ok=True)
     progress, loader, encoder = Progress(step=start, batch=start), StillLoader(), nn.Linear(2, 2)
     settings = {"log_every": 3, "images_per_step": BATCH, "world": WORLD} | settings
-    monitor = Monitor(folder, start=progress, num_steps=num_steps, **settings)
+    about = Run(folder=folder, settings={}, step=start)
+    loggers = open_loggers(["tensorboard"], about, pytest.fail) if settings["world"].leads else ()
+    monitor = Monitor(folder, start=progress, num_steps=num_steps, loggers=loggers, **settings)
     monitor.measure_knn_if_due(progress, encoder, loader=loader)  # type: ignore[arg-type]
     for batch in range(start, until):
         made = make(batch)
@@ -77,7 +81,7 @@ def run(
         at: dict[str, Any] = {"epoch": progress.batch / BATCHES, "lr": 0.1, "loader": loader}
         monitor.after_step(progress, made, before_checkpoint=progress.step % 7 == 0 or progress.step == num_steps, **at)
         monitor.measure_knn_if_due(progress, encoder, loader=loader)  # type: ignore[arg-type]
-    monitor.close()
+    monitor.close("finished")
     return read_metrics(folder / "metrics.jsonl")
 
 
@@ -205,7 +209,7 @@ def test_nothing_is_read_from_the_device_between_lines(tmp_path: Path, monkeypat
             monitor.after_step(Progress(step=step, batch=step), made[step], **at)
         with pytest.raises(AssertionError, match="tolist"):
             monitor.after_step(Progress(step=3, batch=3), made[2], **at)
-    monitor.close()
+    monitor.close("finished")
 
 
 @pytest.mark.parametrize("sizes", [[3], [4, 4, 4], [10, 1], [7, 7, 25, 2]])

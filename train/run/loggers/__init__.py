@@ -1,0 +1,1 @@
+"""Where the lines of metrics go: one module a logger, behind one contract."""
