@@ -2,6 +2,7 @@
 
 timm:NAME               any network of timm with its own published weights, such as timm:resnet50.a1_in1k
 hf:NAME, hf:FOLDER      an image model of Hugging Face, such as hf:microsoft/rad-dino or hf:facebook/dinov2-base
+hub:USER/NAME           a folder of the Hugging Face hub that moco-cxr or timm has written; hf-hub: is the same
 xrv:NAME                a classifier of torchxrayvision, such as xrv:densenet121-res224-all
 """
 
@@ -25,6 +26,8 @@ class Kind:
 KINDS = {
     "timm": Kind(module="timm_network", wanted="NAME or FOLDER"),
     "hf": Kind(module="huggingface", wanted="NAME or FOLDER"),
+    "hub": Kind(module="hub", wanted="USER/NAME"),
+    "hf-hub": Kind(module="hub", wanted="USER/NAME"),
     "xrv": Kind(module="xrayvision", wanted="NAME", is_ours=True),
 }
 

@@ -20,6 +20,16 @@ def open_model(name: str) -> ForeignModel:
         InputError: see :func:`eval.foreign.contract.open_foreign`.
     """
     network = _of_folder(Path(name)) if Path(name).is_dir() else _of_name(name)
+    return opened(network, f"{TIMM}{Path(name).name if Path(name).is_dir() else name}")
+
+
+def open_folder(folder: Path, name: str) -> ForeignModel:
+    """Opens such a folder, to be called ``name`` in results. Raises as :func:`open_model`."""
+    return opened(_of_folder(folder), name)
+
+
+def opened(network: Any, name: str) -> ForeignModel:
+    """A network of timm behind the input that its own configuration names."""
     from timm.data import resolve_model_data_config
 
     config = resolve_model_data_config(network)
@@ -29,7 +39,7 @@ def open_model(name: str) -> ForeignModel:
     scale = [1 / deviation for deviation in config["std"]][:channels]
     return with_own_input(
         network,
-        name=f"{TIMM}{Path(name).name if Path(name).is_dir() else name}",
+        name=name,
         size=height,
         scale=scale,
         shift=[-mean * factor for mean, factor in zip(config["mean"], scale, strict=False)],

@@ -32,6 +32,8 @@ FORMAT_VERSION = 1
 _DIGEST = "moco_cxr_digest"
 FILES: dict[Which, str] = {"query": "encoder.safetensors", "key": "encoder-key.safetensors"}
 """Names in the run folder: the encoder that was trained, and its momentum copy (``run.export_key``)."""
+HUB_FILE = "model.safetensors"
+"""Its name in a folder for the Hugging Face hub (:mod:`train.export.hub_folder`), where timm looks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ def find_encoder(path: str | Path, which: Which = "query") -> Path:
     file = path / FILES[which]
     if file.is_file():
         return file
+    if which == "query" and _is_for_hub(path):
+        return path / HUB_FILE
     newest = next(iter([*step_folders(path / FOLDER), *step_folders(path)]), None)
     if which == "key" and (path / FILES["query"]).is_file():
         raise InputError(
@@ -108,12 +112,21 @@ def is_ours(path: str | Path) -> bool:
     Raises:
         InputError: a folder of neither, or a damaged file.
     """
-    if str(path) in ("random", "imagenet") or not Path(path).exists() or is_model_folder(Path(path)):
+    if str(path) in ("random", "imagenet") or not Path(path).exists():
         return False
+    if is_model_folder(Path(path)):
+        return _is_for_hub(Path(path))
     found = find_encoder(path)
     if found.is_dir():
         return True
     return found.suffix == ".safetensors" and has_our_header(_read(found, tensors=False)[1])
+
+
+def _is_for_hub(folder: Path) -> bool:
+    file = folder / HUB_FILE
+    return (
+        file.is_file() and not file.with_name("config.yaml").exists() and has_our_header(_read(file, tensors=False)[1])
+    )
 
 
 def is_kept(path: Path) -> bool:

@@ -4,6 +4,7 @@ random                  nothing is loaded
 imagenet                torchvision's (version 1), or timm's; downloaded at first use
 package:NAME            the weights that an installed Python package holds (:mod:`train.encoders.starts.packages`)
 FOLDER                  a Hugging Face model (:mod:`train.encoders.starts.huggingface`)
+hub:USER/NAME           such a folder, or an encoder of ours, on the Hugging Face hub (:mod:`train.encoders.starts.hub`)
 RUN, FILE.safetensors   a former run, or its encoder file
 RUN/checkpoints/STEP    a checkpoint of a run, finished or not
 FILE                    a state dict, a checkpoint or a pickled module of any training code (.pth, .pth.tar, .ckpt,
@@ -25,6 +26,7 @@ from shards.base.errors import InputError
 from train.encoders.file import find_encoder, is_ours, read_encoder_file, read_tensors
 from train.encoders.layouts import find_layout, joined
 from train.encoders.networks import build_network, is_of_color, is_sincos, stem_weights, summed_to_gray
+from train.encoders.starts.hub import WORDS, download, is_on_hub
 from train.encoders.starts.huggingface import check_heads, is_model_folder, read_config, weight_files
 from train.encoders.starts.imagenet import imagenet_weights
 from train.encoders.starts.packages import PACKAGE, find_in_package
@@ -97,13 +99,16 @@ def read_start(weights: str, name: str, size: int | None = None) -> Start | None
         architecture = architecture_of(name)
         tensors = imagenet_weights(architecture, name=name, size=size)
         return Start(source=weights, format=f"{architecture.library} weights", tensors=tensors)
-    path = find_in_package(weights) if weights.startswith(PACKAGE) else Path(weights)
-    if is_model_folder(path):
+    if is_on_hub(weights):
+        path = download(weights)
+    else:
+        path = find_in_package(weights) if weights.startswith(PACKAGE) else Path(weights)
+    if is_model_folder(path) and not is_ours(path):
         return _of_huggingface(path)
     if not path.exists():
         raise InputError(
-            f"encoder.weights {path}: no such file; give random, imagenet, a former run, a file of weights, or "
-            f"{PACKAGE}NAME"
+            f"encoder.weights {path}: no such file; give random, imagenet, a former run, a file of weights, "
+            f"{PACKAGE}NAME or {WORDS[0]}USER/NAME"
         )
     if is_ours(path):
         return _former_run(path, name)

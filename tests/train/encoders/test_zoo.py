@@ -19,12 +19,12 @@ from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from tests.train.methods.conftest import Rows
 from train.encoders.build import build_encoder
-from train.encoders.formats import export_encoder
 from train.encoders.norms import SplitBatchNorm, group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
 from train.encoders.places import last_map
 from train.encoders.saved import load_encoder, save_encoder
 from train.encoders.zoo import check_encoder
 from train.engine.precision import autocast
+from train.export.formats import export_encoder
 from train.methods.build import build_method
 from train.methods.contract import TrainingData
 from train.methods.embedder import check_network

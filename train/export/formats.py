@@ -1,13 +1,14 @@
-"""An encoder in the forms that other software reads: plain torchvision, timm and ONNX.
+"""An encoder in the forms that other software reads: plain torchvision, timm, ONNX and ``torch.export``.
 
 torchvision    state dict for three channels: the gray weights, a third on each, so that a gray image on three equal
                channels gives the same features; for networks that torchvision has too, which is tried
 timm           state dict for in_chans=1, num_classes=0
-onnx           graph from ``views`` (B, 1, size, size) to ``features`` (B, F), for any B; size and normalisation are in
-               its metadata
+onnx, pt2      graph from ``views`` (B, 1, size, size) to ``features`` (B, F), for any B (:mod:`train.export.graphs`)
+
+Each says what its input is (:mod:`train.export.about`).
 """
 
-import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from shards.base.errors import InputError, writing
 from train.encoders.networks import stem_weights
 from train.encoders.saved import LoadedEncoder
 from train.encoders.zoo import architecture_of, timm_options
+from train.export.about import describe, timm_input
+from train.export.graphs import onnx_bytes, program_bytes
 
-FormatName = Literal["torchvision", "timm", "onnx"]
+FormatName = Literal["torchvision", "timm", "onnx", "pt2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ def export_encoder(loaded: LoadedEncoder, output: Path, *, format: FormatName) -
         "torchvision": _write_torchvision,
         "timm": _write_timm,
         "onnx": _write_onnx,
+        "pt2": _write_program,
     }
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +60,7 @@ def export_encoder(loaded: LoadedEncoder, output: Path, *, format: FormatName) -
 
 
 def _write_torchvision(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
-    _require_batch_norm(loaded, "torchvision")
+    require_batch_norm(loaded, "torchvision")
     architecture = architecture_of(loaded.name)
     state = loaded.encoder.state_dict()
     for stem in stem_weights(architecture):
@@ -65,7 +69,7 @@ def _write_torchvision(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> s
     head = _twin(loaded, model, state)
     if not head:
         raise InputError(f"--format torchvision: torchvision has no {loaded.name}; use timm or onnx")
-    _write_state(state, file, output)
+    _write_state(state, file, output, about(loaded, channels=3))
     return (
         f"model = torchvision.models.{model}(); model.{head} = torch.nn.Identity(); "
         f"model.load_state_dict({_read_state(output)})"
@@ -95,43 +99,43 @@ def _twin(loaded: LoadedEncoder, model: str, state: dict[str, Tensor]) -> str:
 
 
 def _write_timm(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
-    _require_batch_norm(loaded, "timm")
-    architecture, size = architecture_of(loaded.name), loaded.views.size
-    _write_state(loaded.encoder.state_dict(), file, output)
-    options = timm_options(architecture, size)
-    if architecture.has_dynamic_size and size == 224:
-        del options["dynamic_img_size"]
-    listed = "".join(f", {key}={value!r}" for key, value in options.items() if key != "weight_init")
+    require_batch_norm(loaded, "timm")
+    architecture = architecture_of(loaded.name)
+    _write_state(loaded.encoder.state_dict(), file, output, about(loaded))
+    listed = "".join(f", {key}={value!r}" for key, value in timm_arguments(loaded).items())
     return (
-        f'model = timm.create_model("{architecture.model}", in_chans=1, num_classes=0{listed}, checkpoint_path="FILE")'
+        f'model = timm.create_model("{architecture.model}"{listed}, pretrained_cfg_overlay={timm_input(loaded.views)}, '
+        'checkpoint_path="FILE")'
     )
 
 
+def about(loaded: LoadedEncoder, *, channels: int = 1) -> dict[str, str]:
+    """What is written of an encoder beside its tensors."""
+    return {"encoder": loaded.name, **describe(loaded.views, channels=channels)}
+
+
+def timm_arguments(loaded: LoadedEncoder) -> dict[str, Any]:
+    """What timm's factory is told beside the name, so that it builds this encoder."""
+    architecture, size = architecture_of(loaded.name), loaded.views.size
+    options = timm_options(architecture, size)
+    if architecture.has_dynamic_size and size == 224:
+        del options["dynamic_img_size"]
+    return {"in_chans": 1, "num_classes": 0, **{key: options[key] for key in options if key != "weight_init"}}
+
+
 def _write_onnx(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"--format onnx: needs the package {error.name}; install moco-cxr[onnx]") from None
-    views, size = loaded.views, loaded.views.size
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program: Any = torch.onnx.export(
-            _at_size(loaded, size),
-            (torch.zeros(2, 1, size, size),),  # two, as one would be taken for a constant
-            input_names=["views"],
-            output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
-    about = {"encoder": loaded.name, "size": size, "mean": views.mean, "std": views.std}
-    program.model.metadata_props.update({key: str(value) for key, value in about.items()})
-    file.write(program.model_proto.SerializeToString())
+    size = loaded.views.size
+    file.write(onnx_bytes(at_size(loaded, size), size=size, outputs=["features"], about=about(loaded)))
     return 'session = onnxruntime.InferenceSession("FILE"); features, = session.run(None, {"views": views})'
 
 
-def _at_size(loaded: LoadedEncoder, size: int) -> nn.Module:
+def _write_program(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
+    size = loaded.views.size
+    file.write(program_bytes(at_size(loaded, size), size=size, outputs=["features"], about=about(loaded)))
+    return 'model = torch.export.load("FILE").module(); features = model(views)'
+
+
+def at_size(loaded: LoadedEncoder, size: int) -> nn.Module:
     """The encoder for views of one size: a vision transformer's positions are fitted to it once, outside the graph."""
     architecture = architecture_of(loaded.name)
     if not architecture.has_dynamic_size:
@@ -146,7 +150,7 @@ def _at_size(loaded: LoadedEncoder, size: int) -> nn.Module:
     return fixed.eval()
 
 
-def _require_batch_norm(loaded: LoadedEncoder, format: FormatName) -> None:
+def require_batch_norm(loaded: LoadedEncoder, format: str) -> None:
     if loaded.metadata["norm"] != "batch":
         raise InputError(
             f"--format {format}: this encoder has {loaded.metadata['norm']} norm, and plain {format} networks have "
@@ -154,12 +158,13 @@ def _require_batch_norm(loaded: LoadedEncoder, format: FormatName) -> None:
         )
 
 
-def _write_state(state: dict[str, Tensor], file: BinaryIO, output: Path) -> None:
-    tensors = {key: value.contiguous() for key, value in state.items()}
+def _write_state(state: dict[str, Tensor], file: BinaryIO, output: Path, about: dict[str, str]) -> None:
+    tensors = OrderedDict((key, value.contiguous()) for key, value in state.items())
     if output.suffix == ".safetensors":
-        file.write(safetensors.torch.save(tensors, {"format": "pt"}))
-    else:
-        torch.save(tensors, file)
+        file.write(safetensors.torch.save(tensors, {"format": "pt", **about}))
+        return
+    tensors._metadata = {"": dict(about)}  # type: ignore[attr-defined]  # as torch's own state dicts have it
+    torch.save(tensors, file)
 
 
 def _read_state(output: Path) -> str:

@@ -1,6 +1,7 @@
 """Each form is loaded by the software it is for, and gives the features of our own encoder."""
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,20 @@ import pytest
 import timm
 import torch
 import torchvision
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
-from train.encoders.formats import export_encoder
 from train.encoders.saved import LoadedEncoder
+from train.export import graphs
+from train.export.formats import export_encoder
 from train.settings.architectures import ENCODERS
 
+INPUT = {"size": "64", "channels": "1", "range": "0 1", "mean": "0.5", "std": "0.25"}
+INPUT |= {"crop": "center", "interpolation": "bilinear"}
 GRAY = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
@@ -112,8 +117,54 @@ def test_onnx_gives_the_same_for_any_batch(tmp_path: Path, name: str) -> None:
     (alone,) = session.run(["features"], {"views": GRAY[:1].numpy()})
     np.testing.assert_allclose(alone, features[:1], rtol=1e-3, atol=1e-4)
     about = session.get_modelmeta().custom_metadata_map
-    assert about == {"encoder": name, "size": "64", "mean": "0.5", "std": "0.25"}
+    assert about == {"encoder": name, **INPUT}
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "vit_small", "vit_small_moco_v3")),
+    ],
+)
+def test_a_program_gives_the_same_for_any_batch(tmp_path: Path, name: str) -> None:
+    usage = export_encoder(trained(name), tmp_path / "encoder.pt2", format="pt2").usage
+    found: dict[str, Tensor] = {}
+    exec(usage, {"torch": torch, "views": GRAY}, found)
+    with torch.no_grad():
+        assert_same_features(name, found["features"])
+    about = {"about.json": ""}
+    torch.export.load(tmp_path / "encoder.pt2", extra_files=about)
+    assert json.loads(about["about.json"]) == {"encoder": name, **INPUT}
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    wrong = trained("resnet18", size=48)
+    monkeypatch.setattr(graphs, "_compared_with", lambda module: lambda views: module(views) + 0.1)
+    for format in ("onnx", "pt2"):
+        with pytest.raises(InputError, match=f"--format {format}: the graph gives other features than torch"):
+            export_encoder(wrong, tmp_path / "a.out", format=format)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize(("format", "channels"), [("timm", "1"), ("torchvision", "3")])
+def test_every_state_dict_says_its_input(tmp_path: Path, format: str, channels: str, suffix: str) -> None:
+    file = tmp_path / f"encoder.{suffix}"
+    usage = export_encoder(trained("resnet18"), file, format=format).usage  # type: ignore[arg-type]
+    if suffix == "pth":
+        about = torch.load(file, weights_only=True)._metadata[""]
+    else:
+        with safe_open(file, framework="pt") as opened:
+            about = opened.metadata()
+            assert about.pop("format") == "pt"
+    assert about == {"encoder": "resnet18", **INPUT, "channels": channels}
+    if format == "timm":
+        data = timm.data.resolve_model_data_config(run_usage(usage), use_test_size=True)
+        assert (data["input_size"], *data["mean"], *data["std"]) == ((1, 64, 64), 0.5, 0.25)
+        assert (data["crop_pct"], data["crop_mode"], data["interpolation"]) == (1.0, "center", "bilinear")
 
 
 def test_refuses_what_a_form_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
