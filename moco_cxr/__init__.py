@@ -8,9 +8,29 @@ index = moco_cxr.open_index("data/chexpert")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moco_cxr.api import build_loader, embed, evaluate, load_encoder, open_index, predict, pretrain, views
+    from moco_cxr.api import (
+        build_loader,
+        embed,
+        evaluate,
+        from_hub,
+        load_encoder,
+        open_index,
+        predict,
+        pretrain,
+        views,
+    )
 
-__all__ = ["build_loader", "embed", "evaluate", "load_encoder", "open_index", "predict", "pretrain", "views"]
+__all__ = [
+    "build_loader",
+    "embed",
+    "evaluate",
+    "from_hub",
+    "load_encoder",
+    "open_index",
+    "predict",
+    "pretrain",
+    "views",
+]
 
 
 def __getattr__(name: str) -> Any:

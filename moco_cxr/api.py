@@ -22,10 +22,12 @@ from typing import Any
 import pyarrow as pa
 
 import train.run.loop
+from eval.classifier.kept import Kept
 from eval.grid.config import Measured, Settings, grid_of_run
 from eval.grid.run import run_grid
 from eval.inference.config import EmbedConfig, PredictConfig
 from eval.inference.embed import embedded
+from eval.inference.model import is_classifier, load_classifier
 from eval.inference.predict import predicted
 from eval.results.table import Comparison
 from pipeline.loader import build_loader
@@ -34,13 +36,24 @@ from pipeline.views import preset as find_preset
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
-from train.encoders.saved import load_encoder
+from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.starts.hub import WORDS, download, is_on_hub
 from train.ranks.place import read_place
 from train.settings.checks import check_config
 from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe as find_recipe
 
-__all__ = ["build_loader", "embed", "evaluate", "load_encoder", "open_index", "predict", "pretrain", "views"]
+__all__ = [
+    "build_loader",
+    "embed",
+    "evaluate",
+    "from_hub",
+    "load_encoder",
+    "open_index",
+    "predict",
+    "pretrain",
+    "views",
+]
 _Paths = str | Path | Sequence[str | Path]
 
 open_index = ShardIndex.open
@@ -156,6 +169,22 @@ def embed(model: str | Path, input: _Paths, *, output: str | Path | None = None,
     """
     given = {"model": str(model), "input": _named(input), **settings}
     return embedded(from_mapping(EmbedConfig, given), None if output is None else Path(output))
+
+
+def from_hub(name: str) -> LoadedEncoder | Kept:
+    """Downloads what ``--push-to-hub USER/NAME`` has uploaded, or finds it in the cache.
+
+    Args:
+        name: ``USER/NAME``, or ``USER/NAME@REVISION``.
+
+    Returns:
+        an encoder as :func:`load_encoder` reads it, or a classifier as :func:`eval.inference.model.load_classifier`.
+
+    Raises:
+        InputError: there is none of that name, or it is not one of ours; no network, or no right to it.
+    """
+    folder = download(name if is_on_hub(name) else f"{WORDS[0]}{name}")
+    return load_classifier(folder) if is_classifier(folder) else load_encoder(folder)
 
 
 def _named(paths: _Paths) -> tuple[str, ...]:

@@ -64,9 +64,15 @@ def serving() -> Iterator[Hub]:
         def do_GET(self) -> None:
             path = urlsplit(self.path).path.strip("/")
             if path.startswith("api/models/"):
-                name, _, rest = path.removeprefix("api/models/").partition("/revision/")
+                name, of_tree, _ = path.removeprefix("api/models/").partition("/tree/")
+                name = name.partition("/revision/")[0]
                 if name not in hub.files:
                     return self.answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
+                if of_tree:
+                    sizes = {file: len(content) for file, content in hub.files[name].items()}
+                    return self.answer(
+                        200, [{"type": "file", "oid": "0", "size": sizes[file], "path": file} for file in sizes]
+                    )
                 listed = [{"rfilename": file, "size": len(content)} for file, content in hub.files[name].items()]
                 return self.answer(200, {"id": name, "modelId": name, "sha": hub.revision(name), "siblings": listed})
             name, _, rest = path.partition("/resolve/")

@@ -36,6 +36,11 @@ def load_classifier(path: str | Path, *, flag: str = "--model") -> Kept:
     return load_multimodal(folder) if (folder / MODEL_FILE).is_file() else load_image_classifier(folder)
 
 
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder itself is one."""
+    return any((folder / name).is_file() for name in _FILES)
+
+
 def find_classifier(path: Path, *, flag: str = "--model") -> Path:
     """The folder of the classifier that ``path`` means. Raises as :func:`load_classifier`."""
     if not path.exists():
@@ -45,7 +50,7 @@ def find_classifier(path: Path, *, flag: str = "--model") -> Path:
         if not beside or path.suffix != ".safetensors":
             raise InputError(f"{flag} {path}: is no classifier, nor lies beside one; keep one by {KEEPS}")
         return path.parent
-    if any((path / name).is_file() for name in _FILES):
+    if is_classifier(path):
         return path
     found = sorted({file.parent for name in _FILES for file in path.rglob(name)})
     if not found:

@@ -102,9 +102,12 @@ def _write_timm(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
     require_batch_norm(loaded, "timm")
     architecture = architecture_of(loaded.name)
     _write_state(loaded.encoder.state_dict(), file, output, about(loaded))
-    listed = "".join(f", {key}={value!r}" for key, value in timm_arguments(loaded).items())
+    arguments, own = timm_arguments(loaded), timm_input(loaded.views)
+    if arguments.get("dynamic_img_size"):
+        own["fixed_input_size"] = False  # or timm would build it for the size of the views
+    listed = "".join(f", {key}={value!r}" for key, value in arguments.items())
     return (
-        f'model = timm.create_model("{architecture.model}"{listed}, pretrained_cfg_overlay={timm_input(loaded.views)}, '
+        f'model = timm.create_model("{architecture.model}"{listed}, pretrained_cfg_overlay={own}, '
         'checkpoint_path="FILE")'
     )
 

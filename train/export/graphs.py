@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from shards.base.errors import InputError
 
 ABOUT = "about.json"
 """What a program of ``torch.export`` holds beside itself."""
-_TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
 
 
 def onnx_bytes(module: nn.Module, *, size: int, outputs: Sequence[str], about: Mapping[str, str]) -> bytes:
@@ -72,20 +71,15 @@ def program_bytes(module: nn.Module, *, size: int, outputs: Sequence[str], about
     return file.getvalue()
 
 
-def _compared_with(module: nn.Module) -> Callable[[Tensor], Any]:
-    """What gives the outputs that a graph has to give."""
-    return module
-
-
 def _views(size: int) -> Tensor:
     return torch.randn(3, 1, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def _compare(format: str, module: nn.Module, views: Tensor, found: Sequence[Tensor], outputs: Sequence[str]) -> None:
     with torch.no_grad():
-        wanted = _compared_with(module)(views)
+        wanted = module(views)
     for name, value, expected in zip(outputs, found, [wanted] if isinstance(wanted, Tensor) else wanted, strict=True):
-        if value.shape != expected.shape or not torch.allclose(value, expected, **_TOLERANCE):
+        if value.shape != expected.shape or not torch.allclose(value, expected, rtol=1e-3, atol=1e-4):
             raise InputError(
                 f"--format {format}: the graph gives other {name} than torch; use another format and report the network"
             )
