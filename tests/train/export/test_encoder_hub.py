@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
-from tests.hub import TOKEN, serving
+from tests.train.export.hub import TOKEN, serving
 from train.__main__ import main
 from train.encoders.build import build_encoder
 from train.encoders.file import is_ours
