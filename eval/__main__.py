@@ -75,6 +75,7 @@ def main() -> None:
         "table": table,
         "report": report,
         "draws": draws,
+        "export": export,
     }
     run_subcommand(commands, package="eval", config=(tyro.conf.FlagCreatePairsOff,))
 
@@ -232,6 +233,35 @@ def draws(action: tyro.conf.Positional[Literal["export", "import"]], config: Omi
     from eval.grid.draw_lists import run_draws
 
     run_draws(action, config)
+
+
+def export(
+    model: Path,
+    format: Literal["onnx", "pt2", "hub"] | None = None,
+    output: Path | None = None,
+    push_to_hub: str = "",
+    public: bool = False,
+    license: str = "other",
+) -> None:
+    """Write a kept classifier for other software, with its labels, input and calibration, and print how it is loaded.
+
+    onnx, pt2 (torch.export): a graph from views to logits and calibrated probabilities, for any batch size. hub: a
+    folder for the Hugging Face hub, whose logits timm gives as well.
+
+    Args:
+        model: What was kept by --finetune.keep-model or --linear.keep-model: its folder, or one with a single such.
+        format: Software that is to read it.
+        output: File to write, of hub a folder. May be left out with --push-to-hub.
+        push_to_hub: USER/NAME of the Hugging Face hub to upload the folder to; needs `hf auth login` or HF_TOKEN.
+        public: A repository that is made for --push-to-hub is for everyone.
+        license: What the model card says of it, in the hub's words.
+    """
+    from train.export.asked import check_asked
+
+    check_asked(format, output, push_to_hub, formats=("onnx", "pt2", "hub"))
+    from eval.inference.export import export_classifier
+
+    print(export_classifier(model, output, format=format, push=push_to_hub, public=public, license=license))
 
 
 def _measure(config: GridConfig) -> None:

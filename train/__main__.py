@@ -10,6 +10,7 @@ from typing import Literal
 from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command, writing
 from shards.base.words import as_size
+from train.export.asked import check_asked
 
 
 def main() -> None:
@@ -46,14 +47,7 @@ def export(
         public: A repository that is made for --push-to-hub is for everyone.
         license: What the model card says of it, in the hub's words, such as apache-2.0 or cc-by-nc-4.0.
     """
-    if push_to_hub and format not in (None, "hub"):
-        raise InputError(
-            f"--push-to-hub {push_to_hub}: uploads --format hub, and none of {format}; leave one of them out"
-        )
-    if format is None and not push_to_hub:
-        raise InputError("--format: not given; give torchvision, timm, onnx, pt2 or hub, or --push-to-hub USER/NAME")
-    if output is None and not push_to_hub:
-        raise InputError("--output: not given; name the file to write")
+    check_asked(format, output, push_to_hub, formats=("torchvision", "timm", "onnx", "pt2", "hub"))
     if not run.exists():
         raise InputError(f"--run {run}: no such file or run folder")
     from train.encoders.file import is_kept  # torch and torchvision take seconds to import, --help needs neither
