@@ -37,7 +37,8 @@ from train.export.hub_folder import CARD, write_timm
 GraphName = Literal["onnx", "pt2"]
 _OUTPUTS = ("logits", "probabilities")
 _LOADS = {
-    "onnx": 'session = onnxruntime.InferenceSession("FILE")\nlogits, probabilities = session.run(None, {"views": views})',
+    "onnx": 'session = onnxruntime.InferenceSession("FILE")\n'
+    'logits, probabilities = session.run(None, {"views": views})',
     "pt2": 'model = torch.export.load("FILE").module(); logits, probabilities = model(views)',
 }
 _USAGE = {
