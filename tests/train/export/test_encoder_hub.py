@@ -32,7 +32,7 @@ def run_folder(folder: Path, name: str = "resnet18") -> Path:
     folder.mkdir()
     config = {"data": ["/hospital/archive"], "method": {"name": "moco_v2"}}
     trained_on = {"chexpert": ["train"]}
-    encoder = build_encoder(name, seed=4)
+    encoder = build_encoder(name, seed=4, size=VIEWS.size)
     file = folder / "encoder.safetensors"
     save_encoder(file, encoder, name=name, views=VIEWS, step=8, config=config, trained_on=trained_on)
     (folder / "model_card.md").write_text(
