@@ -182,21 +182,24 @@ def table(
     format: Format = "text",
     metric: Metric = "auroc",
     subgroups: bool = False,
+    narrow: bool = False,
 ) -> None:
     """Print the tables of results.
 
     Args:
-        files: Folders of results, or their results.json.
+        files: Folders of results, their results.json, or runs, of which all results in RUN/eval are taken.
         format: Aligned text for terminals, Markdown, LaTeX, or CSV with every number.
         metric: What the tables show.
         subgroups: Also those by sex, age and projection; CSV has none.
+        narrow: LaTeX that fits a column of two: no counts and p-values, a star where a difference is sure.
     """
     if not files:
         raise InputError("table: no file given; give results that `python -m eval` wrote")
     from eval.report.tables import render
-    from eval.results.file import load_comparison
+    from eval.results.file import find_results, load_comparison
 
-    print(render([load_comparison(path) for path in files], format, metric=metric, subgroups=subgroups))
+    comparisons = [load_comparison(path) for place in files for path in find_results(place)]
+    print(render(comparisons, format, metric=metric, subgroups=subgroups, narrow=narrow))
 
 
 def report(
@@ -209,14 +212,18 @@ def report(
     """Write report.html, one page that needs no network, and its figures as SVG.
 
     Args:
-        folder: Of the results, or their results.json.
+        folder: Of the results, their results.json, or a run with one folder of results in RUN/eval.
         images: Whether the page shows X-rays and a map of their features.
         max_images: Test images in the map and the searches, at most.
         device: Where features are computed.
         seed: Of the sample, the map and the choice of images.
     """
-    from eval.results.file import load_comparison
+    from eval.results.file import find_results, load_comparison
 
+    folder, *others = find_results(folder)
+    if others:
+        names = ", ".join(str(path.parent) for path in (folder, *others))
+        raise InputError(f"report: {len(others) + 1} results there; give one of {names}")
     load_comparison(folder)  # a mistake is told before what takes seconds to import
     from eval.report.page import write_page
 

@@ -6,8 +6,8 @@ from eval.results.table import Comparison, StartResult
 from eval.words import MACRO, MICRO, decimal
 
 
-def note(comparisons: Sequence[Comparison]) -> str:
-    """How to read the tables."""
+def note(comparisons: Sequence[Comparison], *, is_narrow: bool = False) -> str:
+    """How to read the tables; narrow ones star what is sure and do not count images."""
     rows = [row for one in comparisons for row in one.rows]
     draws = max(len(row.draws) for row in rows)
     replicates = min(one.num_replicates - max(one.num_dropped.values(), default=0) for one in comparisons)
@@ -22,11 +22,10 @@ def note(comparisons: Sequence[Comparison]) -> str:
         *_layers(comparisons),
     ]
     if any(row.difference for row in rows) or any(one.inputs for one in comparisons):
-        lines.append(
-            f"better, worse: the paired difference has p < {1 - level:.2g} after Holm's correction for all differences "
-            "of the comparison; unclear: it does not."
-        )
-    if any(draw.is_extended for row in rows for draw in row.draws):
+        p_below = f"the paired difference has p < {1 - level:.2g} after Holm's correction"
+        sure = f"{p_below} for all differences of the comparison"
+        lines.append(f"*: {sure}." if is_narrow else f"better, worse: {sure}; unclear: it does not.")
+    if not is_narrow and any(draw.is_extended for row in rows for draw in row.draws):
         lines.append("* a draw held under two images of one class and was extended by further patients.")
     if any(row.label == MACRO for row in rows):
         lines.append(f"{MACRO}: the mean over the labels, on the same resamples.")

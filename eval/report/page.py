@@ -7,10 +7,13 @@ the reader's light or dark mode and can be read on a phone and printed. With 1,0
 a minute on one core, mostly for features and maps; ``with_images=False`` leaves them out, and it takes seconds.
 """
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import escape
 
 from eval.readouts.registry import READOUTS
 from eval.report.evidence import Evidence, Missing, or_reason
@@ -82,8 +85,26 @@ def write_page(
         script=(_HERE / "page.js").read_text(),
         **shown,
     )
-    atomic_write(folder / FILE, html)
+    atomic_write(folder / FILE, _without_places(html, folder, comparison))
     return folder / FILE
+
+
+def _without_places(html: str, folder: Path, comparison: Comparison) -> str:
+    """The page without where things lie on this machine: of a folder its name is left."""
+    told = [*shlex.split(comparison.command), *comparison.data, *_words_of(comparison.config), str(folder.absolute())]
+    told += [source for start in comparison.starts.values() for source in start.sources]
+    places = {path for text in told if (path := Path(text)).is_absolute()}
+    places |= {parent for path in places for parent in path.parents if len(parent.parts) > 2}
+    names = {str(escape(place)): str(escape(place.name)) for place in places | {Path.home(), Path.cwd()}}
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    bounded = f"(?<![A-Za-z0-9+/])({longest_first})(?![A-Za-z0-9+])"  # not by chance within a picture
+    return re.sub(bounded, lambda found: names[found[1]], html)
+
+
+def _words_of(value: object) -> list[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [word for one in value for word in _words_of(one)] if isinstance(value, list | tuple) else [str(value)]
 
 
 def templates() -> Environment:

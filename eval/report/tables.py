@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from eval.readouts.registry import READOUTS
+from eval.report.latex import label_of, latex_table
 from eval.report.note import note
 from eval.results.table import Comparison, Row
 from eval.stats.interval import Interval
 from eval.words import Format, Metric, interval_text, p_text
+from shards.base.errors import InputError
 
 _CSV_METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "sensitivity", "ece")
-_LATEX_SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX_SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,28 @@ class _Table:
 
 
 def render(
-    comparisons: Sequence[Comparison], format: Format, *, metric: Metric = "auroc", subgroups: bool = False
+    comparisons: Sequence[Comparison],
+    format: Format,
+    *,
+    metric: Metric = "auroc",
+    subgroups: bool = False,
+    narrow: bool = False,
 ) -> str:
-    """All tables of the comparisons in one of the formats; CSV always holds all metrics, and no subgroups."""
+    """All tables of the comparisons in one of the formats; CSV always holds all metrics, and no subgroups;
+    ``narrow`` is for LaTeX.
+
+    Raises:
+        InputError: narrow, and another format.
+    """
+    if narrow and format != "latex":
+        raise InputError(f"--narrow: goes with --format latex, not {format}")
     match format:
         case "text":
             return text_tables(comparisons, metric=metric, subgroups=subgroups)
         case "markdown":
             return markdown_tables(comparisons, metric=metric, subgroups=subgroups)
         case "latex":
-            return latex_tables(comparisons, metric=metric, subgroups=subgroups)
+            return latex_tables(comparisons, metric=metric, subgroups=subgroups, narrow=narrow)
         case "csv":
             return csv_table(comparisons)
 
@@ -63,28 +75,22 @@ def markdown_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auro
     return "\n\n".join([*blocks, note(comparisons)])
 
 
-def latex_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
-    """The same tables for LaTeX with the package booktabs; the title and the note are the caption."""
+def latex_tables(
+    comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False, narrow: bool = False
+) -> str:
+    """The same tables for LaTeX with the package booktabs, and the note below each. ``narrow``: for a column of two,
+    without counts and p-values; what is sure has a star."""
     blocks = []
-    for table in _tables(comparisons, metric, subgroups):
-        columns = "l" * len(table.header)
-        body = [f"{' & '.join(map(_latex, row))} \\\\" for row in table.lines]
-        caption = _latex(f"{table.title}. {note(comparisons)}".replace("\n", " "))
+    for table in _tables(comparisons, metric, subgroups, narrow):
+        short = table.title.partition(" on ")[0]
         blocks.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    r"\centering",
-                    rf"\begin{{tabular}}{{{columns}}}",
-                    r"\toprule",
-                    f"{' & '.join(map(_latex, table.header))} \\\\",
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    rf"\caption{{{caption}}}",
-                    r"\end{table}",
-                ]
+            latex_table(
+                table.header,
+                table.lines,
+                caption=short,
+                title=table.title.partition("; ")[0],
+                note=note(comparisons, is_narrow=narrow).replace("\n", " "),
+                label=label_of(short),
             )
         )
     return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks])
@@ -117,28 +123,31 @@ def csv_table(comparisons: Sequence[Comparison]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _tables(comparisons: Sequence[Comparison], metric: Metric, subgroups: bool) -> Iterator[_Table]:
+def _tables(
+    comparisons: Sequence[Comparison], metric: Metric, subgroups: bool, is_narrow: bool = False
+) -> Iterator[_Table]:
     for comparison in comparisons:
         for readout in comparison.readouts:
-            yield _table(comparison, readout, metric)
+            yield _table(comparison, readout, metric, is_narrow)
         if comparison.inputs:
             yield _input_table(comparison)
         if subgroups and comparison.subgroups:
             yield _subgroup_table(comparison)
 
 
-def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
+def _table(comparison: Comparison, readout: str, metric: Metric, is_narrow: bool) -> _Table:
     """One line for each label, fraction and start; what is as in the line above is left blank."""
     level = _level(comparison)
-    header = (["label"] if comparison.has_macro else []) + ["labelled", "images (positive)", "start"]
+    header = (["label"] if comparison.has_macro else []) + ["labelled"]
+    header += [*([] if is_narrow else ["images (positive)"]), "start"]
     header.append(f"{'AUROC' if metric == 'auroc' else metric.replace('_', ' ')} {level}")
     has_differences = metric == "auroc" and any(row.difference for row in comparison.select(readout=readout))
     if has_differences:
-        header += [f"minus {comparison.baseline} {level}", "p (Holm)", "it is"]
+        header += [f"minus {comparison.baseline} {level}", *([] if is_narrow else ["p (Holm)", "it is"])]
     lines = []
     above: tuple[str, float] | None = None
     for row in comparison.select(readout=readout):
-        of_row = [READOUTS[row.readout].amount(row.fraction), _counts(row)]
+        of_row = [READOUTS[row.readout].amount(row.fraction), *([] if is_narrow else [_counts(row)])]
         if comparison.has_macro:
             of_row.insert(0, "" if above and above[0] == row.label else row.label)
         if above == (row.label, row.fraction):
@@ -146,15 +155,17 @@ def _table(comparison: Comparison, readout: str, metric: Metric) -> _Table:
         above = (row.label, row.fraction)
         line = [*of_row, row.start, interval_text(getattr(row, metric))]
         if has_differences:
-            line += _difference_cells(row, comparison.level)
+            line += _difference_cells(row, comparison.level, is_narrow)
         lines.append(line)
     return _Table(_title(comparison, readout, metric), header, lines)
 
 
-def _difference_cells(row: Row, level: float) -> list[str]:
+def _difference_cells(row: Row, level: float, is_narrow: bool) -> list[str]:
     found = row.difference
     if found is None:
-        return [""] * 3
+        return [""] * (1 if is_narrow else 3)
+    if is_narrow:
+        return [interval_text(found.auroc, sign="+") + ("" if found.verdict(level) == "unclear" else "*")]
     return [interval_text(found.auroc, sign="+"), p_text(found.p_holm), found.verdict(level)]
 
 
@@ -242,7 +253,3 @@ def _rounded(counts: list[int]) -> str:
 
 def _mean_of(row: Row, field: str) -> float:
     return sum(getattr(draw, field) for draw in row.draws) / len(row.draws)
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text)

@@ -50,6 +50,20 @@ def load_comparison(path: Path) -> Comparison:
     return comparison
 
 
+def find_results(path: Path) -> list[Path]:
+    """The results at a place: a file, the one in a folder, or all in ``eval`` of a run folder.
+
+    Raises:
+        InputError: a run that was not evaluated.
+    """
+    found = [] if not path.is_dir() or (path / FILE).exists() else sorted(path.glob(f"eval/*/{FILE}"))
+    if not found and (path / "config.yaml").exists():
+        raise InputError(
+            f"run {path}: not evaluated yet; python -m eval linear --run {path} --data DATASET --label LABEL"
+        )
+    return found or [path]
+
+
 def _check(comparison: Comparison) -> None:
     """What tables and pages rely on, and no single field can tell."""
     from_written(Protocol, comparison.protocol)

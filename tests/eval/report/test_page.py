@@ -90,6 +90,9 @@ def evaluated(tmp_path: Path, packed: Path, run_folder: Path, comparison: Compar
 def test_the_page_is_whole_and_needs_no_network(evaluated: Path) -> None:
     path = write_page(evaluated, device="cpu")
     page = path.read_text()
+    assert str(evaluated.parent) not in page, "it is passed on, and says nothing of whose machine made it"
+    assert f"{evaluated.parent.name}/" not in page
+    assert "resnet18 from run," in page
     assert "Not shown: " not in page
     assert page.count("looked up</figcaption>") == 4
     assert page.count("cosine ") == 2 * 4 * 7  # in the caption, and in words for those who do not see the image

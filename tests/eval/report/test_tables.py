@@ -4,13 +4,18 @@ import csv
 import dataclasses
 import io
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from eval.report.latex import latex_table
 from eval.report.tables import csv_table, latex_tables, markdown_tables, render, text_tables
 from eval.results.table import Comparison, Exposure
 from eval.stats.interval import Interval
 from eval.words import MACRO, interval_text, p_text
+from shards.base.errors import InputError
 
 
 @pytest.fixture
@@ -67,12 +72,36 @@ def test_markdown_table_has_equal_columns(comparison: Comparison) -> None:
     assert lines[1].replace(" ", "") == "|---" * 7 + "|"
 
 
-def test_latex_table_escapes_signs(two_labels: Comparison) -> None:
+def test_latex_tables(two_labels: Comparison) -> None:
     text = latex_tables([two_labels])
-    assert text.count(r"\begin{tabular}{llllllll}") == text.count(r"\end{table}") == 1
-    assert r"Other\_1 & 1 \% & \textasciitilde{}10" in text
+    assert text.count(r"\begin{tabular}{@{}llllllll@{}}") == text.count(r"\end{table}") == 1
+    assert r"Other\_1 & 1 \% & $\sim$10" in text
+    assert "[$-$.030, +.010]" in text
+    assert "p $<$ 0.05" in text, "which is another sign in LaTeX's text"
+    assert "runs/" not in text, "where the runs lie is nothing for a paper"
+    assert r"\label{tab:made-2-labels-auroc-of-the-linear-probe}" in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in rows} == {7}
+    narrow = render([two_labels], "latex", narrow=True)
+    rows = [line for line in narrow.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in rows} == {4}
+    assert any(line.endswith(r"]* \\") for line in rows), "what is sure has a star"
+    with pytest.raises(InputError, match="--narrow: goes with --format latex, not text"):
+        render([two_labels], "text", narrow=True)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here: apt install texlive-latex-recommended")
+def test_latex_compiles(two_labels: Comparison, tmp_path: Path) -> None:
+    tables = latex_tables([two_labels], subgroups=True) + latex_tables([two_labels], narrow=True)
+    row = ["[x]", r"< > ~ ^ \ { } # $ % & _ | -.1 Grün"]
+    tables += latex_table(["[a]", "b"], [row], caption="c", title="t", note="n", label="l")
+    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}\listoftables"
+    (tmp_path / "a.tex").write_text(f"{head} {tables} \\end{{document}}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    for _ in range(2):
+        made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert made.returncode == 0, made.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "a.log").read_text()
 
 
 def test_csv_holds_every_number(comparison: Comparison) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.results.file import FILE, load_comparison, save_comparison
+from eval.results.file import FILE, find_results, load_comparison, save_comparison
 from eval.results.table import Comparison
 from eval.stats.interval import Interval
 from shards.base.errors import InputError
@@ -17,6 +17,15 @@ def test_a_comparison_survives_its_file(comparison: Comparison, tmp_path: Path) 
     assert path == tmp_path / "new" / "folder" / FILE
     assert load_comparison(path) == load_comparison(path.parent) == comparison
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_results_of_a_run_are_found(comparison: Comparison, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(InputError, match="not evaluated yet; .* eval linear --run"):
+        find_results(tmp_path)
+    paths = [save_comparison(comparison, tmp_path / "eval" / name) for name in ("knn", "linear")]
+    assert find_results(tmp_path) == paths
+    assert find_results(paths[0].parent) == [paths[0].parent]
 
 
 @pytest.mark.parametrize(
