@@ -106,6 +106,29 @@ _READING = re.compile(
     )""",
     re.VERBOSE | re.MULTILINE,
 )
+# The same without a heading, a line or a full stop before it: a capital inside a sentence, and places of the chest.
+_PLACES = (
+    r"(?:[Hh]eart|[Ll]ungs?|[Cc]ardiac|[Cc]ardio[-\s]?mediastin\w*|[Mm]ediastin\w*|[Tt]rachea|[Pp]ulmonary|[Tt]horacic|[Aa]ort\w+"
+    r"|[Hh]il(?:ar|um|a)|[Hh]emi-?diaphragms?|[Dd]iaphragms?|[Bb]ony|[Oo]sseous|[Vv]asculature|[Pp]leural?|[Aa]irspaces?"
+    r"|[Ss]ilhouette|[Ii]nterstitial|[Cc]ostophrenic|[Ss]pine|[Rr]ibs?|[Oo]pacit\w+|[Aa]telectasis|[Ii]nfiltrates?)"
+)
+_RUN_ON_READING = re.compile(
+    rf"""
+      (?<![\w-])(?:
+        (?:The|Both|Bilateral|Visuali[sz]ed|Stable|Unchanged|Normal|Clear|Lungs?)\s+(?:[\w-]+\s+){{0,2}}(?:{_PLACES}|volumes)\b
+      | (?:Heart|Lungs|Cardiac|Cardio[-\s]?mediastinal|Mediastinum|Trachea|Pulmonary\s+vascul\w+)\s+(?:[\w-]+\s+){{0,4}}
+        (?:is|are|size|silhouettes?|contours?|within|normal|clear|appears?|unremarkable|unchanged|stable)\b
+      | (?:No|Negative\s+for)\s+(?:[\w-]+\s+){{0,2}}
+        (?:pneumothora\w+|consolidations?|effusions?|infiltrates?|opacit\w+)\b
+      | (?:Stable|Mild|Moderate|Severe|Borderline)\s+(?:mild\s+|moderate\s+)?cardiomegaly\b
+      | (?:There|This\s+examination)\s+(?:is|are|has|have)\b
+        (?!\s+(?:an?\s+)?(?:clinical\s+)?(?:concern|suspici|question|hist))
+      )
+    | (?:(?<=[.?!;:\n])|(?<=[.?!;:]\s))(?=[A-Z])(?:[\w-]+,?\s+){{0,4}}{_PLACES}\b[^.\n]{{0,80}}\b
+      (?:is|are|was|were|has|have|within|appears?|unremarkable|unchanged|clear|noted|seen|present|demonstrated?)\b
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
 _PAGE = re.compile(
     r"^[ \t]*(?:\(?(?:over|cont(?:inued|'d|d)?\.?)\)?|page[ \t]+\d+(?:[ \t]+of[ \t]+\d+)?)[ \t]*\n", re.I | re.M
 )
@@ -236,8 +259,10 @@ def _clean(text: str) -> str | None:
     is_below = not text.split("\n", 1)[0].strip(_EDGE)
     text = text.lstrip(_EDGE + "\n.") if not is_below else text.strip()
     text = _BREAK.split(text, maxsplit=1)[0]
-    reading = next((found for found in _READING.finditer(text) if found.start() > 0 or is_below), None)
-    if reading:
-        text = text[: reading.start()]
+    readings = (
+        next((found for found in way.finditer(text) if found.start() > 0 or is_below), None)
+        for way in (_READING, _RUN_ON_READING)
+    )
+    text = text[: min((found.start() for found in readings if found), default=len(text))]
     text = " ".join(_REMOVED.sub("___", text).split()).strip(_EDGE)
     return text if any(map(str.isalnum, text)) else None
