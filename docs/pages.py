@@ -3,6 +3,7 @@
 MkDocs calls the functions below (``hooks`` in mkdocs.yml).
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -27,12 +28,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages, and the results that pages refer to."""
     for page, name in TEXTS.items():
         files.append(File.generated(config, page, content=(ROOT / name).read_text()))
+    files.append(File.generated(config, "tutorial.md", content=of_notebook(ROOT / "docs" / "tutorial.ipynb")))
     for package in PACKAGES:
         for folder in folders(package):
             files.append(File.generated(config, page_of(folder), content=interfaces(folder)))
     for path in (ROOT / RESULTS).glob("*.json"):
         files.append(File.generated(config, f"{RESULTS}/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def of_notebook(path: Path) -> str:
+    """A notebook's texts and code as a page."""
+    cells = json.loads(path.read_text())["cells"]
+    texts = ("".join(cell["source"]) for cell in cells)
+    kinds = (cell["cell_type"] for cell in cells)
+    return "\n\n".join(
+        f"```python\n{text}\n```" if kind == "code" else text for kind, text in zip(kinds, texts, strict=True)
+    )
 
 
 def on_page_markdown(text: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

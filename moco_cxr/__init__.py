@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moco_cxr.api import (
+        build,
         build_loader,
         embed,
         evaluate,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "build",
     "build_loader",
     "embed",
     "evaluate",

@@ -2,6 +2,7 @@
 
     import moco_cxr
 
+    data = moco_cxr.build("chexpert", input="CheXpert-v1.0-small", output="data/chexpert")
     index = moco_cxr.open_index("data/chexpert").where(split="train")
     loader = moco_cxr.build_loader(index, moco_cxr.views("moco_cxr", size=224), batch_size=64)
     run = moco_cxr.pretrain("small_resnet18", data="data/chexpert", output="runs/first", run={"epochs": 20})
@@ -36,6 +37,8 @@ from pipeline.views import preset as find_preset
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.packing.build import build_dataset
+from shards.packing.config import BuildConfig
 from train.encoders.saved import LoadedEncoder, load_encoder
 from train.encoders.starts.hub import WORDS, download, is_on_hub
 from train.ranks.place import read_place
@@ -44,6 +47,7 @@ from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe as find_recipe
 
 __all__ = [
+    "build",
     "build_loader",
     "embed",
     "evaluate",
@@ -57,6 +61,23 @@ __all__ = [
 _Paths = str | Path | Sequence[str | Path]
 
 open_index = ShardIndex.open
+
+
+def build(source: str, *, input: str | Path, output: str | Path, **settings: Any) -> Path:
+    """Packs a release, or goes on with a build that was stopped, and returns the dataset folder.
+
+    Args:
+        source: such as ``dicom``; ``moco-cxr shards build --help`` lists them.
+        settings: others of :class:`shards.packing.config.BuildConfig`, such as ``size=224``, and
+            ``source_options={"csv": "labels.csv", "join": "accession"}``.
+
+    Raises:
+        InputError: a setting that is unknown or out of range, an input that is no such release.
+        TooManyRejected: more images were refused than ``max_rejected``.
+    """
+    given = {"source": source, "input": str(input), "output": str(output), **settings}
+    build_dataset(from_mapping(BuildConfig, given, "--"))
+    return Path(output)
 
 
 def views(preset: str, **ranges: Any) -> ViewSpec:

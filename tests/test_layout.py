@@ -37,6 +37,7 @@ WHOLE = {
     "test_readme.py",
     "test_settings.py",
     "gpu/test_fake.py",
+    "moco_cxr/test_tutorial.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_cross_validated.py",
