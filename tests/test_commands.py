@@ -36,7 +36,14 @@ MISTAKES = {
         "preview --data a --seed -1",
         "preview --data a --data b",
     ],
-    "train": ["nothing", "export --nothing 1", "export --run a --format onnx --output b", "export --run a --run b"],
+    "train": [
+        "nothing",
+        "export --nothing 1",
+        "export --run a --format onnx --output b",
+        "export --run a --run b",
+        "export --run a --output b",
+        "export --run a --format timm --push-to-hub b/c",
+    ],
     "train.pretrain": [
         "",
         "nothing",
@@ -61,6 +68,10 @@ MISTAKES = {
         "report a --device tpu",
         "draws export --data a --label b --output c --source d",
         "draws import --data a --label b --output c",
+        "export --nothing 1",
+        "export --model a --format onnx",
+        "export --model a --output b",
+        "export --model a --format pt2 --output b --push-to-hub b/c",
     ],
     "benchmarks": [
         "nothing",
