@@ -53,8 +53,8 @@ class Compared:
     """Run folder of the pretraining, one of its checkpoints/step-*, or an encoder.safetensors file; of several, the
     mean is compared."""
     against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")] = ("random",)
-    """Starts to compare with: random, imagenet, package:NAME, timm:NAME, hf:NAME, xrv:NAME, run folders, files
-    of weights. The first is the baseline."""
+    """Starts to compare with: random, imagenet, package:NAME, timm:NAME, hf:NAME, hub:USER/NAME, xrv:NAME, run
+    folders, files of weights. The first is the baseline."""
     output: Path | None = None
     """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
 

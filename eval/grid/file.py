@@ -22,8 +22,8 @@ from shards.base.errors import InputError
 from shards.base.stored import parse_yaml, read_file
 
 _STARTS = (
-    "starts: give name: source lines; a source is random, imagenet, package:NAME, timm:NAME, hf:NAME, xrv:NAME, a run "
-    "folder or a file, or a list of runs"
+    "starts: give name: source lines; a source is random, imagenet, package:NAME, timm:NAME, hf:NAME, hub:NAME, "
+    "xrv:NAME, a run folder or a file, or a list of runs"
 )
 _LISTS = ("data", "label", "readout", "fraction", "shots", "layers")  # where one value may stand for a list of one
 

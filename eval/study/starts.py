@@ -6,7 +6,7 @@ imagenet                supervised ImageNet weights of torchvision or timm
 package:NAME            weights that an installed Python package holds
 RUN, FILE.safetensors   an encoder that train/pretrain.py left behind, with the views it was trained on
 RUN/checkpoints/STEP    the encoder in a checkpoint of it, whether the run has finished or not
-timm:, hf:, xrv:        a frozen model of others with its own input (:mod:`eval.foreign.kinds`)
+timm:, hf:, hub:, xrv:  a frozen model of others with its own input (:mod:`eval.foreign.kinds`)
 FILE                    any other weights that train/encoders/weights.py reads, such as a checkpoint of MoCo or MoCo-CXR
 
 Several runs (of other seeds, say) can make one start together, whose figures are their means.

@@ -15,6 +15,7 @@ from shards.stored_as import image_spec
 from train.encoders.file import FILES, is_ours, read_encoder_file
 from train.encoders.saved import save_encoder
 from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
+from train.encoders.starts.hub import download, is_on_hub
 from train.encoders.weights import describe_start
 from train.engine.precision import Resolved
 from train.methods.contract import Method
@@ -92,9 +93,10 @@ def seen_by_start(weights: str) -> Seen:
     Raises:
         InputError: a run that has not finished, or a damaged file or checkpoint.
     """
-    if not is_ours(weights):
+    path = download(weights) if is_on_hub(weights) else weights
+    if not is_ours(path):
         return Seen()
-    file = read_encoder_file(weights)
+    file = read_encoder_file(path)
     return load_seen(file.path, file.metadata)
 
 

