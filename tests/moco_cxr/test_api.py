@@ -69,5 +69,5 @@ def test_names_that_are_wrong(tiny_dataset: Path, tmp_path: Path) -> None:
         moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", neighbors=3)
     with pytest.raises(InputError, match="--draw: no such field; did you mean --draws"):
         moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", settings={"draw": 3})
-    with pytest.raises(AttributeError, match="has no attribute 'trian'; it has build_loader"):
+    with pytest.raises(AttributeError, match="has no attribute 'trian'; it has build, build_loader"):
         moco_cxr.trian  # noqa: B018
