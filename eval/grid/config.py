@@ -49,7 +49,8 @@ class Settings(CohortConfig):
     specificity: _Level = 0.9
     """Where sensitivity is read."""
     subgroups: bool = True
-    """AUROC by sex, age and projection, where the dataset has them."""
+    """AUROC, true and false positive rates by sex, age, projection and columns that were kept when packing, where the
+    dataset has them."""
     jobs: Jobs = 1
     """Processes on this machine that compute cells; each takes one of the GPUs, in turn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

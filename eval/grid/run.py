@@ -200,7 +200,14 @@ def _compared(plan: Plan) -> Comparison:
         protocol=to_mapping(cohort.protocol),
         test=cohort.scored.counts(),
         rows=rows,
-        subgroups=compare_subgroups(cells, cohort.scored, baseline=config.baseline, statistics=statistics)
+        subgroups=compare_subgroups(
+            cells,
+            cohort.scored,
+            baseline=config.baseline,
+            statistics=statistics,
+            index=cohort.index,
+            uncertain=cohort.protocol.uncertain,
+        )
         if settings.subgroups
         else [],
         inputs=inputs,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from eval.readouts.registry import READOUTS
 from eval.report.latex import label_of, latex_table
 from eval.report.note import note
-from eval.results.table import Comparison, Row
+from eval.results.rates import gaps
+from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
 from eval.words import Format, Metric, interval_text, p_text
 from shards.base.errors import InputError
@@ -133,6 +134,8 @@ def _tables(
             yield _input_table(comparison)
         if subgroups and comparison.subgroups:
             yield _subgroup_table(comparison)
+            if (table := _gap_table(comparison)).lines:
+                yield table
 
 
 def _table(comparison: Comparison, readout: str, metric: Metric, is_narrow: bool) -> _Table:
@@ -211,6 +214,8 @@ def _subgroup_table(comparison: Comparison) -> _Table:
     """Who, how many, AUROC or why there is none."""
     header = ["label", "readout", "labelled", "group", "studies (positive)", "start", f"AUROC {_level(comparison)}"]
     header.append(f"minus {comparison.baseline} {_level(comparison)}")
+    has_rates = any(row.true_positive_rate for row in comparison.subgroups)
+    header += [f"true positive rate {_level(comparison)}", f"false positive rate {_level(comparison)}"] * has_rates
     lines = []
     for row in comparison.subgroups:
         amount = READOUTS[row.readout].amount(row.fraction)
@@ -219,7 +224,32 @@ def _subgroup_table(comparison: Comparison) -> _Table:
         difference = interval_text(row.difference, sign="+") if row.difference else ""
         lines.append([row.label, row.readout, amount, f"{row.attribute} {row.group}", counts, row.start, figure])
         lines[-1].append(difference)
+        rates = (row.true_positive_rate, row.false_positive_rate)
+        lines[-1] += [interval_text(rate) if rate else "" for rate in rates] if has_rates else []
     return _Table(f"{comparison.dataset}: AUROC in groups of the test set, at the largest fraction", header, lines)
+
+
+def _gap_table(comparison: Comparison) -> _Table:
+    """How far apart groups are at one threshold, and which is worst."""
+    several: dict[tuple[str, str, str], list[SubgroupRow]] = {}
+    for row in comparison.subgroups:
+        several.setdefault((row.label, row.readout, row.start), []).append(row)
+    header = ["label", "readout", "start", "groups by", "gap of true positive rates", "most missed"]
+    header += ["gap of false positive rates", "most alarmed"]
+    lines = [
+        [
+            *key,
+            gap.attribute,
+            f"{gap.true_positive:.3f}",
+            gap.most_missed,
+            f"{gap.false_positive:.3f}",
+            gap.most_alarmed,
+        ]
+        for key, rows in several.items()
+        for gap in gaps(rows)
+    ]
+    share = f"{100 * comparison.specificity:g} % of the negative validation studies"
+    return _Table(f"{comparison.dataset}: gaps between groups at the threshold that {share} stay under", header, lines)
 
 
 def _input_table(comparison: Comparison) -> _Table:

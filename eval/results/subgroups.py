@@ -1,4 +1,5 @@
-"""Subgroups of the test set: from cells to AUROC by sex, age band and projection, and what each start gains there.
+"""Subgroups of the test set: from cells to AUROC by sex, age band, projection and any column that was kept in
+packing, what each start gains there, and true and false positive rates at a threshold from validation.
 
 A subgroup with too few patients of either class gets a reason instead of figures: an AUROC of three ill patients would
 be read as a finding.
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.results.compare import Group, Statistics
+from eval.results.rates import REPLICATES, called_share, rates
 from eval.results.table import SubgroupRow
 from eval.stats.bootstrap import bootstrap
 from eval.stats.folds import masks
@@ -21,19 +23,20 @@ from eval.stats.interval import Interval
 from eval.study.cells import Cell
 from eval.study.studies import ScoredStudies
 from shards.index import ShardIndex
+from shards.options import LabelPolicy
 
 AGE_LIMITS = (40, 60, 80)
 MINIMUM = 10
-_REPLICATES = 2000  # enough for intervals; no p value is taken from them
 _NOT_STATED = "not stated"
 _MIXED = "mixed"
+_MOST_WORDS = 12  # that a kept column may hold; one of more is cut into thirds if they are numbers, else left out
 _NOTHING = -1  # what an image says that does not state an attribute
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subgroup:
     """Some of the scored items: ``members`` (S,) is true for those whose ``attribute`` (``sex``, ``age``,
-    ``projection``) is what ``name`` says."""
+    ``projection``, a kept column) is what ``name`` says."""
 
     attribute: str
     name: str
@@ -68,11 +71,15 @@ def subgroups(
         items: (N,) the number of each image's scored item, from 0: its study, or its own position.
         age_limits: ascending; the first year of each age band but the youngest.
     """
-    coded = {
+    coded: dict[str, tuple[tuple[str, ...], npt.NDArray[np.int64]]] = {
         "sex": (("F", "M"), _positions(("F", "M"), images.column("sex"))),
         "age": (_age_bands(age_limits), _bands(images.column("age"), age_limits)),
         "projection": (("AP", "PA"), _positions(("AP", "PA"), images.column("projection"))),
     }
+    for column in images.kept_columns:
+        kept = _kept(images.column(column))
+        if kept is not None and column not in coded:
+            coded[column] = kept
     found = []
     for attribute, (names, kinds) in coded.items():
         lowest, highest = _range_of_each(kinds, items)
@@ -166,6 +173,22 @@ def _positions(names: Sequence[str], words: npt.NDArray[np.object_]) -> npt.NDAr
     return np.array([names.index(word) if word in names else _NOTHING for word in words], dtype=np.int64)
 
 
+def _kept(words: npt.NDArray[np.object_]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]] | None:
+    """Names and positions of the words of a kept column; of numbers that are many, of their thirds. None where it holds
+    too many words to be groups."""
+    names = tuple(sorted({str(word) for word in words if word is not None}))
+    if len(names) <= _MOST_WORDS:
+        return names, _positions(names, words)
+    try:
+        numbers = np.array([np.nan if word is None else float(word) for word in words])
+    except ValueError:
+        return None
+    low, high = np.nanquantile(numbers, [1 / 3, 2 / 3])
+    if not low < high:
+        return None
+    return (f"<{low:g}", f"{low:g}-{high:g}", f"{high:g}+"), _bands(numbers, (low, high))
+
+
 def _bands(ages: npt.NDArray[np.float64], limits: Sequence[float]) -> npt.NDArray[np.int64]:
     return np.where(np.isnan(ages), _NOTHING, np.searchsorted(limits, ages, side="right"))
 
@@ -192,8 +215,11 @@ def compare_subgroups(
     *,
     baseline: str,
     statistics: Statistics,
+    index: ShardIndex | None = None,
+    uncertain: LabelPolicy = "ignore",
 ) -> list[SubgroupRow]:
-    """AUROC by sex, age and projection at the largest fraction of each readout, label by label."""
+    """AUROC by sex, age, projection and kept columns at the largest fraction of each readout, label by label; true and
+    false positive rates where ``index`` has the validation images."""
     groups = subgroups(test.images, test.items)
     largest = {readout: max(share for name, share in cells if name == readout) for readout, _ in cells}
     rows: list[SubgroupRow] = []
@@ -208,10 +234,15 @@ def compare_subgroups(
                 groups,
                 folds=test.folds,
                 baseline=baseline if baseline in scores else None,
-                num_replicates=min(statistics.num_replicates, _REPLICATES),
+                num_replicates=min(statistics.num_replicates, REPLICATES),
                 level=statistics.level,
                 seed=statistics.seed,
             )
+            called = {
+                start: called_share(by_start[start], values[:, :, number], label, index, statistics, uncertain)
+                for start, values in scores.items()
+            }
+            members = {(group.attribute, group.name): group.members for group in groups}
             rows += [
                 SubgroupRow(
                     readout=readout,
@@ -226,6 +257,11 @@ def compare_subgroups(
                     auroc=one.auroc.get(start),
                     difference=one.difference.get(start),
                     reason=one.reason,
+                    **(
+                        rates(called[start], members[one.attribute, one.name], test, number, statistics)
+                        if one.reason is None
+                        else {}
+                    ),
                 )
                 for one in found
                 for start in scores

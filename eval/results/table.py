@@ -131,7 +131,9 @@ class Row:
 class SubgroupRow:
     """One group of the test set in one row of the table. Without ``auroc``, ``reason`` says why it is not given.
 
-    ``attribute`` is ``sex``, ``age`` or ``projection``. ``difference`` is to the baseline, in the group.
+    ``attribute`` is ``sex``, ``age``, ``projection`` or a column that was kept. ``difference`` is to the baseline, in
+    the group. The rates are at the threshold that was fixed on validation (:mod:`eval.results.rates`); results of
+    earlier versions have none.
     """
 
     readout: str
@@ -146,6 +148,8 @@ class SubgroupRow:
     auroc: Interval | None = None
     difference: Interval | None = None
     reason: str | None = None
+    true_positive_rate: Interval | None = None
+    false_positive_rate: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,3 +201,17 @@ def test_limits_print_in_full() -> None:
     assert interval_text(Interval(estimate=1.0, low=0.99999, high=1.0)) == "1.000 [1.000, 1.000]"
     assert interval_text(Interval(estimate=0.0, low=-0.2, high=0.1), sign="+") == "+.000 [-.200, +.100]"
     assert [p_text(value) for value in (0.0, 0.0021, 1.0)] == ["<.001", ".002", "1.000"]
+
+
+def test_gaps_stand_beneath_the_subgroups(comparison: Comparison) -> None:
+    one = comparison.subgroups[0]
+    rates = {"F": Interval(estimate=0.9, low=0.8, high=1.0), "M": Interval(estimate=0.65, low=0.6, high=0.7)}
+    rows = [
+        dataclasses.replace(one, attribute="sex", group=group, true_positive_rate=rate, false_positive_rate=rates["F"])
+        for group, rate in rates.items()
+    ]
+    text = text_tables([dataclasses.replace(comparison, subgroups=rows)], subgroups=True)
+    assert "true positive rate" in text
+    (line,) = [line.split() for line in text.splitlines() if ".250" in line]
+    assert line[-5:] == ["sex", "0.250", "M", "0.000", "F"]
+    assert "gap of" not in text_tables([comparison], subgroups=True)
