@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shards.base.disk import refusal
 from shards.base.words import reason_of
 from train.run.loggers.contract import End, Logger
 
@@ -64,7 +65,8 @@ class Guarded:
                 logger.write(item)
             logger.close(item)
         except (Exception, SystemExit) as error:  # libraries fail in any way
-            self._give_up(reason_of(error))
+            said = refusal(error)
+            self._give_up(f"{said.where}: {said.why}" if said else reason_of(error))
 
     def _give_up(self, why: str) -> None:
         with self._lock:

@@ -43,8 +43,7 @@ def test_tensorboard_has_curves_and_warnings_and_hides_what_is_trained_again(tmp
 def test_a_logger_that_cannot_write_is_told_and_the_other_goes_on(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("in the way")
     (told,) = log(tmp_path, "tensorboard")
-    assert told.startswith("warning: run.log tensorboard: ")
-    assert "the run goes on without it" in told
+    assert told.startswith(f"warning: run.log tensorboard: {tmp_path}/tensorboard: File exists; the run goes on")
 
 
 class Wandb(ModuleType):
