@@ -1,4 +1,4 @@
-# make demo | demo-grid | test | test-gpu | test-slow | lint | format | docs | hooks | bench | bench-peers      VENV=DIR shares one environment among clones
+# make demo | demo-grid | test | test-gpu | test-slow | lint | format | docs | wheel | hooks | bench | bench-peers      VENV=DIR shares one environment among clones
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +7,7 @@ BIN := $(abspath $(VENV))/bin
 # Installed once for each set of versions: the stamp is newer than what decides them.
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-grid test test-gpu test-slow lint format docs hooks bench bench-peers install clean
+.PHONY: demo demo-grid test test-gpu test-slow lint format docs wheel hooks bench bench-peers install clean
 
 # Installed here, and the compiled warp no older than its source? An environment may be shared among clones.
 install: $(STAMP)
@@ -53,6 +53,16 @@ format: install
 # Strict: a link or a name that leads nowhere fails. The variable quietens an advertisement of mkdocs-material.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# A wheel of the source distribution, installed without extras into an environment of its own (5 GB): it packs and
+# evaluates there.
+wheel: install
+	rm -rf dist
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	mkdir dist/work && cd dist/work && $(CURDIR)/.ci/base $(CURDIR)/dist/venv/bin $(BIN)
 
 hooks: install
 	$(BIN)/pre-commit install

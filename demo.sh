@@ -13,18 +13,18 @@ run() {
 
 [ -d "$out/phantom/Shenzhen" ] || {
     rm -rf "$out/phantom"
-    run python -m shards phantom --output "$out/phantom" --chexpert-patients 600 \
+    run moco-cxr shards phantom --output "$out/phantom" --chexpert-patients 600 \
         --chexpert-valid-patients 500 --shenzhen-size 320
 }
-run python -m shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-small" --output "$out/data/chexpert" --size 128
-run python -m shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
-run deepspeed --quiet train/pretrain.py small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
+run moco-cxr shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-small" --output "$out/data/chexpert" --size 128
+run moco-cxr shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
+run moco-cxr pretrain small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
     --run.epochs 8
-run python -m eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
+run moco-cxr eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
     --fraction 0.02 0.1 1 --output "$out/results/effusion" >/dev/null
-run python -m eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
+run moco-cxr eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
     --fraction 0.05 0.2 1 --output "$out/results/tuberculosis" >/dev/null
-run python -m eval table "$out/results/effusion" "$out/results/tuberculosis"
+run moco-cxr eval table "$out/results/effusion" "$out/results/tuberculosis"
 
 cat <<END
 

@@ -34,7 +34,8 @@ from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
 from shards.base.bounds import PositiveCount, Share, SmallSeed
 from shards.base.commands import run_subcommand
-from shards.base.errors import InputError, run_command
+from shards.base.errors import InputError, needing, run_command
+from shards.base.words import as_called
 
 _Fractions = Annotated[
     tuple[Share, ...] | None,
@@ -77,7 +78,7 @@ def main() -> None:
         "draws": draws,
         "export": export,
     }
-    run_subcommand(commands, package="eval", config=(tyro.conf.FlagCreatePairsOff,))
+    run_subcommand(commands, package="eval")
 
 
 # The arguments are read before anything heavy is imported, so the commands import what they run.
@@ -194,7 +195,7 @@ def table(
         narrow: LaTeX that fits a column of two: no counts and p-values, a star where a difference is sure.
     """
     if not files:
-        raise InputError("table: no file given; give results that `python -m eval` wrote")
+        raise InputError(f"table: no file given; give results that `{as_called('eval')}` wrote")
     from eval.report.tables import render
     from eval.results.file import find_results, load_comparison
 
@@ -225,7 +226,8 @@ def report(
         names = ", ".join(str(path.parent) for path in (folder, *others))
         raise InputError(f"report: {len(others) + 1} results there; give one of {names}")
     load_comparison(folder)  # a mistake is told before what takes seconds to import
-    from eval.report.page import write_page
+    with needing("report", "report"):
+        from eval.report.page import write_page
 
     print(f"written: {write_page(folder, with_images=images, max_images=max_images, device=device, seed=seed)}")
 
@@ -277,7 +279,7 @@ def _measure(config: GridConfig) -> None:
 
     comparison = run_grid(config)
     print(text_tables([comparison]))
-    print(f"written: {config.output}; as a page: python -m eval report {config.output}")
+    print(f"written: {config.output}; as a page: {as_called(f'eval report {config.output}')}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ Each raises :class:`shards.base.errors.InputError` for what its user can mend, i
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from train.encoders.starts.hub import WORDS, download, is_on_hub
 from train.ranks.place import read_place
 from train.settings.checks import check_config
 from train.settings.config import PretrainConfig
-from train.settings.recipes import recipe as find_recipe
+from train.settings.own_recipe import find_recipe, made_by
 
 __all__ = [
     "build",
@@ -58,6 +58,7 @@ __all__ = [
     "pretrain",
     "views",
 ]
+Recipe = str | Path | PretrainConfig | Callable[[], PretrainConfig]
 _Paths = str | Path | Sequence[str | Path]
 
 open_index = ShardIndex.open
@@ -89,11 +90,13 @@ def views(preset: str, **ranges: Any) -> ViewSpec:
     return from_mapping(ViewSpec, dataclasses.asdict(find_preset(preset)) | ranges, "views")
 
 
-def pretrain(recipe: str, *, data: _Paths, output: str | Path, **settings: Any) -> Path:
+def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, **settings: Any) -> Path:
     """Pretrains an encoder in this process, or goes on with a run that was stopped, and returns the run folder.
 
     Args:
-        recipe: a name, such as ``small_resnet18``; ``moco-cxr pretrain --help`` lists them.
+        recipe: a name, such as ``small_resnet18`` (``moco-cxr pretrain --help`` lists them); a YAML or Python file of
+            your own (:mod:`train.settings.own_recipe`), or the ``config.yaml`` of a run; settings, or a function that
+            returns them.
         data: dataset folders or their addresses.
         settings: a section by its name with the values to change, ``run={"epochs": 20}, views={"size": 224}``; the
             sections and fields are those of :class:`train.settings.config.PretrainConfig`.
@@ -101,7 +104,11 @@ def pretrain(recipe: str, *, data: _Paths, output: str | Path, **settings: Any) 
     Raises:
         InputError: a setting that is unknown or out of range, data that cannot be used, a run of other settings.
     """
-    given = dataclasses.asdict(find_recipe(recipe)) | {"data": _named(data), "output": str(output)}
+    if isinstance(recipe, str | Path):
+        start, _ = find_recipe(str(recipe))
+    else:
+        start = recipe if isinstance(recipe, PretrainConfig) else made_by(recipe, "recipe")
+    given = dataclasses.asdict(start) | {"data": _named(data), "output": str(output)}
     for name, values in settings.items():
         is_section = isinstance(given.get(name), dict) and isinstance(values, Mapping)
         given[name] = {**given[name], **values} if is_section else values

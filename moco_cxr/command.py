@@ -36,7 +36,9 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     from shards.base.errors import run_command
+    from shards.base.words import CALLED
 
+    os.environ[CALLED] = "1"
     run_command(lambda: _command(sys.argv[1:]))
 
 

@@ -16,8 +16,10 @@ from pydantic import Field
 
 from pipeline.views import PRESETS, ViewSpec, preset
 from shards.base.bounds import Seed, Side
-from shards.base.commands import run_subcommand
+from shards.base.commands import check_arguments, run_subcommand
+from shards.base.config_file import given_settings
 from shards.base.errors import InputError, run_command
+from shards.base.words import as_called
 
 DESCRIPTION = """The input pipeline, looked at.
 
@@ -31,7 +33,7 @@ class PreviewConfig:
     """What is drawn."""
 
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")] = ()
-    """Dataset folders that ``python -m shards build`` wrote."""
+    """Dataset folders that ``moco-cxr shards build`` wrote."""
     output: Path = Path("views.png")
     """PNG file to write; one that is there is replaced."""
     preset: Annotated[str, tyro.conf.arg(name="views", metavar=f"{{{','.join(PRESETS)}}}")] = "moco_cxr"
@@ -71,12 +73,14 @@ def main() -> int:
 
 
 def _preset(arguments: Sequence[str]) -> ViewSpec:
-    """The preset that ``--views`` names: it is needed before the rest is read, as the default of all other settings.
+    """The preset that ``--views`` names, or the file of ``--config``: it is needed before the rest is read, as the
+    default of all other settings.
 
     Raises:
         InputError: no such preset.
     """
-    name = "moco_cxr"
+    settings = given_settings(check_arguments(arguments))
+    name = next((settings[each] for each in ("preset", "views") if isinstance(settings.get(each), str)), "moco_cxr")
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if argument == "--views":
             name = following
@@ -90,7 +94,9 @@ def _preset(arguments: Sequence[str]) -> ViewSpec:
 
 def _preview(config: PreviewConfig) -> None:
     if not config.data:
-        raise InputError("--data: not given; name one or more dataset folders that `python -m shards build` wrote")
+        raise InputError(
+            f"--data: not given; name one or more dataset folders that `{as_called('shards build')}` wrote"
+        )
     spec = config.views if config.size is None else replace(config.views, size=config.size)
     from pipeline.preview import title_of, view_sheet
     from shards.checks.preview import save_sheet

@@ -4,16 +4,21 @@ The views come from the same code as a loader's on a CPU: for one seed, epoch an
 those that training gets.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
 
 from pipeline.engines.samples import DamagedSample, Pixels, Samples
 from pipeline.engines.warps import make_views, to_pixels
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.base.randomness import generator
+from shards.base.words import as_called
 from shards.checks.preview import fit_text
 from shards.index import ShardIndex
 
@@ -21,6 +26,7 @@ _MARGIN, _LINE = 6, 15
 _PAPER, _INK, _FAINT = 255, 0, 96
 _LEAST_TILE = 176  # room for the text
 _MOST_PIXELS = 200_000_000
+_PAGE_WIDTH, _PAGE_HEIGHT = 1600, 2400  # about, of a batch
 _Tile = tuple[Image.Image, list[str]]
 
 
@@ -66,12 +72,28 @@ def view_sheet(
             grey = 255.0 * (spec.std * view + spec.mean)
             clipped = float(((grey < -0.5) | (grey > 255.5)).mean())
             told += [f"{100 * clipped:.0f} % clipped here"] if clipped >= 0.005 else []
-            picture = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
-            line.append((picture.resize((tile, tile), Image.Resampling.NEAREST), told))
+            line.append((_picture(grey, tile), told))
         lines.append(line)
     sense = "; + turns clockwise" if spec.rotation else ""
     about = f"{title}: {spec.size} px, seed {seed}, epoch {epoch}, {len(chosen):,} of {len(index):,} images"
     return _page(lines, tile, [about, f"views as the model sees them, normalisation undone, clipped to 0..255{sense}"])
+
+
+def batch_sheet(views: Sequence[Tensor], names: Sequence[str], spec: ViewSpec) -> Image.Image:
+    """A gray page of a batch as training gets it: of each of its first images the views (B, 1, S, S), side by side,
+    with the image's name beneath the first."""
+    tile = spec.size * -(-_LEAST_TILE // spec.size)
+    columns = max(1, _PAGE_WIDTH // (tile + _MARGIN) // len(views))
+    most = columns * max(1, _PAGE_HEIGHT // (tile + _LINE + _MARGIN))
+    tiles: list[_Tile] = []
+    for name, *made in zip(names[:most], *(view[:most, 0].numpy() for view in views), strict=True):
+        for number, view in enumerate(made, start=1):
+            picture = _picture(255.0 * (spec.std * view + spec.mean), tile)
+            tiles.append((picture, [name if number == 1 else f"view {number}"]))
+    step = columns * len(views)
+    lines = [tiles[start : start + step] for start in range(0, len(tiles), step)]
+    about = f"the first {len(tiles) // len(views)} of a batch of {len(views[0])} images, {spec.size} px"
+    return _page(lines, tile, [about, "views as the model sees them, normalisation undone, clipped to 0..255"])
 
 
 def title_of(preset: str, spec: ViewSpec) -> str:
@@ -106,12 +128,18 @@ def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *,
     return lines
 
 
+def _picture(grey: npt.NDArray[np.floating[Any]], tile: int) -> Image.Image:
+    """Grey levels (S, S) in a tile, enlarged without smoothing."""
+    picture = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    return picture.resize((tile, tile), Image.Resampling.NEAREST)
+
+
 def _decode(samples: Samples, row: int, index: ShardIndex) -> Pixels:
     try:
         return samples.decode(row)
     except DamagedSample as error:
         folders = " ".join(map(str, index.folders))
-        raise InputError(f"{error}; run: python -m shards verify {folders}") from None
+        raise InputError(f"{error}; run: {as_called(f'shards verify {folders}')}") from None
 
 
 def _page(lines: list[list[_Tile]], tile: int, about: list[str]) -> Image.Image:

@@ -21,6 +21,7 @@ from tyro.conf import OmitArgPrefixes
 from shards.base.bounds import Count, Seed, Share, Workers
 from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command
+from shards.base.words import as_called
 from shards.packing.config import BuildConfig, check_build
 from shards.phantom.config import PhantomConfig, check_phantom
 
@@ -240,7 +241,7 @@ def phantom(config: OmitArgPrefixes[PhantomConfig]) -> None:
 
 def _require(datasets: tuple[Path, ...]) -> None:
     if not datasets:
-        raise InputError("no dataset given; name one or more folders that `python -m shards build` wrote")
+        raise InputError(f"no dataset given; name one or more folders that `{as_called('shards build')}` wrote")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from shards.base.errors import InputError
 from shards.base.stored import check_regular, read_parquet
-from shards.base.words import reason_of
+from shards.base.words import as_called, reason_of
 from shards.claims import DEEPEST, MOST_MEMBERS, check_index_file, check_rows, shard_bytes
 from shards.format.blank import Blank, blank_rules
 from shards.format.boxes import BOX_TYPE, BOXES
@@ -163,7 +163,9 @@ def read_index(folder: Path, about: Mapping[str, Any], *columns: str) -> pa.Tabl
         if blank:
             raise InputError(f"has rows without {blank[0]}")
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: {_why(error)}; copy it again, or run: python -m shards verify {folder}") from None
+        raise InputError(
+            f"{path}: {_why(error)}; copy it again, or run: {as_called(f'shards verify {folder}')}"
+        ) from None
     return table
 
 

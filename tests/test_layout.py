@@ -38,6 +38,7 @@ WHOLE = {
     "test_settings.py",
     "gpu/test_fake.py",
     "moco_cxr/test_tutorial.py",
+    "moco_cxr/test_wheel.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_cross_validated.py",
@@ -55,6 +56,7 @@ WHOLE = {
     "train/test_lost_ranks.py",
     "train/test_leakage.py",
     "train/test_package.py",
+    "train/test_slurm.py",
     "train/test_two_ranks.py",
     "train/methods/test_two_forwards.py",
 }

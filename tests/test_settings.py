@@ -9,6 +9,7 @@ import io
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import tyro
 
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError, run_command
+from shards.base.stored import dump_yaml
 from tests.conftest import ROOT
 from train.settings.command import parse_command
 
@@ -136,7 +138,7 @@ def every_option(package: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
         from train.settings.checks import check_config
 
         def pretrain(words: list[str]) -> None:
-            check_config(parse_command(["debug", "--data", "a", "--output", "b", *words]), world_size=1)
+            check_config(parse_command(["debug", "--data", "a", "--output", "b", *words]).config, world_size=1)
 
         yield pretrain, list(options_of(typing.get_type_hints(PretrainConfig, include_extras=True)))
         return
@@ -178,6 +180,27 @@ def test_all_numbers_of_a_command_at_once(package: str, monkeypatch: pytest.Monk
             assert status == (2 if words else 0), said
             missing = [name for name, _ in words if f"{name.removeprefix('--')} " not in said.replace("_", "-")]
             assert not missing, (value, said)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_command_takes_its_settings_from_a_file(
+    package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And refuses there what it refuses on the command line, a line for each with the file before it."""
+    file = tmp_path / "settings.yaml"
+    for call, options in every_option(package, monkeypatch):
+        names = [name.removeprefix("--") for name, kind, _ in options if kind is int and "views." not in name]
+        content: dict[str, Any] = {"nothing_such": 1}
+        for *sections, name in (each.split(".") for each in names):
+            section = functools.reduce(lambda inner, each: inner.setdefault(each, {}), sections, content)
+            section[name] = "many"
+        file.write_text(dump_yaml(content))
+        status, said = answer(call, ["--config", str(file)])
+        lines = said.removeprefix("error: ").splitlines()
+        assert status == 2
+        assert all(line.startswith(f"--config {file}: ") for line in lines), said
+        for name in ["nothing_such", *names]:
+            assert any(name.replace("-", "_") in line for line in lines), (name, said)
 
 
 @pytest.mark.slow

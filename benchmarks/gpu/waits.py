@@ -30,7 +30,7 @@ def run(job: Job) -> None:
     words = ["small_resnet18", "--data", str(job.data), "--output", str(job.work / "waits"), "--selection.split", "all"]
     words += ["--views.size", str(sizes.side), "--run.batch-size", str(sizes.small_batch), "--run.epochs", "1"]
     words += ["--method.queue-size", str(sizes.small_queue), "--run.log-every", "1000000"]
-    config = parse_command([*words, "--run.checkpoint-every", "1000000"])
+    config = parse_command([*words, "--run.checkpoint-every", "1000000"]).config
     check_config(config, world_size=1)
     watch = Watch(find_device(job.device))
     with watch:

@@ -33,7 +33,7 @@ _AGAIN = "again"
 _GRID = 3  # comparisons from which they share a plot
 _INTRODUCTION = """# Benchmarks
 
-Made by `python -m benchmarks report` of the files in `{results}`; `python -m benchmarks all` writes them anew.
+Made by `moco-cxr benchmarks report` of the files in `{results}`; `moco-cxr benchmarks all` writes them anew.
 
 How to read it: variants of one thing took turns in one run (A B C A B C ...), after a warm-up, with the device
 synchronised at both ends of what is timed; each was first checked to compute the same. What counts is the ratio to the

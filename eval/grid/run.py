@@ -39,6 +39,7 @@ from shards.base.children import end_with_parent
 from shards.base.dataclass_io import to_mapping
 from shards.base.facts import num_cores, versions
 from shards.base.locks import TELL_SECONDS, Lock, pause
+from shards.base.words import as_called
 from shards.checks.alike import num_repeated
 from shards.index import ShardIndex
 from shards.repeated import repeated_note
@@ -172,7 +173,7 @@ def _compared(plan: Plan) -> Comparison:
         )
     exposures = [(name, start, _exposure(start, cohort.test)) for name, start in plan.starts.items()]
     return Comparison(
-        command=shlex.join(["python", "-m", "eval", *sys.argv[1:]]),
+        command=as_called(shlex.join(["eval", *sys.argv[1:]])),
         config=to_mapping(config),
         data=[str(folder) for folder in settings.data],
         dataset="+".join(sorted(set(cohort.index.column("dataset")))),

@@ -12,6 +12,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written, to_mapping
 from shards.base.errors import InputError
 from shards.base.stored import read_digested, with_digest
+from shards.base.words import as_called
 
 FORMAT_VERSION = 2
 FILE = "results.json"
@@ -35,7 +36,7 @@ def load_comparison(path: Path) -> Comparison:
     try:
         stored = read_digested(path)
     except InputError as error:
-        raise InputError(f"result {path}: {error}; give a file that `python -m eval` wrote") from None
+        raise InputError(f"result {path}: {error}; give a file that `{as_called('eval')}` wrote") from None
     version = stored.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise InputError(

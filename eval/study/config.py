@@ -17,13 +17,13 @@ class CohortConfig:
     """On what, and by which rules."""
 
     data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")]
-    """Dataset folders, as `python -m shards build` wrote them; several count as one."""
+    """Dataset folders, as `moco-cxr shards build` wrote them; several count as one."""
     label: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL [LABEL ...]")]
     """One or more labels, all learnt at once; all: every label of the dataset that can be learnt and tested."""
     draws: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Random draws of each fraction below 1, or of each number of shots; default: 5, or those of the split rule."""
     draw_file: Path | None = None
-    """Draws that `python -m eval draws export` wrote, in place of drawing."""
+    """Draws that `moco-cxr eval draws export` wrote, in place of drawing."""
     protocol: ProtocolName = "clean"
     """clean: draws by patient, nested; published: MoCo-CXR's, draws by image, resampling of studies; cross-validated:
     as clean, in folds of patients, so that every image of the dataset is tested once."""

@@ -19,6 +19,7 @@ from eval.study.protocol import Protocol
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.base.stored import read_parquet
+from shards.base.words import as_called
 from shards.index import ShardIndex
 from shards.options import LabelPolicy
 
@@ -149,9 +150,8 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     try:
         table = read_parquet(path)
     except InputError as error:
-        raise InputError(f"draws {path}: {error}; write one with: python -m eval draws export") from None
-    wrong = wrong_with(table)
-    if wrong:
+        raise InputError(f"draws {path}: {error}; write one with: {as_called('eval draws export')}") from None
+    if wrong := wrong_with(table):
         raise InputError(f"draws {path}: {wrong}; one row an image, with the columns {', '.join(_COLUMNS)}")
     known = {
         (dataset, key): row

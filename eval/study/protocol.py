@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from shards.base.errors import InputError
+from shards.base.words import as_called
 from shards.options import LabelPolicy
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _refuse_splits(
         if value != default:
             raise InputError(
                 f"{option} {value}: cross-validation tests every image of --data, whatever its split; leave it away, "
-                "or choose images by `python -m shards subset`"
+                f"or choose images by `{as_called('shards subset')}`"
             )
 
 

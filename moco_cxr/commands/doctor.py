@@ -55,8 +55,11 @@ def look() -> Iterator[Finding]:
     yield from _packages()
     yield _finding("processor", f"{processor()}, {num_cores()} cores for this process")
     yield from _gpus()
-    yield _imported("warp kernel", "pipeline.engines.warps", remedy=_INSTALLS_AGAIN)
-    yield _imported("DALI", "nvidia.dali", remedy="pip install nvidia-dali-cuda130")
+    yield _kernel()
+    from pipeline.engines.choice import has_dali
+
+    if has_dali():
+        yield _imported("DALI", "nvidia.dali", remedy="pip install --force-reinstall nvidia-dali-cuda130")
     yield from _decoders()
     yield from _room()
 
@@ -93,6 +96,9 @@ def _packages() -> Iterator[Finding]:
 
 
 _EXTRAS = {
+    "train": "pretraining (DeepSpeed, TensorBoard)",
+    "dali": "decoding on the GPU",
+    "report": "report pages and plots",
     "onnx": "export to ONNX",
     "s3": "datasets in S3",
     "dask": "packing on a Dask cluster",
@@ -129,6 +135,15 @@ def _gpus() -> Iterator[Finding]:
         yield Finding(
             state="note", what="GPU", told="none: everything runs on the processor, and training takes longer"
         )
+
+
+def _kernel() -> Finding:
+    from pipeline.engines.warps import is_compiled
+
+    if is_compiled():
+        return _finding("warp kernel", "loads")
+    told = f"not compiled: OpenCV warps the views, more slowly; {_INSTALLS_AGAIN}"
+    return Finding(state="note", what="warp kernel", told=told)
 
 
 def _imported(what: str, module: str, *, remedy: str) -> Finding:

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import tyro
 from tyro.conf import OmitArgPrefixes
 
 from eval.inference.config import EmbedConfig
@@ -16,7 +15,7 @@ def main() -> int | None:
     Raises:
         InputError: a mistake in them, or in what they name.
     """
-    return run_single(embed, program="moco-cxr embed", config=(tyro.conf.FlagCreatePairsOff,))
+    return run_single(embed, program="moco-cxr embed")
 
 
 def embed(config: OmitArgPrefixes[EmbedConfig], output: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import train.pretrain
 from shards.base.errors import InputError
-from train.ranks.place import launcher_of
+from train.ranks.place import launcher_of, read_place
 from train.ranks.watchdog import run_together
 from train.settings.checks import check_config
 from train.settings.command import parse_command
@@ -22,11 +22,15 @@ def main() -> int | None:
     num_processes, arguments = _num_processes(sys.argv[1:])
     if num_processes is None:
         sys.argv[1:] = arguments
-        run_together(train.pretrain.main)
-        return None
-    if (launcher := launcher_of()) != "python":
+        return run_together(train.pretrain.main)
+    launcher = launcher_of()
+    if launcher in ("torchrun", "deepspeed") or read_place().size > 1:
         raise InputError(f"{_OPTION} {num_processes}: {launcher} starts the processes here; leave the option out")
-    check_config(parse_command(arguments), world_size=num_processes)  # a mistake is told once, and at once
+    asked = parse_command(arguments)
+    check_config(asked.config, world_size=num_processes)  # a mistake is told once, and at once
+    if asked.dry_run:
+        train.pretrain.rehearse(asked, num_processes=num_processes)
+        return None
     from train.ranks.launch import run_processes
 
     return run_processes([str(Path(train.pretrain.__file__).resolve()), *arguments], num_processes)

@@ -1,6 +1,8 @@
 """Which engine makes the views, and where decoded pixels stay: as the user says, or by device, dataset and memory."""
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -8,10 +10,11 @@ import torch
 from pipeline.engines.contract import Engine
 from pipeline.engines.resident import DeviceStore, PixelStore, decoded_bytes
 from pipeline.engines.samples import Samples
+from pipeline.engines.warps import is_compiled
 from pipeline.options import EngineName
 from pipeline.ranks import gather, have_met
 from pipeline.views import ViewSpec
-from shards.base.errors import InputError
+from shards.base.errors import InputError, needing
 from shards.base.facts import available_memory
 from shards.base.words import as_size
 from shards.index import ShardIndex
@@ -49,6 +52,9 @@ def choose_engine(
     """
     if engine not in ("auto", "dali", "kornia", "resident"):
         raise InputError(f"engine {engine!r}: must be auto, dali, kornia or resident")
+    if engine == "dali":
+        with needing("dali", "engine dali"):
+            import_module("nvidia.dali")
     if engine == "dali" or engine == "kornia":
         return Choice(name=engine, reason=f"engine {engine}, as asked for")
     needed = decoded_bytes(index)
@@ -68,21 +74,33 @@ def choose_engine(
             f"engine resident: {pixels} but may take {most}; allow more bytes, pack smaller images, or take engine auto"
         )
     why = f"{pixels}, too many for the {most} they may take" if repeats else "each row comes once"
-    fits = {"dali": "which decodes on the GPU", "kornia": "the faster one on a CPU"}
     name = _keeps_nothing(device)
-    return Choice(name=name, reason=f"engine {name}, {fits[name]}: {why}")
+    if name == "dali":
+        fits = "which decodes on the GPU"
+    else:
+        fits = "the faster one on a CPU" if device.type == "cpu" else "as pip install 'moco-cxr[dali]' was not done"
+    return Choice(name=name, reason=f"engine {name}, {fits}: {why}")
 
 
 def _keeps_nothing(device: torch.device) -> Literal["dali", "kornia"]:
-    """What ``auto`` takes where no pixels are kept."""
-    return "dali" if device.type == "cuda" else "kornia"
+    """What ``auto`` takes where no pixels are kept; dali where it is installed."""
+    return "dali" if device.type == "cuda" and has_dali() else "kornia"
+
+
+def has_dali() -> bool:
+    """Whether DALI, which is an extra, is installed."""
+    try:
+        return find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def made_by(engine: EngineName, device: torch.device) -> str:
     """Who makes the views of one pass in order: the engine, and the device by its name. Others may decode to other grey
     levels."""
+    by_opencv = "" if is_compiled() else ", warped by OpenCV"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{_keeps_nothing(device) if engine == 'auto' else engine} on {name}"
+    return f"{_keeps_nothing(device) if engine == 'auto' else engine} on {name}{by_opencv}"
 
 
 def pixel_budget(device: torch.device, *, asked: int | None, world_size: int) -> Budget:

@@ -6,12 +6,13 @@ the first pixel (:func:`shift_half_pixel`).
 
 On a CPU the two warps of an image cost more than its decoding with the fastest library that was found (OpenCV, before
 kornia-rs, PIL, torchvision and Kornia; ``python -m benchmarks loader`` sets them side by side), so they are the one
-place where this package has compiled code: ``affine.c``.
+place where this package has compiled code: ``affine.c``. Where it could not be compiled, OpenCV does it.
 """
 
 import ctypes
 import functools
 import math
+import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ from kornia.geometry.transform import warp_affine
 from pipeline.upload import upload
 from pipeline.views import Fill, shift_half_pixel
 
-__all__ = ["blur_window", "make_views", "make_views_kornia", "shift_half_pixel", "to_pixels"]
+__all__ = ["blur_window", "is_compiled", "make_views", "make_views_kornia", "shift_half_pixel", "to_pixels"]
 
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.float32]
@@ -38,12 +39,10 @@ Given = ParamSpec("Given")
 _scratch = threading.local()
 
 
-def _load_kernel() -> "ctypes._NamedFuncPointer":
+def _load_kernel() -> "ctypes._NamedFuncPointer | None":
     found = find_spec("pipeline.engines._affine")
     if found is None or found.origin is None:
-        raise ImportError(
-            "pipeline/engines/affine.c is not compiled; install the package with pip, which needs a C compiler"
-        )
+        return None
     kernel = ctypes.CDLL(found.origin).make_views  # calls through ctypes leave the interpreter's lock
     number, pointer, real = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
     kernel.argtypes = [pointer, pointer, number, number, pointer, pointer, number, real, pointer, ctypes.c_long, number]
@@ -52,6 +51,11 @@ def _load_kernel() -> "ctypes._NamedFuncPointer":
 
 
 _make_views = _load_kernel()
+
+
+def is_compiled() -> bool:
+    """Whether views are made by our own kernel; where the package was installed without a compiler, by OpenCV."""
+    return _make_views is not None
 
 
 def blur_window(sigma: float) -> int:
@@ -81,36 +85,66 @@ def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, ton
         tones: gain and bias, (V, 2), contiguous.
         sigmas: (V,) standard deviations of a Gaussian blur in pixels of the view; 0 is none.
     """
-    height, width = pixels.shape
-    num_views, size, _ = out.shape
+    size = out.shape[1]
     assert all(array.flags.c_contiguous for array in (pixels, inverses, tones))
     assert (pixels.dtype, out.dtype, out.strides[1:]) == (np.uint8, np.float32, (4 * size, 4))
-    words = getattr(_scratch, "words", None)
-    if words is None or words.size < pixels.size:
-        words = _scratch.words = np.empty(pixels.size, dtype=np.uint32)
     blurred = np.flatnonzero(sigmas)
     plain = tones
     if len(blurred):
         plain = tones.copy()
         plain[blurred] = 1.0, 0.0
-    _make_views(
+    if _make_views is None:
+        _make_views_opencv(pixels, inverses, out, fill=fill, tones=plain)
+    else:
+        _make_views_compiled(_make_views, pixels, inverses, out, fill=fill, tones=plain)
+    for view in blurred.tolist():
+        sigma, (gain, bias) = float(sigmas[view]), tones[view].tolist()
+        window = blur_window(sigma)
+        cv2.GaussianBlur(out[view], (window, window), sigma, dst=out[view], borderType=cv2.BORDER_REFLECT_101)
+        cv2.addWeighted(out[view], gain, out[view], 0.0, bias, dst=out[view])
+
+
+def _make_views_compiled(
+    kernel: "ctypes._NamedFuncPointer", pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, tones: Floats
+) -> None:
+    height, width = pixels.shape
+    num_views, size, _ = out.shape
+    words = getattr(_scratch, "words", None)
+    if words is None or words.size < pixels.size:
+        words = _scratch.words = np.empty(pixels.size, dtype=np.uint32)
+    kernel(
         _address(pixels),
         _address(words),
         width,
         height,
         _address(inverses),
-        _address(plain),
+        _address(tones),
         num_views,
         -1.0 if fill == "edge" else fill,
         _address(out),
         out.strides[0] // 4,
         size,
     )
-    for view in blurred.tolist():
-        sigma, (gain, bias) = float(sigmas[view]), tones[view].tolist()
-        window = blur_window(sigma)
-        cv2.GaussianBlur(out[view], (window, window), sigma, dst=out[view], borderType=cv2.BORDER_REFLECT_101)
-        cv2.addWeighted(out[view], gain, out[view], 0.0, bias, dst=out[view])
+
+
+def _make_views_opencv(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, tones: Floats) -> None:
+    """The same without our kernel, within OpenCV's steps of a 32nd of a pixel."""
+    _tell_of_opencv()
+    grey, size = pixels.astype(np.float32), out.shape[1]
+    border = {"borderMode": cv2.BORDER_REPLICATE} if fill == "edge" else {"borderValue": float(fill)}
+    for view, inverse, (gain, bias) in zip(out, inverses, tones.tolist(), strict=True):
+        seen = np.where(np.isfinite(inverse), inverse, -1e6)  # a view of nothing
+        cv2.warpAffine(grey, seen, (size, size), dst=view, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, **border)
+        cv2.addWeighted(view, gain, view, 0.0, bias, dst=view)
+
+
+@functools.cache
+def _tell_of_opencv() -> None:
+    print(
+        "warning: pipeline/engines/affine.c is not compiled, and OpenCV warps the views instead, more slowly; with a C "
+        "compiler: pip install --force-reinstall --no-deps moco-cxr",
+        file=sys.stderr,
+    )
 
 
 def without_autocast(function: Callable[Given, torch.Tensor]) -> Callable[Given, torch.Tensor]:

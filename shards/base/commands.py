@@ -11,13 +11,15 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from shards.base.arguments import check_arguments
+from shards.base.config_file import ConfigFile, config_path, defaults_with_settings, is_flat, of_file, read_settings
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
 from shards.base.mistakes import mistakes
+from shards.base.words import as_called
 
 T = TypeVar("T")
 Command = Callable[..., int | None]
+_FILE = "file_of_settings"
 
 
 def run_subcommand(
@@ -26,17 +28,19 @@ def run_subcommand(
     """Reads the command line, and runs the subcommand that it names with arguments that have been checked.
 
     Args:
-        package: whose commands these are; ``moco-cxr`` calls it so, or ``python -m``.
+        package: whose commands these are.
         args: default: the process's.
         options: as of :func:`tyro.extras.subcommand_cli_from_dict`.
 
     Raises:
         InputError: arguments that are none of its own, one that is given twice; a line for each value that is out of
-            range.
+            range, or of the file of ``--config`` (:mod:`shards.base.config_file`), which each command takes, for each
+            that does not fit.
     """
-    checked = {name: _checked(command) for name, command in commands.items()}
-    program = f"moco-cxr {package}" if sys.argv[0] == "moco-cxr" else f"python -m {package}"
     given = check_arguments(sys.argv[1:] if args is None else args)
+    chosen = given[0] if given else ""
+    checked = {name: _checked(command, given if name == chosen else ()) for name, command in commands.items()}
+    program = as_called(package)
     command: Callable[[], int | None] = parsed(
         lambda words: tyro.extras.subcommand_cli_from_dict(checked, args=words, prog=program, **options),
         given,
@@ -47,12 +51,35 @@ def run_subcommand(
 
 def run_single(command: Command, *, program: str, args: Sequence[str] | None = None, **options: Any) -> int | None:
     """As :func:`run_subcommand`, of a command without subcommands; ``options`` as of :func:`tyro.cli`."""
-    checked = _checked(command)
     given = check_arguments(sys.argv[1:] if args is None else args)
+    checked = _checked(command, given)
     run: Callable[[], int | None] = parsed(
         lambda words: tyro.cli(checked, args=words, prog=program, **options), given, program=program
     )
     return run()
+
+
+def check_arguments(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments, of which no option is there twice: the last would count and the others be lost in silence. None is
+    empty, as ``--input "$UNSET"`` makes it: it would be taken for the working directory.
+
+    Raises:
+        InputError: an option is repeated; an empty argument.
+    """
+    given: set[str] = set()
+    before = ""
+    for argument in arguments:
+        option, sign, value = argument.partition("=")
+        if not argument or (argument.startswith("--") and sign and not value):
+            raise InputError(f"{option or before}: the value is empty, by a variable that is not set perhaps; give one")
+        before = option
+        if not argument.startswith("--"):
+            continue
+        option = option.replace("_", "-")
+        if option in given:
+            raise InputError(f"{option}: given twice; give it once, with all its values behind it")
+        given.add(option)
+    return arguments
 
 
 def parsed(parse: Callable[[Sequence[str]], T], given: Sequence[str], *, program: str) -> T:
@@ -84,22 +111,35 @@ class _Held(io.StringIO):
         return sys.__stderr__ is not None and sys.__stderr__.isatty()
 
 
-def _checked(command: Command) -> Callable[..., Callable[[], int | None]]:
-    """Takes a command's arguments, and returns what checks them and runs it."""
+def _checked(command: Command, given: Sequence[str]) -> Callable[..., Callable[[], int | None]]:
+    """Takes a command's arguments, with the defaults of a file where ``given`` name one, and returns what checks them
+    and runs it."""
+    path, defaults = config_path(given), {}
+    if path is not None:
+        with of_file(path):
+            defaults = defaults_with_settings(command, read_settings(path))
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters.values()
 
-    @functools.wraps(command)
-    def bound(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
-        return lambda: run(*args, **kwargs)
+    def bound(**kwargs: Any) -> Callable[[], int | None]:
+        kwargs.pop(_FILE)
+        return lambda: run(**kwargs)
 
-    def run(*args: Any, **kwargs: Any) -> int | None:
-        given = inspect.signature(command).bind(*args, **kwargs).arguments
-        hints = get_type_hints(command, include_extras=True)
+    functools.update_wrapper(bound, command)
+    del bound.__wrapped__  # type: ignore[attr-defined] # the parser would ask it in place of the following
+    by_name = [each.replace(kind=each.KEYWORD_ONLY, default=defaults.get(each.name, each.default)) for each in own]
+    file = inspect.Parameter(_FILE, inspect.Parameter.KEYWORD_ONLY, default=None)
+    bound.__signature__ = inspect.Signature([*by_name, file])  # type: ignore[attr-defined]
+    bound.__annotations__ = hints | {_FILE: ConfigFile}
+
+    def run(**kwargs: Any) -> int | None:
+        given = inspect.signature(command).bind(**kwargs).arguments
         sections = [name for name, value in given.items() if dataclasses.is_dataclass(value)]
         plain = {name: value for name, value in given.items() if name not in sections}
         rest = dataclasses.make_dataclass("Rest", [(name, hints[name]) for name in plain])
         wrong = []
         for where, fields in [
-            *(("--" if _is_flat(hints[name]) else f"--{name}", given[name]) for name in sections),
+            *(("--" if is_flat(hints[name]) else f"--{name}", given[name]) for name in sections),
             ("--", rest(**plain)),
         ]:
             try:
@@ -108,12 +148,6 @@ def _checked(command: Command) -> Callable[..., Callable[[], int | None]]:
                 wrong.append(str(error))
         if wrong:
             raise InputError("\n".join(wrong))
-        return command(*args, **kwargs)
+        return command(**kwargs)
 
     return bound
-
-
-def _is_flat(hint: Any) -> bool:
-    """Whether the options of a section are named without the section."""
-    marks = getattr(hint, "__metadata__", ())
-    return tyro.conf.OmitArgPrefixes in marks or any(getattr(mark, "name", None) == "" for mark in marks)

@@ -31,6 +31,20 @@ class OptionError(InputError):
 
 
 @contextlib.contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """Around what imports packages that an extra of the installation brings; ``what`` needs them.
+
+    Raises:
+        InputError: one of them is not installed, with the command that installs the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        remedy = f"pip install 'moco-cxr[{extra}]'"
+        raise InputError(f"{what}: needs {error.name}, which is not installed; {remedy}") from None
+
+
+@contextlib.contextmanager
 def writing(output: Path, *, then: str = "") -> Iterator[None]:
     """Around what writes the file or folder that ``--output`` names; ``then``: what repeating the command does.
 

@@ -27,8 +27,9 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
         key = f"{name} {value!r}"
         if wrong in _UNKNOWN:
             known = [field.name for field in dataclasses.fields(section)]
-            (nearest,) = difflib.get_close_matches(names[-1], known, n=1, cutoff=0)
-            lines[key] = f"{name}: no such field; did you mean {_named([*names[:-1], nearest], where)}?"
+            nearest = difflib.get_close_matches(names[-1], known, n=1, cutoff=0)
+            like = f"did you mean {_named([*names[:-1], *nearest], where)}?" if nearest else "there is none"
+            lines[key] = f"{name}: no such field; {like}"
         elif _is_absent(each, names):
             lines[key] = f"{name}: missing; give it"
         elif wrong == "too_short":  # where Field(min_length=1) asks for one; also where all that was given is wrong

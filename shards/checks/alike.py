@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shards.base.bar import Bar
 from shards.base.errors import InputError
+from shards.base.words import as_called
 from shards.checks.same_picture import detail_of, is_same
 from shards.datasets import Rows
 from shards.format.schema import FINGERPRINT
@@ -218,7 +219,7 @@ def _read(index: ShardIndex, position: int, side: int) -> Image.Image:
         key, folders = index.column("key")[position], " ".join(map(str, index.folders))
         shard = index.place(int(index.rows[position])).tar.name
         raise InputError(
-            f"image {key} in {shard}: cannot be decoded ({error}); run: python -m shards verify {folders}"
+            f"image {key} in {shard}: cannot be decoded ({error}); run: {as_called(f'shards verify {folders}')}"
         ) from None
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError, writing
 from shards.base.randomness import generator
+from shards.base.words import as_called
 from shards.drawn import drawn_boxes
 from shards.format.boxes import Box
 from shards.index import ShardIndex
@@ -86,7 +87,7 @@ def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         place, folders = f"{key} in {index.place(row).tar.name}", " ".join(map(str, index.folders))
         raise InputError(
-            f"image {place}: cannot be decoded ({error}); run: python -m shards verify {folders}"
+            f"image {place}: cannot be decoded ({error}); run: {as_called(f'shards verify {folders}')}"
         ) from None
     return image.convert("L")
 

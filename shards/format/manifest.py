@@ -18,6 +18,7 @@ from shards.base.bounds import Count
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import parse_json, read_file
+from shards.base.words import as_called
 from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION
 
@@ -68,7 +69,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if found != FORMAT_VERSION:
         raise InputError(
             f"{path}: format version {found}, but this version of moco-cxr reads "
-            f"{FORMAT_VERSION}; pack it again with: python -m shards build"
+            f"{FORMAT_VERSION}; pack it again with: {as_called('shards build')}"
         )
     _check_files(path, about.get("files", {}))
     try:
@@ -139,13 +140,13 @@ def _check_files(path: Path, files: object) -> None:
 def _read(folder: Path) -> tuple[bytes, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise InputError(f"dataset {folder}: no such folder; pack one with: python -m shards build")
+        raise InputError(f"dataset {folder}: no such folder; pack one with: {as_called('shards build')}")
     if not path.is_file():
         unfinished = (folder / ".build").is_dir()
         remedy = (
             "its build did not finish, repeat it"
             if unfinished
-            else "give the folder that `python -m shards build` wrote"
+            else f"give the folder that `{as_called('shards build')}` wrote"
         )
         raise InputError(f"dataset {folder}: no {MANIFEST} there; {remedy}")
     try:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from shards.base.errors import InputError, writing
 from shards.base.facts import versions
-from shards.base.words import as_size
+from shards.base.words import as_called, as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
 from shards.format.rejected import read_rejected
 from shards.format.schema import (
@@ -95,7 +95,7 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
     for reason, count in sorted(totals.rejected_by_reason.items()):
         print(f"  rejected, {reason}: {count:,} (see {config.output / 'rejected.parquet'}); {totals.first[reason]}")
     if totals.num_rejected:
-        print(f"  each with its reason: python -m shards stats {config.output} --rejected")
+        print(f"  each with its reason: {as_called(f'shards stats {config.output} --rejected')}")
     return 0
 
 
@@ -215,7 +215,7 @@ def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -
     share = len(rejected) / num_source
     if len(rejected) < num_source and share <= config.max_rejected:
         return
-    listed = f"each with its reason: python -m shards stats {config.output} --rejected"
+    listed = f"each with its reason: {as_called(f'shards stats {config.output} --rejected')}"
     first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
     if len(rejected) == num_source:
         raise TooManyRejected(f"{_input(config)}: none of its {num_source:,} images could be packed; {first}; {listed}")
@@ -244,7 +244,7 @@ def _copies(output: Path) -> str:
     num_across = pc.sum(pc.greater(groups["split_count_distinct"], 1)).as_py()
     across = f", {num_across:,} files being in several splits" if num_across else ""
     told = f"{num_copies:,} images are byte for byte the files of others{across}"
-    return f"{told}; python -m shards stats {output} says which"
+    return f"{told}; {as_called(f'shards stats {output}')} says which"
 
 
 def _reasons(rejected: pa.Table) -> dict[str, int]:

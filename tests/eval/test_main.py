@@ -24,9 +24,9 @@ def test_linear_writes_a_result_and_prints_its_table(
     call(monkeypatch, "linear", "--run", run_folder, *shared, "--fraction", 0.2, 1, "--draws", 2)
     folder = run_folder / "eval" / "linear-patches-sick"
     printed = capsys.readouterr().out
-    assert f"written: {folder}; as a page: python -m eval report {folder}" in printed
+    assert f"written: {folder}; as a page: moco-cxr eval report {folder}" in printed
     assert "patches, sick: AUROC of the linear probe on 60 test studies" in printed
-    assert load_comparison(folder).command.startswith("python -m eval linear --run ")
+    assert load_comparison(folder).command.startswith("moco-cxr eval linear --run ")
 
     call(monkeypatch, "table", folder, "--format", "markdown")
     assert "| 100 % | 108 (" in capsys.readouterr().out

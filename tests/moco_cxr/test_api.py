@@ -1,6 +1,7 @@
 """What notebooks call does what the commands do."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 import moco_cxr
 from shards.base.errors import InputError
 from train.run.metrics_file import read_metrics
+from train.settings.config import PretrainConfig
+from train.settings.recipes import debug
 
 SMALL = {"run": {"epochs": 1, "batch_size": 16}, "views": {"size": 32}, "method": {"queue_size": 32}}
 
@@ -60,6 +63,18 @@ def test_settings_that_are_wrong(tiny_dataset: Path, tmp_path: Path, settings: d
     with pytest.raises(InputError, match=said):
         moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_may_be_a_file_a_function_or_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PretrainConfig] = []
+    monkeypatch.setattr("train.run.loop.pretrain", asked.append)
+    (tmp_path / "my.yaml").write_text("recipe: debug\nrun: {epochs: 7}\n")
+    config = replace(debug(), run=replace(debug().run, epochs=7))
+    for recipe in (tmp_path / "my.yaml", lambda: config, config):
+        assert moco_cxr.pretrain(recipe, data="a", output="b", run={"seed": 3}) == Path("b")
+    assert {(each.run.epochs, each.run.seed, each.views.size) for each in asked} == {(7, 3, 32)}
+    with pytest.raises(InputError, match="recipe: returns int, no train.settings.config.PretrainConfig"):
+        moco_cxr.pretrain(lambda: 3, data="a", output="b")
 
 
 def test_names_that_are_wrong(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_a_damaged_image_is_named(run, tiny_dataset, tmp_path):
     status, _, err = run("preview", "--data", folder, "--output", tmp_path / "x.png")
     assert status == 2
     assert "has another checksum than when it was packed" in err
-    assert f"python -m shards verify {folder}" in err
+    assert f"moco-cxr shards verify {folder}" in err
 
 
 def test_a_dataset_given_twice_is_told(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

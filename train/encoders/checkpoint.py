@@ -28,7 +28,7 @@ def read_checkpoint(folder: Path, which: Which) -> tuple[dict[str, Tensor], dict
         if not isinstance(header, dict):
             raise InputError(
                 f"encoder {folder}: its complete.json does not say what encoder it holds: it is of fine-tuning, or of "
-                "an earlier version; give a checkpoint that this version of train/pretrain.py wrote"
+                "an earlier version; give a checkpoint that pretraining by this version wrote"
             )
         state = _part(folder, "state.pt", "method", mark) | _part(folder, "rank-00000.pt", "buffers", mark)
     except BrokenSnapshot as error:

@@ -246,7 +246,7 @@ def read_encoder_file(path: str | Path, which: Which = "query") -> EncoderFile:
     file = find_encoder(path, which)
     tensors, header = read_checkpoint(file, which) if file.is_dir() else read_tensors(file)
     if not has_our_header(header):
-        raise InputError(f"encoder {file}: has no moco-cxr header; give a file that train/pretrain.py wrote")
+        raise InputError(f"encoder {file}: has no moco-cxr header; give one that pretraining wrote")
     try:
         metadata = header if file.is_dir() else {name: parse_json(header[name]) for name in header if name != "format"}
         if metadata["format_version"] != FORMAT_VERSION:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shards.base.errors import InputError
+from shards.base.errors import InputError, needing
 from train.engine.partitions import step_without_waiting
 from train.engine.precision import DTYPES
 from train.ranks.world import World
@@ -72,18 +72,29 @@ def start_engine(model: nn.Module, optimizer: torch.optim.Optimizer, ds_config: 
     if world.device.type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # without it, DeepSpeed warns that it has found no GPU
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    import deepspeed
+    with needing("train", "training among processes"):
+        import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     if world.device.type == "cpu":
         # DeepSpeed would compile a shared-memory all-reduce at the first run: half a minute, and a compiler needed,
         # for what gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    _forget_former_group()
     with _local_rank(world):
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_without_waits(ds_config))
     is_scaled = ds_config.get("torch_autocast", {}).get("dtype") == "float16"
     step_without_waiting(engine, most=ds_config["gradient_clipping"], is_scaled=is_scaled)
     return engine
+
+
+def _forget_former_group() -> None:
+    """DeepSpeed keeps its copy of the group of all ranks for ever; a second run in one process, as in a notebook, has
+    another one."""
+    from deepspeed.utils import groups
+
+    if groups._WORLD_GROUP not in torch.distributed.distributed_c10d._world.pg_group_ranks:
+        groups._WORLD_GROUP = None
 
 
 def _without_waits(ds_config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Stopping a run on request: SIGTERM or SIGINT, on any rank, stops all of them at the same step.
+"""Stopping a run on request: SIGTERM, SIGINT or SIGUSR1, on any rank, stops all of them at the same step. By
+SIGUSR1, as Slurm can send it ahead of a job's end, the run is to go on later, which its exit code tells.
 
 A signal is noticed at once by a thread, also while the main thread is inside a kernel or a collective. At each step the
 ranks exchange one number on a CPU group of their own, without waiting: what was exchanged at one step is read at the
@@ -28,6 +29,8 @@ from train.ranks.launch import ASKED_BY
 from train.ranks.watchdog import is_ending
 from train.ranks.world import World
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_STOP, _LATER = 1, 2
 _AGAIN_SECONDS = 1.0  # a launcher may pass on one request twice within this
 _LAUNCHER_PATIENCE_SECONDS = 20.0  # DeepSpeed's launcher kills after 30
 
@@ -43,7 +46,9 @@ class Stop:
         self.world = world
         self.continuing = continuing_command(world)  # while the launcher, whose command it is, lives
         """The command line that goes on with the run."""
-        self._asked = False
+        self.goes_on_later = False
+        """Whether the ranks, which have agreed to stop, are to be started again."""
+        self._asked = 0
         self._group: Any = dist.new_group(backend="gloo") if world.size > 1 else None
         self._pending: dist.Work | None = None
         self._flag = np.zeros(1, dtype=np.int32)  # read without a call on a tensor
@@ -51,18 +56,19 @@ class Stop:
         self._receive, self._send = os.pipe()
         os.set_blocking(self._send, False)
         self._before_fd = signal.set_wakeup_fd(self._send, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _noted) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {number: signal.signal(number, _noted) for number in _SIGNALS}
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def agreed(self) -> bool:
         """Whether all ranks are to stop at this step. All call it once a step; all get the same answer."""
         if self._group is None:
-            return self._asked
+            self.goes_on_later = self._asked == _LATER
+            return bool(self._asked)
         if self._pending is not None:
             self._pending.wait()
             if self._flag[0]:
-                self._pending = None
+                self._pending, self.goes_on_later = None, bool(self._flag[0] == _LATER)
                 return True
         self._flag[0] = self._asked
         self._pending = dist.all_reduce(
@@ -94,17 +100,21 @@ class Stop:
                     continue
                 if now - came.setdefault(number, now) > _AGAIN_SECONDS:
                     os._exit(128 + number)
+                if number == signal.SIGUSR1:
+                    told = f"finishing the step, writing a checkpoint and exiting with {os.EX_TEMPFAIL}"
+                    self._ask(f"asked to go on later: {told}", _LATER)
+                    continue
                 self._ask("asked to stop: finishing the step and writing a checkpoint; once more ends at once")
             if self._launcher is not None and not self._launcher.lives():
                 self._ask("the launcher has gone: finishing the step and writing a checkpoint")
             if came and self._launcher is not None and now - min(came.values()) > _LAUNCHER_PATIENCE_SECONDS:
                 os._exit(1)
 
-    def _ask(self, message: str) -> None:
+    def _ask(self, message: str, asked: int = _STOP) -> None:
         if not self._asked and self.world.leads and not is_ending():
             begin = "\n" if sys.stderr.isatty() else ""  # below the bar
             print(f"{begin}{message}", file=sys.stderr, flush=True)
-        self._asked = True
+        self._asked = max(self._asked, asked)
 
 
 class _Launcher:

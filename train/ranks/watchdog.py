@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import psutil
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from train.ranks.world import World
 
 PATIENCE_SECONDS = 40.0  # longer than any call keeps the interpreter to itself, and than a network takes to recover
+T = TypeVar("T")
 _FAILED, _BEATS, _STANDS, _PROCESS = "failed ranks", "beats", "stands", "process"  # in the store
 _LOOK_SECONDS = 1.0
 _LEAD_SECONDS = 4.0  # that the store outlives the failure of its own rank
@@ -175,15 +176,15 @@ def is_ending() -> bool:
     return _IS_ENDING.is_set() or _IS_FOLLOWING.is_set()
 
 
-def run_together(body: Callable[[], None]) -> None:
-    """Runs ``body``, of which one rank may fail while others go on.
+def run_together(body: Callable[[], T]) -> T:
+    """Runs ``body``, of which one rank may fail while others go on, and returns what it does.
 
     Raises:
         Exception: what ``body`` raises, with one process. With several, the first rank to fail prints its error, one
             line for an :class:`InputError`, and all processes end, with 2 for such an error and else 1.
     """
     try:
-        body()
+        return body()
     except Exception as caught:
         error, dist = _mendable(caught), _group()
         if dist is None:

@@ -1,49 +1,41 @@
 """How a run goes: checked against its data, built, trained from its newest checkpoint on, and written down."""
 
 import contextlib
-import os
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from shards.base.bar import Bar
 from shards.base.dataclass_io import to_mapping
-from shards.index import ShardIndex
-from shards.repeated import repeated_note
 from train.encoders.saved import encoder_header
-from train.encoders.seen import Seen
-from train.encoders.weights import describe_start
-from train.engine.deepspeed import deepspeed_config
 from train.engine.kernels import choose_kernels
-from train.engine.precision import Resolved, describe_precision, resolve_precision
-from train.methods.embedder import check_network
 from train.ranks.door import compare_facts, let_pass, pass_together
 from train.ranks.stop import Stop
 from train.ranks.watchdog import Watchdog
 from train.ranks.world import World, describe_world, share_cores, start_processes
 from train.run.agreement import facts_of_run
 from train.run.checkpoint import Checkpoints
-from train.run.data import select_rows, training_loader
-from train.run.folder import check_run_folder, seen_by_start, write_encoders_and_card, write_run_folder, write_seen
+from train.run.data import training_loader
+from train.run.findings import Found, look, tell
+from train.run.folder import write_encoders_and_card, write_run_folder, write_seen
 from train.run.guards import START, LossWatch, compare_ranks
-from train.run.knn import Neighbours, build_neighbours
 from train.run.loggers.contract import Run
 from train.run.loggers.opening import open_loggers
 from train.run.metrics_file import CheckpointScores
-from train.run.model_card import hardware
 from train.run.monitor import Monitor
 from train.run.writer import Writer
-from train.settings.checks import check_rows, rate_note
 from train.settings.config import PretrainConfig, has_queue
 from train.settings.schedule import describe_rate, images_per_step
 from train.trainer import start_trainer
 
 
-def pretrain(config: PretrainConfig) -> None:
+def pretrain(config: PretrainConfig) -> bool:
     """Runs a checked ``config`` to its end, from the run folder's newest checkpoint if it has one, or until it is asked
     to stop.
+
+    Returns:
+        whether it was stopped to go on later, by SIGUSR1.
 
     Raises:
         InputError: data or run folder are not usable, found before anything is computed; or the loss is not finite, the
@@ -54,7 +46,7 @@ def pretrain(config: PretrainConfig) -> None:
     if world.size > 1:  # the ranks meet first, so that what one of them finds at the door ends all
         start_processes(world)
     watchdog = Watchdog(world)
-    found = pass_together(lambda: _check_at_the_door(config, world), world)
+    found = pass_together(lambda: look(config, world), world)
     if world.size > 1:
         compare_facts(facts_of_run(config, found.index, precision=found.precision), world)
     writer = Writer(output)
@@ -64,43 +56,12 @@ def pretrain(config: PretrainConfig) -> None:
         ends = held if world.size == 1 else contextlib.ExitStack()  # among several, an error ends the process
         ends.callback(torch.distributed.destroy_process_group)
         ends.callback(watchdog.close)
-        _train(config, found, world=world, writer=writer, ends=ends)
+        goes_on_later = _train(config, found, world=world, writer=writer, ends=ends)
         ends.close()
+    return goes_on_later
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What was found at the door."""
-
-    index: ShardIndex
-    neighbours: Neighbours | None
-    precision: Resolved
-    ds_config: dict[str, Any]
-    seen_before: Seen
-    note: str
-
-
-def _check_at_the_door(config: PretrainConfig, world: World) -> _Found:
-    index, run = select_rows(config), config.run
-    largest_side = int(index.sizes().min(axis=1).max())
-    check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
-    note = check_network(config, world)
-    check_run_folder(config)
-    neighbours = build_neighbours(config, index, world)
-    seen_before = seen_by_start(config.encoder.weights) if world.leads else Seen()
-    precision = resolve_precision(run.precision, world.device)
-    ds_config = deepspeed_config(run, precision=precision, optimizer=config.optimizer.name)
-    return _Found(
-        index=index,
-        neighbours=neighbours,
-        precision=precision,
-        ds_config=ds_config,
-        seen_before=seen_before,
-        note=note,
-    )
-
-
-def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Writer, ends: contextlib.ExitStack) -> None:
+def _train(config: PretrainConfig, found: Found, *, world: World, writer: Writer, ends: contextlib.ExitStack) -> bool:
     run, index, neighbours, precision = config.run, found.index, found.neighbours, found.precision
     assert config.output is not None
 
@@ -115,18 +76,9 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
     encoder: Any = trainer.method.model.encoder
     about = None
     images = images_per_step(run, world_size=world.size)
-    if world.leads and (repeated := repeated_note(index)):
-        print(f"warning: --data: {repeated}; in one batch they are negatives of themselves", file=sys.stderr)
     if world.leads:
         rate = describe_rate(config.optimizer, batch=images)
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES") if world.device.type == "cuda" else None
-        place = hardware(world) + (f" (CUDA_VISIBLE_DEVICES {devices})" if devices else "")
-        notes = [
-            f"{place}, {world.size} process(es), {describe_precision(precision, world.device)}",
-            loader.choice.reason,
-        ]
-        notes += [loader.partners.summary] if loader.partners else []
-        print("\n".join([*notes, describe_start(encoder), *filter(None, [found.note, rate_note(config)]), rate]))
+        tell(config, found, loader, encoder, world)
         write_run_folder(config, found.ds_config, note=rate)
         about = write_seen(config, index, norm=encoder.norm_name, before=found.seen_before)
     checkpoints = Checkpoints(
@@ -212,6 +164,7 @@ def _train(config: PretrainConfig, found: _Found, *, world: World, writer: Write
     elif about is not None:
         writer.check()
         write_encoders_and_card(config, trainer.method, index, about=about, step=step, precision=precision, world=world)
+    return step < num_steps and stop.goes_on_later
 
 
 def _tell(line: str) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
+from shards.base.words import as_called
 from train.settings.architectures import check_name, check_view_size
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.deepspeed import read_own_json
@@ -31,7 +32,9 @@ def check_config(config: PretrainConfig, *, world_size: int) -> None:
     """
     method, run = config.method, config.run
     if not config.data:
-        raise InputError("--data: not given; name one or more dataset folders that `python -m shards build` wrote")
+        raise InputError(
+            f"--data: not given; name one or more dataset folders that `{as_called('shards build')}` wrote"
+        )
     if config.output is None:
         raise InputError("--output: not given; name a folder for the run")
     check_fields(config)
@@ -94,7 +97,7 @@ def _check_norm(config: PretrainConfig, *, world_size: int) -> None:
     if strategy == "shuffle" and world_size == 1:
         raise InputError(
             "norm.strategy shuffle: does nothing with one process, and batch norm would leak which key belongs to "
-            "which query; use split, or start several processes with: deepspeed --num_accelerators N"
+            "which query; use split, or start several processes: moco-cxr pretrain ... --num-processes N"
         )
     if strategy in ("sync", "plain") and has_queue(method):
         raise InputError(

@@ -1,57 +1,98 @@
-"""The command line of pretraining: a recipe by name, then any of its settings."""
+"""The command line of pretraining: a recipe by name or file, then any of its settings."""
 
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from shards.base.arguments import check_arguments
-from shards.base.commands import parsed
+from shards.base.commands import check_arguments, parsed
+from shards.base.config_file import ConfigFile, config_path, of_file, read_settings
 from shards.base.errors import InputError
+from shards.base.words import as_called
 from train.settings.config import PretrainConfig
-from train.settings.recipes import RECIPES, recipe
+from train.settings.own_recipe import FORMS, find_recipe, with_recipe
+from train.settings.recipes import RECIPES
 
-_USAGE = "deepspeed train/pretrain.py RECIPE --data DATASET [DATASET ...] --output RUN [--section.field VALUE ...]"
+_USAGE = "RECIPE --data DATASET [DATASET ...] --output RUN [--section.field VALUE ...]"
 
 
-def parse_command(arguments: Sequence[str]) -> PretrainConfig:
-    """The configuration that the arguments ask for. Prints the help and exits where they ask for that.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command line asks for."""
+
+    config: PretrainConfig
+    dry_run: bool = False
+    """Check everything and tell what the run would be, in place of training."""
+    preview: Path | None = None
+    """Picture of the views of one batch, to write in a dry run."""
+
+
+def parse_command(arguments: Sequence[str]) -> Asked:
+    """What the arguments ask for. Prints the help and exits where they ask for that.
 
     Raises:
-        InputError: no recipe, an unknown one, or a setting out of range.
+        InputError: no recipe, an unknown one, or a setting out of range; a file of settings that does not fit.
     """
     # The launcher puts --local_rank=N before our own arguments; LOCAL_RANK says the same.
     own = [argument for argument in arguments if not argument.startswith(("--local_rank", "--local-rank"))]
     if own and own[0] in ("-h", "--help"):
         print(_help())
         raise SystemExit(0)
-    if not own or own[0].startswith("-"):
-        raise InputError(f"recipe: none given; {_USAGE}; recipes are {', '.join(RECIPES)}")
-    default = recipe(own[0])
+    given = check_arguments(own)
+    word = None if not given or given[0].startswith("-") else given[0]
+    path = config_path(given)
+    if word is None and path is None:
+        recipes = f"recipes are {', '.join(RECIPES)}; or give {FORMS}, or --config RUN/config.yaml"
+        raise InputError(f"recipe: none given; usage: {as_called('pretrain')} {_USAGE}; {recipes}")
+    default, told = (None, f"The settings of {path}.") if word is None else find_recipe(word)
+    if path is not None:
+        with of_file(path):
+            default = with_recipe(default, read_settings(path))
+    assert default is not None
+
+    def pretrain(
+        settings: Annotated[PretrainConfig, tyro.conf.arg(name="")] = default,
+        file_of_settings: ConfigFile = None,
+        dry_run: bool = False,
+        preview: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None,
+    ) -> Asked:
+        """Pretrains.
+
+        Args:
+            dry_run: Check everything that a run checks, try a few steps, and print settings, images, steps, memory and
+                time; nothing is trained, and no run folder is left.
+            preview: With --dry-run: also draw the views of one batch into this PNG file.
+        """
+        return Asked(config=settings, dry_run=dry_run, preview=preview)
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="tyro")
-        program = f"{'moco-cxr pretrain' if sys.argv[0] == 'moco-cxr' else 'train/pretrain.py'} {own[0]}"
-        return parsed(
+        program = f"{as_called('pretrain')} {word or ''}".rstrip()
+        asked = parsed(
             lambda words: tyro.cli(
-                PretrainConfig,
-                default=default,
-                args=words,
-                prog=program,
-                description=inspect.getdoc(RECIPES[own[0]]),
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+                pretrain, args=words, prog=program, description=told, config=(tyro.conf.AvoidSubcommands,)
             ),
-            check_arguments(own[1:]),
+            given if word is None else given[1:],
             program=program,
         )
+    if asked.preview is not None and not asked.dry_run:
+        raise InputError(f"--preview {asked.preview}: is drawn in a dry run only; give --dry-run as well")
+    return asked
 
 
 def _help() -> str:
-    lines = [f"usage: {_USAGE}", "", "recipes (RECIPE --help shows all settings with their values):"]
+    lines = [
+        f"usage: {as_called('pretrain')} {_USAGE}",
+        "",
+        "recipes (RECIPE --help shows all settings with their values):",
+    ]
     for name, make in RECIPES.items():
         lines.append(f"  {name:30}{about(make)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"RECIPE is {FORMS}; or --config RUN/config.yaml stands in its place."])
 
 
 def about(recipe: Callable[[], PretrainConfig]) -> str:

@@ -198,7 +198,7 @@ class RunConfig:
     """A DeepSpeed JSON of your own, merged over the generated one."""
     compile: bool = False
     """torch.compile the network and its momentum copy: minutes at the start, and a C++ compiler. For long runs on
-    GPUs; ``python -m benchmarks step --compile`` shows what it gains."""
+    GPUs; ``moco-cxr benchmarks step --compile`` shows what it gains."""
     deterministic: bool = False
     """Deterministic kernels on GPUs, at some cost; CPUs are deterministic anyway."""
     checkpoint_every: PositiveCount = 500

@@ -32,7 +32,7 @@ def moco_cxr_resnet18() -> PretrainConfig:
     Sowrirajan, Yang, Ng, Rajpurkar, MIDL 2021 (arXiv 2010.05352): all 223,414 CheXpert training images, frontal and
     lateral, 20 epochs of Adam with two drops of the learning rate, batch 16.
 
-        deepspeed train/pretrain.py moco_cxr_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain moco_cxr_resnet18 --data DATASET --output RUN
 
     Expected: pleural effusion AUC of a linear probe on the 500-study test .776 / .838 / .848 / .850 with .1 / 1 / 10 /
     100 % of the labels. The reference ran at about 123 images/s, which makes 10 hours; the size here is unmeasured.
@@ -51,7 +51,7 @@ def moco_cxr_resnet18() -> PretrainConfig:
 def moco_cxr_resnet18_random() -> PretrainConfig:
     """MoCo-CXR with ResNet18 from a random start: five times the learning rate, otherwise ``moco_cxr_resnet18``.
 
-        deepspeed train/pretrain.py moco_cxr_resnet18_random --data DATASET --output RUN
+        moco-cxr pretrain moco_cxr_resnet18_random --data DATASET --output RUN
 
     Not run to its end here. A pretext accuracy near 100 % with uniformity near 0 means that large steps have moved all
     embeddings together; then give ``--method.projector-norm``.
@@ -62,7 +62,7 @@ def moco_cxr_resnet18_random() -> PretrainConfig:
 def moco_cxr_densenet121() -> PretrainConfig:
     """MoCo-CXR with DenseNet121 from ImageNet weights, as published; otherwise as ``moco_cxr_resnet18``.
 
-        deepspeed train/pretrain.py moco_cxr_densenet121 --data DATASET --output RUN
+        moco-cxr pretrain moco_cxr_densenet121 --data DATASET --output RUN
 
     Expected: pleural effusion AUC of a linear probe on the 500-study test .775 / .833 / .839 / .845 with .1 / 1 / 10 /
     100 % of the labels.
@@ -73,7 +73,7 @@ def moco_cxr_densenet121() -> PretrainConfig:
 def moco_cxr_densenet121_random() -> PretrainConfig:
     """MoCo-CXR with DenseNet121 from a random start: five times the learning rate, otherwise ``moco_cxr_densenet121``.
 
-        deepspeed train/pretrain.py moco_cxr_densenet121_random --data DATASET --output RUN
+        moco-cxr pretrain moco_cxr_densenet121_random --data DATASET --output RUN
 
     Not run to its end here; watch uniformity as in ``moco_cxr_resnet18_random``.
     """
@@ -87,7 +87,7 @@ def moco_v2plus_resnet18() -> PretrainConfig:
     momentum .99 to .999 by half a cosine. Difference: a queue of 24,576 as in MoCo-CXR instead of 65,536, so that it
     stays below the number of images. Other images of a patient are no negatives with ``--method.mask-same-patient``.
 
-        deepspeed train/pretrain.py moco_v2plus_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain moco_v2plus_resnet18 --data DATASET --output RUN
     """
     return PretrainConfig(
         views=replace(PRESETS["crop_contrast"], size=224),
@@ -107,7 +107,7 @@ def moco_v3_vit_small() -> PretrainConfig:
     projection that is not trained. Difference: the paper's step has 4,096 images, over many processes; with 256 there
     are fewer negatives.
 
-        deepspeed train/pretrain.py moco_v3_vit_small --data DATASET --output RUN
+        moco-cxr pretrain moco_v3_vit_small --data DATASET --output RUN
     """
     return replace(
         moco_v2plus_resnet18(),
@@ -132,7 +132,7 @@ def simsiam_resnet18() -> PretrainConfig:
     Chen and He 2021 (arXiv 2011.10566): SGD .05, decay 1e-4, a projector 2,048 wide and a predictor of 512. Difference:
     the predictor's learning rate falls with the others', while the paper keeps it constant.
 
-        deepspeed train/pretrain.py simsiam_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain simsiam_resnet18 --data DATASET --output RUN
     """
     return replace(
         moco_v2plus_resnet18(),
@@ -148,7 +148,7 @@ def byol_resnet18() -> PretrainConfig:
     biases, 10 epochs of warm-up, momentum .99 to 1 by half a cosine, heads 4,096 wide with embeddings of 256.
     Difference: the paper's step has 4,096 images.
 
-        deepspeed train/pretrain.py byol_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain byol_resnet18 --data DATASET --output RUN
     """
     return replace(
         moco_v2plus_resnet18(),
@@ -172,7 +172,7 @@ def barlow_twins_resnet18() -> PretrainConfig:
     redundancy weight .005, a projector 8,192 wide in all three layers, which makes it twelve times the encoder.
     Differences: norms and biases learn at the same rate as weights, the paper's at .0048; its step has 2,048 images.
 
-        deepspeed train/pretrain.py barlow_twins_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain barlow_twins_resnet18 --data DATASET --output RUN
     """
     return replace(
         moco_v2plus_resnet18(),
@@ -190,7 +190,7 @@ def swav_resnet18() -> PretrainConfig:
     prototypes instead of 3,000, since a step of 256 images could not fill so many and there is no queue of embeddings;
     prototypes are not frozen at the start; no decay of norms and biases.
 
-        deepspeed train/pretrain.py swav_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain swav_resnet18 --data DATASET --output RUN
     """
     return replace(
         moco_v2plus_resnet18(),
@@ -215,7 +215,7 @@ def small_resnet18() -> PretrainConfig:
     the task without learning much that a probe can use. Large steps and a fast key encoder, kept from collapsing by
     batch norm in the projector; a short queue, below the number of images.
 
-        deepspeed train/pretrain.py small_resnet18 --data DATASET --output RUN
+        moco-cxr pretrain small_resnet18 --data DATASET --output RUN
     """
     return PretrainConfig(
         views=replace(PRESETS["crop_contrast"], size=64),
@@ -230,7 +230,7 @@ def small_resnet18() -> PretrainConfig:
 def debug() -> PretrainConfig:
     """One epoch at 32 px, batch 16, queue 32: runs anywhere in seconds and learns nothing.
 
-    python train/pretrain.py debug --data DATASET --output RUN
+    moco-cxr pretrain debug --data DATASET --output RUN
     """
     small = small_resnet18()
     return replace(

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -63,3 +65,14 @@ def test_the_budget():
     free = pixel_budget(cpu, asked=None, world_size=1)
     assert free.host > 0
     assert free.device == 0
+
+
+def test_without_dali_a_gpu_has_kornia(index, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    choice = choose(index, on_gpu=0)
+    assert choice.name == "kornia"
+    assert "pip install 'moco-cxr[dali]'" in choice.reason
+    with pytest.raises(
+        InputError, match=r"engine dali: needs nvidia.dali, which is not installed; pip install '.*dali"
+    ):
+        choose(index, "dali")

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.engines.warps import blur_window, make_views, make_views_kornia, shift_half_pixel, to_pixels
+from pipeline.engines.warps import (
+    _tell_of_opencv,
+    blur_window,
+    make_views,
+    make_views_kornia,
+    shift_half_pixel,
+    to_pixels,
+)
 from pipeline.views import PRESETS, ViewSpec, affines, sigmas
 from tests.conftest import ROOT
 
@@ -204,3 +211,20 @@ def test_no_matrix_and_no_size_leaves_the_memory_of_the_image(turns, tmp_path):
     )
     done = subprocess.run([str(program), str(turns)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{turns} turns\n"), done.stderr
+
+
+@pytest.mark.parametrize("fill", [0, 200, "edge"])
+@pytest.mark.parametrize("name", SPECS)
+def test_without_a_compiler_opencv_makes_the_same_views(name, fill, monkeypatch, capsys):
+    """But for its steps of a 32nd of a pixel."""
+    pixels = image((56, 90))
+    matrix = affines(SPECS[name], np.array([3]), np.array([[90, 56]]), epoch=0, seed=1, view=0)[0]
+    ours = compiled(pixels, matrix, fill=fill, sigma=0.7, gain=0.5, bias=2.0)
+    monkeypatch.setattr("pipeline.engines.warps._make_views", None)
+    _tell_of_opencv.cache_clear()
+    theirs = [compiled(pixels, matrix, fill=fill, sigma=0.7, gain=0.5, bias=2.0) for _ in range(2)]
+    assert np.abs(theirs[0] - ours).max() < 2.0
+    np.testing.assert_array_equal(*theirs)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: pipeline/engines/affine.c is not compiled, and OpenCV warps the views instead")
+    assert np.isfinite(compiled(pixels, np.full((2, 3), np.nan), fill=fill)).all()

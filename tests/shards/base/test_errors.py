@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.base.errors import InputError, run_command
+from shards.base.errors import InputError, needing, run_command
 from tests.conftest import ROOT
 
 
@@ -69,3 +69,9 @@ run_command(main)
     done = subprocess.run(["sh", "-c", f'exec "$@" {closing}', "sh", sys.executable, "-c", body], cwd=ROOT, check=False)
     assert done.returncode == (2 if "full" in closing else status)
     assert (tmp_path / "a").read_text() in ("written", "" if "full" in closing else "written")
+
+
+def test_a_package_of_an_extra_is_named_with_the_extra():
+    said = r"^report: needs no_such_package, which is not installed; pip install 'moco-cxr\[r\]'$"
+    with pytest.raises(InputError, match=said), needing("r", "report"):
+        import no_such_package  # noqa: F401

@@ -9,27 +9,27 @@ from shards.base.mistakes import nearest
 from train.settings.command import parse_command
 
 SHARDS = {
-    "": "command: none given; python -m shards has build, merge, phantom, preview, stats, subset, verify",
-    "biuld": "biuld: no such command; did you mean build? python -m shards has build, merge",
-    "build": "--source, --input, --output: not given; python -m shards build needs them",
-    "build --source folder --output b --inptu a": "--inptu: no such option of python -m shards build; did you mean --i",
-    "build --source folder --output b --inptu=a": "--inptu: no such option of python -m shards build; did you mean --i",
-    "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of chexpert,",
+    "": "command: none given; moco-cxr shards has build, merge, phantom, preview, stats, subset, verify",
+    "biuld": "biuld: no such command; did you mean build? moco-cxr shards has build, merge",
+    "build": "--source, --input, --output: not given; moco-cxr shards build needs them",
+    "build --source folder --output b --inptu a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
+    "build --source folder --output b --inptu=a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
+    "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of ",
     "build --source folder --input a --output": "--output: no value given; it takes PATH",
-    "merge a": "--output: not given; python -m shards merge needs it",
+    "merge a": "--output: not given; moco-cxr shards merge needs it",
     "preview a --output b --rows many": "--rows many: cannot be read as INT",
-    "stats a --rejected=5": "5: not understood there; python -m shards stats --help tells what it takes",
+    "stats a --rejected=5": "5: not understood there; moco-cxr shards stats --help tells what it takes",
 }
 EVAL = {
-    "grid": "PATH: not given; python -m eval grid needs it",
+    "grid": "PATH: not given; moco-cxr eval grid needs it",
     "draws nothing --data a --label b --output c": "action nothing: no such value; give one of export, import",
-    "linear --run a --data b --label c --fraction_ 1": "--fraction-: no such option of python -m eval linear; did you",
+    "linear --run a --data b --label c --fraction_ 1": "--fraction-: no such option of moco-cxr eval linear; did you",
 }
 PRETRAIN = {
-    "debug --epochs 3": "--epochs: no such option of train/pretrain.py debug; did you mean --run.epochs?",
+    "debug --epochs 3": "--epochs: no such option of moco-cxr pretrain debug; did you mean --run.epochs?",
     "debug --run.epochs many": "--run.epochs many: cannot be read as INT",
-    "debug --nothing 1": "--nothing: no such option of train/pretrain.py debug; its --help tells which there are",
-    "debug stray": "stray: not understood there; train/pretrain.py debug --help tells what it takes",
+    "debug --nothing 1": "--nothing: no such option of moco-cxr pretrain debug; its --help tells which there are",
+    "debug stray": "stray: not understood there; moco-cxr pretrain debug --help tells what it takes",
 }
 
 

@@ -1,9 +1,10 @@
 import errno
 import os
+import sys
 
 import pytest
 
-from shards.base.words import as_duration, as_size, reason_of
+from shards.base.words import CALLED, as_called, as_duration, as_size, reason_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,29 @@ def test_durations(seconds, words):
 )
 def test_reasons_are_one_line(error, words):
     assert reason_of(error) == words
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("moco-cxr", "moco-cxr shards verify a"),
+        ("/opt/venv/bin/moco-cxr", "moco-cxr shards verify a"),
+        ("/opt/site-packages/shards/__main__.py", "python -m shards verify a"),
+        ("/project/train/pretrain.py", "python -m shards verify a"),
+        ("/opt/site-packages/ipykernel_launcher/__main__.py", "moco-cxr shards verify a"),
+        ("-c", "moco-cxr shards verify a"),
+        ("my.py", "moco-cxr shards verify a"),
+    ],
+)
+def test_a_command_is_told_as_the_user_calls_it(argv: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CALLED, raising=False)
+    monkeypatch.setattr(sys, "argv", [argv])
+    assert as_called("shards verify a") == said
+    monkeypatch.setenv(CALLED, "1")  # by moco-cxr, which has started this process
+    assert as_called("shards verify a") == "moco-cxr shards verify a"
+
+
+def test_pretraining_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CALLED, raising=False)
+    monkeypatch.setattr(sys, "argv", ["train/pretrain.py"])
+    assert as_called("pretrain debug") == "python train/pretrain.py debug"

@@ -41,7 +41,7 @@ def test_each_file_with_its_reason(source, tmp_path, monkeypatch, capsys):
 
 def test_of_a_build_that_refused_too_many(source, tmp_path):
     with pytest.raises(
-        TooManyRejected, match=r"first: train/blob/.*; each with its reason: python -m shards stats .* --rej"
+        TooManyRejected, match=r"first: train/blob/.*; each with its reason: moco-cxr shards stats .* --rej"
     ):
         build(source, tmp_path / "data")
     assert "not-an-image: 1" in rejected_text([tmp_path / "data"])

@@ -111,7 +111,7 @@ def test_a_folder_that_is_linked_beside_itself_is_told(source, tmp_path, capsys)
     assert "another name" not in plan_dataset(config(source, tmp_path / "out"))
     shutil.copytree(source / "train" / "blob", source / "test" / "blob", dirs_exist_ok=True)
     assert run_build(config(source, tmp_path / "out")) == 0
-    told = "note: 40 images are byte for byte the files of others, 40 files being in several splits; python -m shards"
+    told = "note: 40 images are byte for byte the files of others, 40 files being in several splits; moco-cxr shards"
     assert told in capsys.readouterr().out
 
 

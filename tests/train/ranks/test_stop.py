@@ -31,7 +31,7 @@ def stop() -> Iterator[Stop]:
     made.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_at_the_next_step(stop: Stop, number: int) -> None:
     assert not stop.agreed()
     os.kill(os.getpid(), number)
@@ -40,6 +40,7 @@ def test_a_signal_stops_at_the_next_step(stop: Stop, number: int) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     assert stop.agreed(), "it stays so"
+    assert stop.goes_on_later == (number == signal.SIGUSR1)
 
 
 def test_other_signals_that_have_a_handler_ask_for_nothing(stop: Stop) -> None:

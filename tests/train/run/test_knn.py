@@ -178,7 +178,7 @@ def test_refuses_settings_out_of_range(wrong: dict[str, int]) -> None:
 
 def test_labels_of_several_words_are_settings() -> None:
     command = ["debug", "--data", "tiny", "--output", "run", "--run.knn-label", "Pleural Effusion", "Edema"]
-    assert parse_command([*command, "--run.knn-every", "5"]).run.knn_label == ("Pleural Effusion", "Edema")
+    assert parse_command([*command, "--run.knn-every", "5"]).config.run.knn_label == ("Pleural Effusion", "Edema")
 
 
 def test_refuses_labels_that_cannot_be_scored(index: ShardIndex) -> None:

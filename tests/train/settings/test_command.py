@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from shards.base.errors import InputError
@@ -20,7 +22,7 @@ def test_a_recipe_and_its_settings() -> None:
             "48",
         ]
         + ["--optimizer.betas", "0.8", "0.95", "--encoder.no-channels-last"]
-    )
+    ).config
     assert config.data == ("a", "b")
     assert (config.run.batch_size, config.views.size, config.optimizer.betas) == (8, 48, (0.8, 0.95))
     assert not config.encoder.channels_last
@@ -50,3 +52,10 @@ def test_a_class_that_checks_itself_speaks_without_the_parsers_frame(capsys: pyt
     with pytest.raises(InputError, match=r"^views\.size 4: out of range; give 8 to 8192, in pixels$"):
         parse_command(["debug", "--data", "a", "--views.size", "4"])
     assert capsys.readouterr().err == ""
+
+
+def test_a_picture_is_drawn_in_a_dry_run_only() -> None:
+    asked = parse_command(["debug", "--dry-run", "--preview", "views.png"])
+    assert (asked.dry_run, asked.preview) == (True, Path("views.png"))
+    with pytest.raises(InputError, match="--preview views.png: is drawn in a dry run only"):
+        parse_command(["debug", "--preview", "views.png"])

@@ -16,7 +16,7 @@ def test_recipe_is_a_config_that_can_run_and_says_how(name: str) -> None:
     check_config(config, world_size=1)
     check_config(config, world_size=2)
     assert config.recipe == name
-    assert f"train/pretrain.py {name}" in (inspect.getdoc(RECIPES[name]) or "")
+    assert f"moco-cxr pretrain {name}" in (inspect.getdoc(RECIPES[name]) or "")
 
 
 def test_the_papers_figures() -> None:

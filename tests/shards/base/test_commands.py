@@ -1,6 +1,6 @@
 import pytest
 
-from shards.base.arguments import check_arguments
+from shards.base.commands import check_arguments
 from shards.base.errors import InputError
 
 
