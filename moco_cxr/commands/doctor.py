@@ -46,7 +46,7 @@ def main() -> int:
     is_whole = True
     for finding in look():
         is_whole &= finding.state != "missing"
-        print(f"{finding.state:8}{finding.what:14}{finding.told}", flush=True)
+        print(f"{finding.state:8}{finding.what:16}{finding.told}", flush=True)
     return 0 if is_whole else 1
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from shards.base.errors import InputError
 
 LoggerName = Literal["jsonl", "tensorboard", "wandb", "mlflow"]
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "moco-cxr[wandb]", "mlflow": "moco-cxr[mlflow]"}
+PACKAGES = {"tensorboard": "moco-cxr[train]", "wandb": "moco-cxr[wandb]", "mlflow": "moco-cxr[mlflow]"}
 """What is imported for a logger, which bears its name, and what to install for it."""
 
 
