@@ -21,7 +21,7 @@ def test_a_package_that_is_not_installed_is_refused_with_its_command(
     for name, package in (("wandb", r"moco-cxr\[wandb\]"), ("mlflow", r"moco-cxr\[mlflow\]")):
         with pytest.raises(InputError, match=f"run.log {name}: the package .* not installed; pip install '{package}'"):
             check_loggers(["jsonl", name])
-    with pytest.raises(InputError, match="pip install 'moco-cxr\[train\]'"):
+    with pytest.raises(InputError, match=r"pip install 'moco-cxr\[train\]'"):
         check_loggers(["tensorboard"])
 
 
