@@ -45,7 +45,7 @@ def call(words: str) -> str:
     """Runs a command in this process; returns what it printed.
 
     Raises:
-        InputError: with its lines, where it ends with 2.
+        InputError: with its lines, where it ends with 2, or where it verifies and has found damage.
     """
     package, *arguments = words.split()
     main = importlib.import_module("train.pretrain" if package == "pretrain" else f"{package}.__main__").main
@@ -59,6 +59,8 @@ def call(words: str) -> str:
         run_command((lambda: run_together(main)) if package == "pretrain" else main)
     if ended.value.code == 0:
         return said.getvalue()
+    if words.startswith("shards verify") and ended.value.code == 1:
+        raise InputError(printed.getvalue())
     assert ended.value.code == 2, (words, said.getvalue(), printed.getvalue())
     beside = re.compile(r"warning: |note: |[\w ,.-]+: +\d+%")  # bars are whole lines where no terminal is
     told = [line for line in said.getvalue().splitlines() if not beside.match(line)]
@@ -149,6 +151,7 @@ _OPENING_DATA = (
     "benchmarks step --data @data --quick --output @out.json",
     "benchmarks peers --data @data --quick --output @out.json",
 )
+_VERIFIED = ("dataset.json", "index.parquet", "rejected.parquet", "train-000000.tar", "train-000000.idx")
 _IMPORT = "eval draws import --data @data --label blob --source @list.csv --output @out.parquet"
 _TABLE = "shards build --source table --input @images --csv @table.csv --path-column file --output @out --workers 1"
 _TRAINED = "pretrain debug --data @data --output @trained --run.epochs 1"
@@ -156,6 +159,7 @@ _EVALUATED = "eval knn --run @run --data @data --label blob --fraction 1 --repli
 LINES = (
     *(Line(words, f"data/{name}") for words in _OPENING_DATA for name in ("dataset.json", "index.parquet")),
     Line("shards stats --rejected @data", "data/rejected.parquet"),
+    *(Line("shards verify @data --workers 1", f"data/{name}", is_users=True) for name in _VERIFIED),
     Line(f"{_TABLE} --max-rejected 1", "table.csv", told="table", is_users=True, is_anew=True, is_slow=True),
     Line(f"{_TABLE} --pseudonymise @secret.key", "secret.key", is_anew=True),
     Line("train export --run @run --format torchvision --output @out.safetensors", "run/encoder.safetensors"),

@@ -198,7 +198,8 @@ def read_key(path: Path, *, apart_from: Sequence[Path] = ()) -> Pseudonyms:
     """Reads a key file; spaces and line ends around its content do not count.
 
     Raises:
-        InputError: no such file, a key of under 16 bytes, or a key file inside one of the folders ``apart_from``.
+        InputError: no such file, a key of under 16 bytes or of zeros, or a key file inside one of the folders
+            ``apart_from``.
     """
     make = f"make one with: head -c 32 /dev/urandom | base64 > {path}"
     try:
@@ -207,6 +208,8 @@ def read_key(path: Path, *, apart_from: Sequence[Path] = ()) -> Pseudonyms:
         raise InputError(f"--pseudonymise {path}: {error}; {make}") from None
     if len(secret) < MIN_KEY_BYTES:
         raise InputError(f"--pseudonymise {path}: holds {len(secret)} bytes, needs {MIN_KEY_BYTES} or more; {make}")
+    if secret.count(0) >= len(secret) / 4:  # never so in random bytes
+        raise InputError(f"--pseudonymise {path}: holds zeros, as a file that was not written to its end; {make}")
     for folder in apart_from:
         if path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"--pseudonymise {path}: lies inside {folder}; keep the key apart from the images")

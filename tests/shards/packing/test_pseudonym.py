@@ -117,3 +117,7 @@ def test_key_files_that_cannot_be_used(tmp_path, key):
     key.write_bytes(b"short\n")
     with pytest.raises(InputError, match="holds 5 bytes, needs 16"):
         read_key(key)
+    for content in (bytes(32), b"k" * 20 + bytes(20)):
+        key.write_bytes(content)
+        with pytest.raises(InputError, match="holds zeros, as a file that was not written to its end; make one with"):
+            read_key(key)
