@@ -106,8 +106,9 @@ class Reader:
     """A file that is right, what can be wrong with it besides, and who reads it.
 
     ``may_be_gone``: without it, there is nothing to read. ``is_anew``: what is damaged is made again, not told.
-    ``is_users``: several lines may tell of several mistakes. ``named``: what messages have in them; default: the name.
-    ``by_columns``: a table is damaged by its columns as well.
+    ``is_users``: several lines may tell of several mistakes. ``has_unread_end``: what lies behind the last image is
+    not looked at. ``named``: what messages have in them; default: the name. ``by_columns``: a table is damaged by its
+    columns as well.
     """
 
     path: Path
@@ -117,6 +118,7 @@ class Reader:
     may_be_gone: bool = False
     is_anew: bool = False
     is_users: bool = False
+    has_unread_end: bool = False
     named: str = ""
     by_columns: bool = True
 
@@ -133,6 +135,8 @@ class Reader:
         spared = {"gone", "a link to nothing"} if self.may_be_gone else set()
         if self.path.suffix in _ENDING_ANYWHERE:
             spared |= {"doubled", "cut at 90%", "last byte gone"}
+        if self.has_unread_end:
+            spared |= {"doubled", "last byte gone"}
         yield from (each for each in [*of_place(), *of_bytes(self.path.read_bytes())] if each[0] not in spared)
 
 

@@ -45,7 +45,8 @@ def call(words: str) -> str:
     """Runs a command in this process; returns what it printed.
 
     Raises:
-        InputError: with its lines, where it ends with 2, or where it verifies and has found damage.
+        InputError: with its lines, where it ends with 2; or with 1, by which ``shards`` tells of damage found, and of
+            images refused.
     """
     package, *arguments = words.split()
     main = importlib.import_module("train.pretrain" if package == "pretrain" else f"{package}.__main__").main
@@ -59,7 +60,7 @@ def call(words: str) -> str:
         run_command((lambda: run_together(main)) if package == "pretrain" else main)
     if ended.value.code == 0:
         return said.getvalue()
-    if words.startswith("shards verify") and ended.value.code == 1:
+    if package == "shards" and ended.value.code == 1:
         raise InputError(printed.getvalue())
     assert ended.value.code == 2, (words, said.getvalue(), printed.getvalue())
     beside = re.compile(r"warning: |note: |[\w ,.-]+: +\d+%")  # bars are whole lines where no terminal is
@@ -90,8 +91,9 @@ def _as_a_process(argv: list[str]) -> Iterator[None]:
 class Line:
     """A command, of which ``@`` is the folder of the stage, and the file there that is damaged.
 
-    ``told``: what messages name; default: the file. ``may_be_gone``, ``is_anew``, ``is_users``: as of :class:`Reader`.
-    ``is_slow``: it is not among the quick ones, as it computes before it opens the file.
+    ``told``: what messages name; default: the file. ``may_be_gone``, ``is_anew``, ``is_users``,
+    ``has_unread_end``: as of :class:`Reader`. ``is_slow``: it is not among the quick ones, as it computes before it
+    opens the file.
     """
 
     words: str
@@ -101,6 +103,7 @@ class Line:
     is_anew: bool = False
     is_users: bool = False
     is_slow: bool = False
+    has_unread_end: bool = False
 
     def reader(self, stage: Path) -> Reader:
         path = stage / self.file
@@ -118,6 +121,7 @@ class Line:
             may_be_gone=self.may_be_gone,
             is_anew=self.is_anew,
             is_users=self.is_users,
+            has_unread_end=self.has_unread_end,
             named=self.told or path.name,
             by_columns=False,
         )
@@ -174,9 +178,13 @@ LINES = (
     Line("pretrain debug --data @data --output @run", "run/config.yaml", may_be_gone=True),
     Line("benchmarks compare @bench/hotpath-cpu.json @bench/hotpath-cpu.json", "bench/hotpath-cpu.json"),
     Line("benchmarks report --results @bench --output @out", "bench/hotpath-cpu.json", may_be_gone=True),
-    Line("shards preview @data --output @out.png --columns 10 --rows 10", "data/train-000000.tar"),
-    Line("pipeline preview --data @data --output @out.png --images 96 --size 32", "data/train-000000.tar"),
-    Line(_OPENING_DATA[6], "data/train-000000.tar"),
+    Line("shards preview @data --output @out.png --columns 10 --rows 10", "data/train-000000.tar", has_unread_end=True),
+    Line(
+        "pipeline preview --data @data --output @out.png --images 96 --size 32",
+        "data/train-000000.tar",
+        has_unread_end=True,
+    ),
+    Line(_OPENING_DATA[6], "data/train-000000.tar", has_unread_end=True),
     # What a run or an evaluation left, and may make again. It is told as a warning.
     Line(_TRAINED, "trained/metrics.jsonl", may_be_gone=True, is_anew=True, is_slow=True),
     Line(_TRAINED, "trained/checkpoints/step-00000004/complete.json", is_anew=True, is_slow=True),
@@ -212,7 +220,8 @@ def stage(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "secret.key").write_bytes(b"k" * 40)
     (folder / "ds.json").write_bytes(as_json({"gradient_clipping": 1.0, "zero_optimization": {"stage": 1}}))
     (folder / "bench").mkdir()
-    shutil.copy(ROOT / "benchmarks/results/hotpath-cpu.json", folder / "bench")
+    for name in ("hotpath-cpu.json", "index-cpu.json"):
+        shutil.copy(ROOT / "benchmarks/results" / name, folder / "bench")
     return folder
 
 

@@ -95,8 +95,10 @@ def read_lists(paths: tuple[Path, ...], train: ShardIndex) -> dict[tuple[float, 
 
 def _read_csv(path: Path) -> pa.Table:
     try:
+        content = read_file(path)
+        content.decode()  # a table's names are not looked at where it is read
         are_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(_PATH_COLUMNS, pa.string()))
-        return pyarrow.csv.read_csv(pa.BufferReader(read_file(path)), convert_options=are_text)
+        return pyarrow.csv.read_csv(pa.BufferReader(content), convert_options=are_text)
     except (pa.ArrowException, ValueError) as error:
         why = str(error) if isinstance(error, InputError) else f"is no CSV ({reason_of(error)})"
         raise InputError(f"--source {path}: {why}; give a list of path, fraction and draw") from None
