@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +156,34 @@ def read_result(path: Path) -> Result:
         raise InputError(f"{path}: {error}; name a file that a benchmark wrote") from None
     try:
         result = from_written(Result, raw, unknown="ignore")  # such as fields of a later version
+        from_written(_Place, {"machine": result.machine}, unknown="ignore")
         for one in result.comparisons:
             if not one.timings:
                 raise InputError(f"{one.title}: no timings")
     except InputError as error:
         raise InputError(f"{path}: not a benchmark result, {error}; run the benchmark again") from None
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    """What pages say of a machine, as :func:`benchmarks.measuring.machine.describe_machine` writes it."""
+
+    utc: str = ""
+    commit: str | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    cpu: str | None = None
+    cores: int | None = None
+    torch_threads: int | None = None
+    gpu: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Of a result: where it was measured."""
+
+    machine: _Machine
 
 
 def _present(fields: list[tuple[str, Any]]) -> dict[str, Any]:

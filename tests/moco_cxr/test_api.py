@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import moco_cxr
 from shards.base.errors import InputError
@@ -48,6 +49,15 @@ def test_an_error_leaves_nothing_behind_in_the_process(
             moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **SMALL)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert not torch.distributed.is_initialized()
+
+
+def test_one_process_pretrains_several_times(tiny_dataset: Path, tmp_path: Path) -> None:
+    """DeepSpeed keeps no group of the run before."""
+    for name in ("first", "second"):
+        moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / name, **SMALL)
+        assert not torch.distributed.is_initialized()
+    first, second = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
+import pytest
+
 from benchmarks.measuring.resources import Resources
-from benchmarks.measuring.result import Comparison, Timing
+from benchmarks.measuring.result import Comparison, Timing, read_result, write_result
+from shards.base.errors import InputError
 
 NAMES = ("the reference with a name as long as it", "limit: decoding alone")
 
@@ -42,3 +45,19 @@ def test_without_resources_the_table_has_milliseconds():
     assert "quartiles" in table
     assert "2000.000" in table
     assert _comparison().speedup("ours", NAMES[0][:37]) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        ({"commit": 3}, "machine: commit is 3"),
+        ({"versions": [1]}, "machine: versions"),
+        ({"environment": 1}, "machine: e"),
+    ],
+)
+def test_facts_of_the_machine_are_of_their_kind(tmp_path, fact, told):
+    write_result(tmp_path / "a.json", "step", {"cpu": "one", "strange": 1}, [_comparison()])
+    assert read_result(tmp_path / "a.json").machine["strange"] == 1
+    write_result(tmp_path / "a.json", "step", fact, [_comparison()])
+    with pytest.raises(InputError, match=f"a.json: not a benchmark result, {told}.*; run the benchmark again"):
+        read_result(tmp_path / "a.json")
