@@ -42,6 +42,7 @@ def check_about(about: dict[str, str], folder: Path) -> None:
     assert json.loads(about["stored"])["size"] == 48
 
 
+@pytest.mark.slow
 def test_onnx_gives_logits_and_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
