@@ -51,7 +51,7 @@ def test_of_several_processes_it_takes_the_share_of_one(rehearse, capsys: pytest
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--selection.split", "nothing"], "selection.split nothing"),
+        (["--selection.split", "nothing"], "split .?nothing"),
         (["--run.batch-size", "128"], "run.batch_size 128"),
         (["--views.size", "72"], "views.size 72"),
         (["--loader.engine", "resident", "--loader.resident-gb", "0.00001"], "engine resident"),
