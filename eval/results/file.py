@@ -59,9 +59,8 @@ def find_results(path: Path) -> list[Path]:
     """
     found = [] if not path.is_dir() or (path / FILE).exists() else sorted(path.glob(f"eval/*/{FILE}"))
     if not found and (path / "config.yaml").exists():
-        raise InputError(
-            f"run {path}: not evaluated yet; python -m eval linear --run {path} --data DATASET --label LABEL"
-        )
+        command = as_called(f"eval linear --run {path} --data DATASET --label LABEL")
+        raise InputError(f"run {path}: not evaluated yet; {command}")
     return found or [path]
 
 
