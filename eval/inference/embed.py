@@ -5,21 +5,25 @@ Legend: N images, F features.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from eval.classifier.network import ImageClassifier
 from eval.inference.config import EmbedConfig
 from eval.inference.forward import Outcome, through
 from eval.inference.images import GivenImages
+from eval.inference.model import is_classifier, load_classifier
 from eval.inference.rows import KEYS, Tally, key_columns, spread, warn_of_other_specs
 from eval.inference.tables import array_file, check_output, table_file, write_table
+from eval.study.features import encoder_hash
 from eval.study.layers import LayerFeatures
 from eval.study.starts import build_starts
-from pipeline.views import PRESETS
+from pipeline.views import PRESETS, ViewSpec
 from shards.base.dataclass_io import from_written, to_mapping
+from shards.base.errors import InputError
 from shards.images.store import ImageSpec
 from train.encoders.file import is_ours
 from train.encoders.saved import load_encoder
@@ -39,22 +43,16 @@ class Embeddings:
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
         self.images = GivenImages(config.input)
-        views = None if config.size is None else replace(PRESETS["evaluation"], size=config.size)
-        (start,) = build_starts(
-            {"encoder": (config.model,)}, architecture=config.architecture, views=views, num_random=1
-        ).values()
-        (encoder,) = start.encoders
-        self.views = encoder.views.evaluation()
-        self.image = _image_spec(config.model, self.views.size)
-        self.network: Any = encoder.encoder
+        opened = _of_classifier(config.model) if is_classifier(Path(config.model)) else _of_start(config)
+        self.network, self.views, self.image = opened.encoder, opened.views, opened.image
         if config.layers:
-            self.network = LayerFeatures(encoder.encoder, config.layers, name=encoder.name)
+            self.network = LayerFeatures(opened.encoder, config.layers, name=opened.name)
         self.num_features = int(self.network.num_features)
         self.tally = Tally(self.images)
         self.about = {
-            "encoder": encoder.name,
-            "origin": encoder.origin,
-            "hash": encoder.hash,
+            "encoder": opened.name,
+            "origin": opened.origin,
+            "hash": encoder_hash(opened.encoder),
             "layers": list(config.layers),
             "image": to_mapping(self.image),
             "views": to_mapping(self.views),
@@ -136,6 +134,39 @@ def _write_array(embeddings: Embeddings, output: Path) -> None:
             if outcome.rows:
                 append(outcome.values)
             write(pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema=schema))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    encoder: Any
+    name: str
+    origin: str
+    views: ViewSpec
+    image: ImageSpec
+
+
+def _of_start(config: EmbedConfig) -> _Opened:
+    views = None if config.size is None else replace(PRESETS["evaluation"], size=config.size)
+    (start,) = build_starts(
+        {"encoder": (config.model,)}, architecture=config.architecture, views=views, num_random=1
+    ).values()
+    (found,) = start.encoders
+    image = _image_spec(config.model, found.views.size)
+    return _Opened(
+        encoder=found.encoder, name=found.name, origin=found.origin, views=found.views.evaluation(), image=image
+    )
+
+
+def _of_classifier(path: str) -> _Opened:
+    """Its encoder, which may be a published one that is not beside it."""
+    kept = load_classifier(path)
+    if kept.encoder is None:
+        raise InputError(f"--model {path}: reads texts alone; give a model of images")
+    encoder: Any = kept.network.encoder
+    if not isinstance(kept.network, ImageClassifier) or kept.encoder.layers:
+        encoder = encoder.encoder
+    origin = f"encoder of the classifier {path}"
+    return _Opened(encoder=encoder, name=kept.encoder.name, origin=origin, views=kept.views, image=kept.image)
 
 
 def _image_spec(source: str, size: int) -> ImageSpec:

@@ -60,3 +60,8 @@ def find_classifier(path: Path, *, flag: str = "--model") -> Path:
         listed = ", ".join(map(str, found[:_SHOWN]))
         raise InputError(f"{flag} {path}: holds {len(found)} classifiers; give one of {listed}{more}")
     return found[0]
+
+
+def is_classifier(path: Path) -> bool:
+    """Whether a path is the very folder of a classifier, or the file by which it is one."""
+    return path.name in _FILES if path.is_file() else any((path / name).is_file() for name in _FILES)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from eval.__main__ import main
+from eval.inference.config import EmbedConfig
+from eval.inference.embed import embedded
 from eval.inference.model import load_classifier
 from eval.report.evidence import Evidence
 from eval.report.page import write_page
@@ -74,6 +76,8 @@ def test_fine_tuned_and_in_a_grid_file_without_any_run(
         found = outputs_in_order(kept.network, images, kept.views).values
         np.testing.assert_allclose(found, cell.scores[:8], atol=1e-2)
         assert not (folder / "encoder.safetensors").exists()
+        features = embedded(EmbedConfig(model=str(folder), input=(str(packed),), device="cpu", workers=1), None)
+        assert features["features"].type.list_size == kept.network.encoder.num_features
     comparison = load_comparison(tmp_path / "grid")
     assert comparison.readouts == ["few-shot", "finetune"]
     assert {key.start for key in stored_cells(tmp_path / "grid" / "cells")} == {"tiny-dino", "tiny-net"}
