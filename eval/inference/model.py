@@ -36,9 +36,9 @@ def load_classifier(path: str | Path, *, flag: str = "--model") -> Kept:
     return load_multimodal(folder) if (folder / MODEL_FILE).is_file() else load_image_classifier(folder)
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether a folder itself is one."""
-    return any((folder / name).is_file() for name in _FILES)
+def is_classifier(path: Path) -> bool:
+    """Whether a path is the very folder of one, or the file by which it is one."""
+    return path.name in _FILES if path.is_file() else any((path / name).is_file() for name in _FILES)
 
 
 def find_classifier(path: Path, *, flag: str = "--model") -> Path:
@@ -60,8 +60,3 @@ def find_classifier(path: Path, *, flag: str = "--model") -> Path:
         listed = ", ".join(map(str, found[:_SHOWN]))
         raise InputError(f"{flag} {path}: holds {len(found)} classifiers; give one of {listed}{more}")
     return found[0]
-
-
-def is_classifier(path: Path) -> bool:
-    """Whether a path is the very folder of a classifier, or the file by which it is one."""
-    return path.name in _FILES if path.is_file() else any((path / name).is_file() for name in _FILES)
