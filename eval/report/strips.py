@@ -12,14 +12,17 @@ from eval.readouts.registry import READOUTS
 from eval.report.embedding import agreement, choose_queries, nearest
 from eval.report.evidence import Evidence
 from eval.report.pictures import data_uri, gray, load_views, overlay
+from eval.report.pointing import boxed, pointing
 from eval.report.saliency import OUTCOMES, choose_cases, completed, enlarged, grad_cam, recover_weights
 from eval.results.roc import cells_of
 from eval.study.cells import Cell
 from shards.base.errors import InputError
+from shards.base.randomness import generator
 
 NUM_NEIGHBOURS = 7
 _NUM_QUERIES_EACH = 2
 _NUM_CASES_EACH = 2
+_MAPS_AT_ONCE = 32
 _TILE_SIDE, _CASE_SIDE = 144, 224
 _LINEAR = [name for name, readout in READOUTS.items() if readout.module == "linear"]
 
@@ -43,11 +46,13 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Saliency:
-    """By outcome: images, each before its map of ``size`` (h, w)."""
+    """By outcome: images, each before its map of ``size`` (h, w); ``pointing`` is a sentence on how often maps point
+    into boxes, empty where the test set has none of the label."""
 
     about: str
     size: tuple[int, int]
     cases: dict[str, list[Tile]]
+    pointing: str = ""
 
 
 def neighbour_strips(evidence: Evidence) -> Neighbours:
@@ -118,7 +123,29 @@ def saliency_cases(evidence: Evidence) -> Saliency:
         f"{label}, {start}, {readout}, draw {cell.key.draw + 1}{fold}. Random images of each outcome at the threshold "
         f"{cases.threshold:+.2f}, which {100 * specificity:g} % of the negatives stay under."
     )
-    return Saliency(about, maps.shape[1:], tiles)
+    return Saliency(about, maps.shape[1:], tiles, _pointing(evidence, cell, weights))
+
+
+def _pointing(evidence: Evidence, cell: Cell, weights: npt.NDArray[np.floating]) -> str:
+    label, opened = evidence.label, evidence.opened(evidence.headline.start)
+    test = evidence.test.take(np.isin(evidence.test.rows, cell.test_rows if cell.folds is None else _first_fold(cell)))
+    places, boxes = boxed(test, label)
+    order = generator("pointing", evidence.seed).permutation(len(places))[: evidence.max_images]
+    if not len(order):
+        return ""
+    images = test.take(places[order])
+    maps = [
+        grad_cam(opened.encoder.cpu(), opened.name, load_views(images.take(part), opened.views), weights)
+        for part in np.array_split(np.arange(len(images)), -(-len(images) // _MAPS_AT_ONCE))
+    ]
+    level, chosen = evidence.comparison.level, [boxes[place] for place in order]
+    found = pointing(images, chosen, np.concatenate(maps), opened.views, label=label, level=level, seed=evidence.seed)
+    return found.in_words(level) if found else ""
+
+
+def _first_fold(cell: Cell) -> npt.NDArray[np.int64]:
+    assert cell.folds is not None
+    return cell.test_rows[cell.folds == cell.folds.min()]
 
 
 def _linear_cell(evidence: Evidence) -> Cell:

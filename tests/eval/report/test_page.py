@@ -26,6 +26,7 @@ from eval.study.cells import Cell, CellKey, save_cell
 from eval.study.features import encoder_hash, extract_features
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
+from shards.format.boxes import Box
 from shards.index import ShardIndex
 from train.encoders.build import build_encoder
 from train.encoders.saved import save_encoder
@@ -94,6 +95,7 @@ def test_the_page_is_whole_and_needs_no_network(evaluated: Path) -> None:
     assert f"{evaluated.parent.name}/" not in page
     assert "resnet18 from run," in page
     assert "Not shown: " not in page
+    assert "Pointing game" not in page, "nobody drew boxes"
     assert page.count("looked up</figcaption>") == 4
     assert page.count("cosine ") == 2 * 4 * 7  # in the caption, and in words for those who do not see the image
     num_maps = page.count("Grad-CAM</figcaption>")
@@ -113,6 +115,14 @@ def test_the_page_is_whole_and_needs_no_network(evaluated: Path) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_maps_point_into_boxes_where_the_test_set_has_some(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (Box("sick", 0, 0, 40, 32), Box("other", 1, 1, 2, 2))
+    monkeypatch.setattr("eval.report.pointing.drawn_boxes", lambda images: [whole] * len(images))
+    page = write_page(evaluated, device="cpu", max_images=40).read_text()
+    assert "in a box of sick in 100 % [100, 100; 95 % CI] of the 40 test images" in page
+    assert "pointing anywhere in the view would reach 100 %" in page
 
 
 def test_without_images_there_are_none_and_old_figures_go(evaluated: Path) -> None:
