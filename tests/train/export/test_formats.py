@@ -120,13 +120,8 @@ def test_onnx_gives_the_same_for_any_batch(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["encoder.onnx"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "resnet18",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "vit_small", "vit_small_moco_v3")),
-    ],
-)
+@pytest.mark.slow  # the program of a classifier is among the fast tests
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit_small", "vit_small_moco_v3"])
 def test_a_program_gives_the_same_for_any_batch(tmp_path: Path, name: str) -> None:
     usage = export_encoder(trained(name), tmp_path / "encoder.pt2", format="pt2").usage
     found: dict[str, Tensor] = {}
