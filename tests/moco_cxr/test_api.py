@@ -32,6 +32,9 @@ def test_from_packed_images_to_a_table(tiny_dataset: Path, tmp_path: Path) -> No
     )
     assert {row.start for row in comparison.rows} == {"random", "pretrained"}
     assert (run / "eval" / "linear-tiny-blob" / "results.json").is_file()
+    again = moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "again", **SMALL)  # with another group
+    first, second = (load_file(each / "encoder.safetensors") for each in (run, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_an_error_leaves_nothing_behind_in_the_process(
@@ -49,15 +52,6 @@ def test_an_error_leaves_nothing_behind_in_the_process(
             moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / "run", **SMALL)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert not torch.distributed.is_initialized()
-
-
-def test_one_process_pretrains_several_times(tiny_dataset: Path, tmp_path: Path) -> None:
-    """DeepSpeed keeps no group of the run before."""
-    for name in ("first", "second"):
-        moco_cxr.pretrain("debug", data=tiny_dataset, output=tmp_path / name, **SMALL)
-        assert not torch.distributed.is_initialized()
-    first, second = (load_file(tmp_path / name / "encoder.safetensors") for name in ("first", "second"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(
