@@ -10,6 +10,7 @@ from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to_yaml
 from shards.base.errors import InputError
 from shards.base.stored import read_file
+from shards.format.manifest import MANIFEST
 from shards.index import ShardIndex
 from shards.stored_as import image_spec
 from train.encoders.file import FILES, is_ours, read_encoder_file
@@ -45,6 +46,9 @@ _FREE = {
 }
 
 
+_BESIDE = (".log", ".out", ".err", ".txt", ".sh", ".sbatch")
+
+
 def check_run_folder(config: PretrainConfig) -> None:
     """Refuses to continue a run under other settings. Moved data is fine: its contents are checked on their own.
 
@@ -56,6 +60,7 @@ def check_run_folder(config: PretrainConfig) -> None:
         raise InputError(f"--output {folder}: is a file; give a folder")
     path = folder / "config.yaml"
     if not os.path.lexists(path):
+        _refuse_strangers(folder)
         return
     try:
         before = from_yaml(PretrainConfig, read_file(path))
@@ -71,6 +76,17 @@ def check_run_folder(config: PretrainConfig) -> None:
             f"--output {folder}: its config.yaml is of a run with other settings ({', '.join(differing)}); repeat its "
             "command as it was, or give a new folder"
         )
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Logs of whoever starts runs may be there before the run is."""
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    strangers = [path.name for path in entries if path.suffix not in _BESIDE and path.name != "run.lock"]
+    if strangers:
+        what = (
+            "is a packed dataset" if MANIFEST in strangers else f"holds {', '.join(strangers[:3])} and no config.yaml"
+        )
+        raise InputError(f"--output {folder}: {what}, so it is no run; choose a new or empty folder")
 
 
 def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note: str) -> None:

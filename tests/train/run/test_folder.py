@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,3 +62,23 @@ def test_what_an_encoder_of_the_hub_has_seen_is_known_by_its_header(
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(folder, "download", lambda source: {"hub:ward/cxr": tmp_path}[source])
     assert seen_by_start("hub:ward/cxr").trained_on == {"a": ["train"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("dataset.json", "index.parquet"), "is a packed dataset, so it is no run; choose a new or empty folder"),
+        (("IM0001", "IM0002.dcm"), "holds IM0001, IM0002.dcm and no config.yaml"),
+        (("metrics.jsonl", "checkpoints"), "holds checkpoints, metrics.jsonl and no config.yaml"),
+        (("slurm-12.out", "train.log", "run.lock"), ""),
+    ],
+)
+def test_a_folder_of_other_things_is_refused(
+    config: PretrainConfig, tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in names:
+        (other / name).touch()
+    with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
+        check_run_folder(replace(config, output=other))
