@@ -133,7 +133,8 @@ def _notes(records: list[Record], labels: tuple[str, ...], depth: int | None) ->
     splits = sorted({record.split for record in records})
     if depth is None:
         found = f"class folders {', '.join(labels[:5])}" if labels else "no class folders"
-        told = "no folder is named as a split (train, training, valid, val, dev, test ...), so all is train"
+        words = "train, training, valid, val, dev, test ..."
+        told = f"no folder is named as a split ({words}), so by its folders all is train"
         return [Note(f"{told}; {found}", bare=told)]
     if len(splits) == 1:
         return [Note(f"the only split folder is of {splits[0]}")]

@@ -85,7 +85,7 @@ def test_what_was_found_is_told(tmp_path):
     assert notes("b", "Training/N/a.png") == ["the only split folder is of train"]
     (note,) = notes("c", "N/a.png", "S/b.png")
     assert note.startswith("no folder is named as a split (train, ")
-    assert note.endswith("so all is train; class folders N, S")
+    assert note.endswith("so by its folders all is train; class folders N, S")
     assert notes("d", "train/masks/a.png", "train/a.png", "test/a.png") == [
         "1 images below folders of masks were left out, such as train/masks/a.png"
     ]
