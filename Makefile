@@ -31,8 +31,9 @@ demo-grid: demo
 	$(BIN)/python -m eval grid demo-grid.yaml --output $(DEMO)/grid
 	$(BIN)/python -m eval report $(DEMO)/grid
 
+# A file of tests stays in one process; two of them share whatever the machine has.
 test: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile
 
 # On a machine with a GPU: the tests that need it, which all other runs leave out.
 test-gpu: install
