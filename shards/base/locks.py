@@ -117,9 +117,11 @@ class Lock:
                     holder["boot"] = boot_id()
                 self._written = json.dumps(holder).encode()
                 os.write(descriptor, self._written)
-            except BaseException:
+            except BaseException as error:
                 self.path.unlink()
                 os.close(descriptor)
+                if isinstance(error, OSError) and error.filename is None:  # who tells of it names the file
+                    error.filename = str(self.path)
                 raise
             return descriptor
         return None
