@@ -113,7 +113,7 @@ def test_keys_that_would_collide_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "other"}, "--source 'other': give chexpert or dicom or"),
+        ({"source": "other"}, "--source 'other': give brax or candid or"),
         ({"source": "chexpert"}, "neither train.csv nor valid.csv"),
         ({"source": "nih"}, "no Data_Entry_2017"),
         ({"source": "shenzhen"}, "no folder CXR_png"),
