@@ -12,6 +12,7 @@ from shards.base import disk
 from shards.base.atomic import atomic_file, atomic_folder
 from shards.base.disk import Refusal, refusal
 from shards.base.errors import InputError, writing
+from shards.base.locks import Lock
 
 
 def error(number: int, *names: object) -> OSError:
@@ -106,3 +107,15 @@ def test_files_have_the_rights_that_the_user_s_mask_leaves(tmp_path: Path, mask:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == (tmp_path / "b" / "c").stat().st_mode & 0o777 == mode
+
+
+def test_a_disk_that_refuses_a_lock_is_told_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr("shards.base.locks.os.write", refuse)
+    with pytest.raises(OSError, match="Disk quota exceeded") as raised, Lock(tmp_path / "a.lock").try_hold():
+        pass
+    monkeypatch.undo()
+    assert str(refusal(raised.value)).startswith(f"{tmp_path}/a.lock: Disk quota exceeded; ")
+    assert list(tmp_path.iterdir()) == []

@@ -297,15 +297,3 @@ def test_many_take_over_and_one_holds_at_a_time(tmp_path: Path) -> None:
         thread.join()
     assert set(most) == {1}
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_refuses_the_lock_is_told_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-
-    monkeypatch.setattr(locks.os, "write", refuse)
-    with pytest.raises(OSError, match="Disk quota exceeded") as raised, locks.Lock(tmp_path / "a.lock").try_hold():
-        pass
-    monkeypatch.undo()
-    assert raised.value.filename == str(tmp_path / "a.lock")
-    assert list(tmp_path.iterdir()) == []
