@@ -135,6 +135,8 @@ class Reader:
         spared = {"gone", "a link to nothing"} if self.may_be_gone else set()
         if self.path.suffix in _ENDING_ANYWHERE:
             spared |= {"doubled", "cut at 90%", "last byte gone"}
+        if self.path.suffix == ".pth":
+            spared |= {"doubled"}  # a zip is read from its end, whatever lies before
         if self.has_unread_end:
             spared |= {"doubled", "last byte gone"}
         yield from (each for each in [*of_place(), *of_bytes(self.path.read_bytes())] if each[0] not in spared)
