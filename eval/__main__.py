@@ -196,10 +196,11 @@ def table(
     """
     if not files:
         raise InputError(f"table: no file given; give results that `{as_called('eval')}` wrote")
-    from eval.report.tables import render
     from eval.results.file import find_results, load_comparison
 
     comparisons = [load_comparison(path) for place in files for path in find_results(place)]
+    from eval.report.tables import render  # scipy, which no mistake should wait for
+
     print(render(comparisons, format, metric=metric, subgroups=subgroups, narrow=narrow))
 
 

@@ -38,6 +38,7 @@ NEEDED = {
     "shards phantom": "--output a",
     "pipeline preview": "--data a",
     "train export": "--run a --format timm --output b",
+    "eval export": "--model a",
     "benchmarks gpu": "--output a",
     "benchmarks gpu-pack": "--output a",
     **dict.fromkeys(

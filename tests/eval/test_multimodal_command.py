@@ -38,6 +38,7 @@ def with_texts(packed: Path, tmp_path: Path) -> Path:
     return seal(folder)
 
 
+@pytest.mark.slow
 def test_results_of_all_inputs(
     with_texts: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

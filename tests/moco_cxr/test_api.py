@@ -17,6 +17,7 @@ from train.settings.recipes import debug
 SMALL = {"run": {"epochs": 1, "batch_size": 16}, "views": {"size": 32}, "method": {"queue_size": 32}}
 
 
+@pytest.mark.slow
 def test_from_packed_images_to_a_table(tiny_dataset: Path, tmp_path: Path) -> None:
     index = moco_cxr.open_index(tiny_dataset).where(split="train")
     loader = moco_cxr.build_loader(index, moco_cxr.views("moco_cxr", size=32), batch_size=8)

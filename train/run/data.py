@@ -2,6 +2,7 @@
 
 from pipeline.loader import Loader, build_loader
 from shards.assumed import of_view
+from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.repeated import refuse_repeated
 from train.ranks.world import World
@@ -18,7 +19,10 @@ def select_rows(config: PretrainConfig) -> ShardIndex:
     index = ShardIndex.open(*config.data)
     refuse_repeated(index, "--data")
     if selection.split != "all":
-        index = index.where(split=selection.split)
+        try:
+            index = index.where(split=selection.split)
+        except InputError as error:
+            raise InputError(f"selection.{error}") from None
         index.require_rows(f"selection.split {selection.split}")
     index = of_view(index, selection.view, what=f"selection.view {selection.view}")
     return index.fraction(selection.fraction, seed=config.run.seed) if selection.fraction < 1 else index

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 _PROJECT = "moco-cxr"
-ROOTS = (_PROJECT, "pytest", "setuptools")
+ROOTS = (f"{_PROJECT}[dali,train]", "pytest", "setuptools")
 # What is imported or opened where it is used, and the prepared run uses none of: readers of DICOM and of rare pictures,
 # other people's models, pages, data elsewhere; and of DALI other codecs and what serves its compiler of functions.
 UNUSED = frozenset(
@@ -33,7 +33,7 @@ def needed(there: Iterable[str], *, python: str, roots: Iterable[str] = ROOTS) -
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     known = frozenset(there) | UNUSED
     found: dict[str, str] = {}
-    open_ = [(canonicalize_name(name), frozenset[str]()) for name in roots]
+    open_ = [(canonicalize_name(root.name), frozenset(root.extras)) for root in map(Requirement, roots)]
     seen = set()
     while open_:
         name, extras = open_.pop()

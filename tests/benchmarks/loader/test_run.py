@@ -67,6 +67,7 @@ def test_a_feed_whose_package_is_missing_takes_no_part(monkeypatch):
     assert absent.name not in names
 
 
+@pytest.mark.slow
 def test_resources_are_measured_in_a_process_of_its_own(setting):
     used = loader_child.measure_resources(loader_feeds.KORNIA, setting, consumer=1000.0)
     assert 0 <= used.wait_share <= 1
@@ -143,6 +144,7 @@ def test_a_batch_larger_than_the_dataset(tiny_dataset):
         list(loader.run(LoaderConfig(data=tiny_dataset).resolved()))
 
 
+@pytest.mark.slow
 def test_engines_beside_a_step(setting):
     one_step = dataclasses.replace(setting, num_images=8, batch=8)  # a CPU is slow in bfloat16
     comparison = compare_beside_step([loader_feeds.KORNIA, loader_feeds.RESIDENT], one_step, turns=1)

@@ -42,7 +42,7 @@ def test_processor_time_of_a_child_counts_while_it_runs_and_once_when_it_has_end
     may_end.set()
     child.join()
     assert 0.28 <= while_running < 0.6
-    assert abs(cpu_seconds() - before - while_running) < 0.1
+    assert abs(cpu_seconds() - before - while_running) < 0.2  # counted twice it would be 0.3
 
 
 def test_memory_of_a_process_and_its_child_and_its_peak():

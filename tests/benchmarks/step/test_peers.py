@@ -47,6 +47,7 @@ def test_a_loss_or_a_queue_that_differs_is_not_timed(monkeypatch):
         _loss()
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_installed_is_named(monkeypatch, tiny_dataset):
     for module in (peer_blocks, peer_step):
         monkeypatch.setattr(module, "has_lightly", lambda: False)

@@ -55,6 +55,7 @@ def test_onnx_gives_logits_and_probabilities(tmp_path: Path, monkeypatch: pytest
     check_about(session.get_modelmeta().custom_metadata_map, tmp_path / "kept")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [(), pytest.param((2, 4), marks=pytest.mark.slow)])
 def test_a_program_gives_logits_and_probabilities(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: tuple[int, ...]

@@ -27,6 +27,7 @@ def same(one: Trained, other: Trained) -> bool:
     return np.array_equal(one.test_scores, other.test_scores) and np.array_equal(one.valid_scores, other.valid_scores)
 
 
+@pytest.mark.slow
 def test_both_inputs_tell_more_than_each(run: Run, truth: np.ndarray, tmp_path: Path) -> None:
     results = {inputs: run(LEARNS, inputs=inputs) for inputs in ("both", "image", "text")}
     found = {inputs: auroc(truth, result.test_scores[:, 0]) for inputs, result in results.items()}

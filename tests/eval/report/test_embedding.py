@@ -7,6 +7,7 @@ from eval.report.embedding import agreement, choose_queries, embed, nearest
 from shards.base.errors import InputError
 
 
+@pytest.mark.slow
 def test_groups_stay_groups_and_a_constant_feature_does_no_harm() -> None:
     generator = np.random.default_rng(0)
     group = np.repeat([0, 1], 40)

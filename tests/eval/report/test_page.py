@@ -117,6 +117,7 @@ def test_the_page_is_whole_and_needs_no_network(evaluated: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_maps_point_into_boxes_where_the_test_set_has_some(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (Box("sick", 0, 0, 40, 32), Box("other", 1, 1, 2, 2))
     monkeypatch.setattr("eval.report.pointing.drawn_boxes", lambda images: [whole] * len(images))

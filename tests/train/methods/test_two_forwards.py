@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parent / "two_forwards.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_deepspeed_gives_plain_pytorchs_weights_under_each_zero_stage(precision: str) -> None:
     """With and without gradient accumulation, in a process of its own."""

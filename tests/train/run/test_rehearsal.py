@@ -25,6 +25,7 @@ def rehearse(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return call
 
 
+@pytest.mark.slow
 def test_it_tells_what_a_run_would_be_and_leaves_the_picture_alone(
     rehearse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
