@@ -49,7 +49,7 @@ class WandbRun:
             return
         self._run.log({plain_name(name): value for name, value in numbers(line).items()}, step=line["step"])
         for kind, message in line.get("warnings", {}).items():
-            self._run.alert(title=kind, text=message, level=wandb.AlertLevel.WARN)
+            self._run.alert(title=kind, text=message, level="WARN")
 
     def close(self, end: End) -> None:
         self._run.finish(exit_code=int(end == "failed"))

@@ -52,7 +52,7 @@ class Wandb(ModuleType):
     def __init__(self, starting_step: int = 0) -> None:
         super().__init__("wandb")
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.starting_step, self.AlertLevel = starting_step, type("AlertLevel", (), {"WARN": "WARN"})
+        self.starting_step = starting_step
 
     def Settings(self, **settings: Any) -> dict[str, Any]:
         return settings
