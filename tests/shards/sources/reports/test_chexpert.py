@@ -1,3 +1,6 @@
+import csv
+import gzip
+import io
 import zipfile
 from dataclasses import replace
 
@@ -10,6 +13,7 @@ from shards.sources.options import SourceOptions
 from shards.sources.record import Record
 from shards.sources.registry import read_release
 from shards.sources.reports.chexpert import LABELS
+from tests.shards.sources.listed_files import ListedFiles, real_list
 
 HEADER = ",".join(["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *LABELS])
 PREFIX = "CheXpert-v1.0-small"
@@ -201,3 +205,16 @@ def test_rows_that_repeat_contradict_or_leave_the_input(release):
         "duplicate": "listed in 2 rows with different values (age is 87.0 and 88.0)",
         "bad-path": "its path leaves the input; paths in lists must be relative and hold no '..'",
     }
+
+
+@pytest.mark.slow
+def test_the_real_list():
+    """Its release states 223,414 training images of 64,540 patients."""
+    data = real_list("chexpert_train.csv.gz")
+    text = gzip.decompress(data)
+    rows = csv.DictReader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+    files = ListedFiles({f"{PREFIX}/train.csv": text}, [row["Path"] for row in rows])
+    found = read_release("chexpert", files, SourceOptions())
+    assert (len(found.records), len(found.rejected)) == (223_414, 0)
+    assert len({record.patient_id for record in found.records}) == 64_540
+    assert len({(record.patient_id, record.study_id) for record in found.records}) == 187_641
