@@ -79,7 +79,7 @@ def _work(job: bytes, requests: BinaryIO, answers: "_Answers") -> None:
 
 @contextlib.contextmanager
 def timed(seconds: float) -> Iterator[None]:
-    """Ends the process, a child that :func:`serve`\ s, where a block of code takes more ``seconds`` of the processor or
+    """Ends the process, a child under :func:`serve`, where a block of code takes more ``seconds`` of the processor or
     ten times as many by the clock (0: any number), or begins when nobody waits for it any more."""
     if os.getppid() != _parent:
         os._exit(1)
