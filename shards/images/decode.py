@@ -1,7 +1,7 @@
 """Any picture to 8-bit gray: bytes in, pixels out or the reason why not.
 
 Reads what Pillow reads, whatever the file is called, JPEG of other kinds than Pillow's, deep TIFF and PNG, DICOM,
-and JSRT's raw films.
+NumPy's arrays, and JSRT's raw films.
 """
 
 import io
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from shards.images import jpeg, png, raw, tiff
+from shards.images import jpeg, npy, png, raw, tiff
 from shards.images.codestream import JP2, JPEG, JPEG_2000, read_codestream
 from shards.images.depth import to_levels
 from shards.images.dicom.signature import is_dicom
@@ -40,7 +40,6 @@ _NO_PICTURES = {  # what lies in a picture's place after a failed download, or i
     b"%pdf": "a PDF",
     b"pk\x03\x04": "a zip",
     b"\x1f\x8b": "a gzip, such as a NIfTI volume",
-    b"\x93numpy": "a NumPy array",
     b"%!ps": "a PostScript text",
 }
 _NOT_READ = {  # where the name stands, the name, and what is meant
@@ -87,6 +86,8 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
     try:
         if data.startswith(tiff.SIGNATURES):
             return _whole(tiff.decode_tiff(data))
+        if data.startswith(npy.SIGNATURE):
+            return _whole(Image.fromarray(to_levels(npy.decode_npy(data))))
         if data.startswith(png.SIGNATURE):
             data = png.check_whole(data)
         if data.startswith((JP2, JPEG_2000)) and read_codestream(data).bits > 8:

@@ -10,7 +10,7 @@ from shards.sources.record import Record, Rejected, printable
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm"}
-IMAGE_SUFFIXES |= {".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES |= {".tif", ".tiff", ".webp", ".npy"}
 
 
 class Note(str):

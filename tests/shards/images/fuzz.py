@@ -63,7 +63,10 @@ def pictures() -> dict[str, bytes]:
         "bmp": (colors, "BMP", {}),
         "pgm": (gray, "PPM", {}),
     }
-    return {name: encoded(image, form, **options) for name, (image, form, options) in kinds.items()}
+    files = {name: encoded(image, form, **options) for name, (image, form, options) in kinds.items()}
+    array = io.BytesIO()
+    np.save(array, deep)
+    return files | {"npy": array.getvalue()}
 
 
 def dicoms() -> dict[str, bytes]:
