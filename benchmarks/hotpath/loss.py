@@ -21,8 +21,8 @@ from benchmarks.hotpath.momentum import name_in
 from benchmarks.hotpath.queue import IndexedQueue
 from benchmarks.measuring.result import Comparison, Timing
 from benchmarks.measuring.timing import time_variants
-from train.methods.info_nce import info_nce
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.info_nce import info_nce
+from train.methods.queue.key_queue import KeyQueue
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # read at the first profile: otherwise five lines on stderr for each
 WIDTH, TEMPERATURE = 128, 0.2

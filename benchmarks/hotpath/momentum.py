@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.measuring.result import Comparison, Timing
 from benchmarks.measuring.timing import time_variants
 from train.encoders.build import build_encoder
-from train.methods.momentum import MomentumUpdate
+from train.methods.momentum.update import MomentumUpdate
 
 MOMENTUM = 0.999
 LOOP, TRAINER, COPY = "out-of-place loop", "_foreach_lerp_ (trainer)", "copy of the query"

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.hotpath.momentum import name_in
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.key_queue import KeyQueue
 
 WIDTH = 128  # D
 TRAINER = "slices, (K, D) (trainer)"

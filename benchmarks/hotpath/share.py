@@ -16,8 +16,8 @@ from benchmarks.measuring.data import build_phantom_dataset
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from shards.index import ShardIndex
-from train.methods.info_nce import info_nce
 from train.methods.moco import MoCo
+from train.methods.queue.info_nce import info_nce
 from train.ranks.world import World, start_processes
 from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, RunConfig, ScheduleConfig
 from train.trainer import start_trainer

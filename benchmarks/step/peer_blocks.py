@@ -15,9 +15,9 @@ from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from benchmarks.step.reference import MOMENTUM, TEMPERATURE, WIDTH
 from train.encoders.build import build_encoder
-from train.methods.info_nce import info_nce
-from train.methods.key_queue import KeyQueue
-from train.methods.momentum import MomentumUpdate
+from train.methods.momentum.update import MomentumUpdate
+from train.methods.queue.info_nce import info_nce
+from train.methods.queue.key_queue import KeyQueue
 
 MOCO, LIGHTLY, TIMM, TRAINER = "MoCo's own code", "lightly", "timm ModelEmaV3", "ours (trainer)"
 ABSENT = "not measured: lightly (not installed; make bench-peers installs it)"

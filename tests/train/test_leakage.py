@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from train.encoders.norms import group_norm, split_batchnorm
 from train.methods.embedder import Embedder, mlp
-from train.methods.info_nce import info_nce
-from train.methods.key_queue import KeyQueue
-from train.methods.target import Target
+from train.methods.momentum.target import Target
+from train.methods.queue.info_nce import info_nce
+from train.methods.queue.key_queue import KeyQueue
 from train.ranks.world import World
 from train.settings.config import NormConfig, PretrainConfig, RunConfig
 

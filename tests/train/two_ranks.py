@@ -21,7 +21,7 @@ from train.engine.optimizers import build_optimizer
 from train.engine.torch_engine import TorchEngine
 from train.methods.build import build_method
 from train.methods.contract import TrainingData
-from train.methods.shuffle import shuffle_across_ranks
+from train.methods.momentum.shuffle import shuffle_across_ranks
 from train.ranks.stop import Stop
 from train.ranks.world import World, describe_world, start_processes
 from train.run.guards import compare_ranks, state_hashes

@@ -2,7 +2,7 @@
 
 With batch norm over the whole batch, a query and its key share their batch statistics while the negatives in the queue
 do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank, together with
-the key shuffle of :mod:`train.methods.shuffle`, break the link on one device.
+the key shuffle of :mod:`train.methods.momentum.shuffle`, break the link on one device.
 
 Legend: B batch per rank, G groups, C channels.
 """

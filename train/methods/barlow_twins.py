@@ -4,12 +4,12 @@
 Legend: B batch per rank, R ranks, N = R * B, D embedding.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from train.methods.contract import Forward, Method, Objective, TrainingData
 from train.methods.embedder import build_embedder
+from train.methods.gathered import of_all_ranks
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
@@ -29,11 +29,8 @@ class BarlowTwins(Method):
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])
-        loss = barlow_twins(self._all_ranks(first.raw), self._all_ranks(second.raw), redundancy=self.config.redundancy)
-        return Objective.of(loss, first, second)
-
-    def _all_ranks(self, own: Tensor) -> Tensor:
-        return with_gradient(own, self.world.gather(own.detach()), rank=self.world.rank)  # (R * B, D)
+        everyone = (of_all_ranks(side.raw, self.world) for side in (first, second))  # (N, D) each
+        return Objective.of(barlow_twins(*everyone, redundancy=self.config.redundancy), first, second)
 
 
 def barlow_twins(first: Tensor, second: Tensor, *, redundancy: float) -> Tensor:
@@ -49,16 +46,3 @@ def barlow_twins(first: Tensor, second: Tensor, *, redundancy: float) -> Tensor:
     diagonal = correlation.diagonal()
     off_diagonal = correlation.square().sum() - diagonal.square().sum()
     return (1 - diagonal).square().sum() + redundancy * off_diagonal
-
-
-def with_gradient(own: Tensor, everyone: Tensor, *, rank: int) -> Tensor:
-    """``everyone`` (R * B, D), gathered without gradient, with this rank's share replaced by ``own`` (B, D).
-
-    A loss of the result is the same on each rank, but only the gradient of the rank's own share flows. DeepSpeed then
-    averages over ranks where those R shares should be summed, so the gradient is multiplied by R: trained this way, R
-    ranks of B images are one process of R * B.
-    """
-    size = len(own)
-    num_ranks = len(everyone) // size
-    scaled = own.detach() + num_ranks * (own - own.detach())  # the value of ``own`` to the bit, R times its gradient
-    return torch.cat([everyone[: rank * size], scaled, everyone[(rank + 1) * size :]])

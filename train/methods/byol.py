@@ -4,7 +4,7 @@ from torch import Tensor
 
 from train.methods.contract import Forward, Method, Objective, TrainingData
 from train.methods.embedder import build_embedder
-from train.methods.target import Target
+from train.methods.momentum.target import Target
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from shards.index import ShardIndex
 from train.methods.embedder import Embedder, Embedding
-from train.methods.momentum import momentum_at
-from train.methods.target import Target
+from train.methods.momentum.target import Target
+from train.methods.momentum.update import momentum_at
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 

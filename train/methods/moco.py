@@ -9,9 +9,9 @@ from torch import Tensor
 from pipeline.upload import upload
 from train.methods.contract import Forward, Method, Objective, TrainingData
 from train.methods.embedder import build_embedder
-from train.methods.info_nce import Contrast, info_nce
-from train.methods.key_queue import KeyQueue
-from train.methods.target import Target
+from train.methods.momentum.target import Target
+from train.methods.queue.info_nce import Contrast, info_nce
+from train.methods.queue.key_queue import KeyQueue
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 

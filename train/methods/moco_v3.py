@@ -8,8 +8,8 @@ from torch import Tensor
 
 from train.methods.contract import Forward, Method, Objective, TrainingData
 from train.methods.embedder import build_embedder
-from train.methods.info_nce import Contrast
-from train.methods.target import Target
+from train.methods.momentum.target import Target
+from train.methods.queue.info_nce import Contrast
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 

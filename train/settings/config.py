@@ -79,7 +79,7 @@ class MethodConfig:
     momentum_end: Annotated[float, Field(ge=0, le=1)] | None = None
     """moco_*, byol: what the momentum rises to by half a cosine over the run; without it, it is constant."""
     temperature: Temperature = 0.2
-    """moco_*, swav."""
+    """moco_*, simclr, swav."""
     queue_size: PositiveCount = 24_576
     """moco_v2, moco_v2plus: past keys that serve as negatives. At most the number of images, or an image meets itself
     as a negative."""

@@ -30,6 +30,7 @@ METHODS = {
     "moco_v2": Entry("moco", "MoCo", _MOCO),
     "moco_v2plus": Entry("moco", "SymmetricMoCo", _MOCO),
     "moco_v3": Entry("moco_v3", "MoCoV3", ("momentum", "momentum_end", "temperature", "predictor_hidden")),
+    "simclr": Entry("simclr", "SimCLR", ("temperature",)),
     "simsiam": Entry("simsiam", "SimSiam", ("predictor_hidden",)),
     "byol": Entry("byol", "BYOL", ("momentum", "momentum_end", "predictor_hidden")),
     "barlow_twins": Entry("barlow_twins", "BarlowTwins", ("redundancy",)),

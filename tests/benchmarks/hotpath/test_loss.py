@@ -12,8 +12,8 @@ from benchmarks.hotpath.loss import (
     measure_loss_and_queue,
     peak_bytes,
 )
-from train.methods.key_queue import KeyQueue
-from train.methods.momentum import MomentumUpdate
+from train.methods.momentum.update import MomentumUpdate
+from train.methods.queue.key_queue import KeyQueue
 
 CPU = torch.device("cpu")
 

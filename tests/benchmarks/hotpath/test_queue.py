@@ -3,7 +3,7 @@ import torch
 
 from benchmarks.hotpath import queue as hotpath_queue
 from benchmarks.hotpath.queue import IndexedQueue, TransposedQueue, measure_enqueue
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.key_queue import KeyQueue
 
 
 @pytest.mark.parametrize("wraps", [False, True])

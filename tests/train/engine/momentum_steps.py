@@ -15,9 +15,9 @@ from train.encoders.norms import split_batchnorm
 from train.engine.deepspeed import deepspeed_config, start_engine
 from train.engine.optimizers import build_optimizer
 from train.methods.embedder import Embedder, mlp
-from train.methods.info_nce import info_nce
-from train.methods.key_queue import KeyQueue
-from train.methods.target import Target
+from train.methods.momentum.target import Target
+from train.methods.queue.info_nce import info_nce
+from train.methods.queue.key_queue import KeyQueue
 from train.ranks.world import World, describe_world, start_processes
 from train.settings.config import OptimizerConfig, PretrainConfig, RunConfig
 

@@ -30,6 +30,17 @@ class Rows:
         return len(self.rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneOfTwo(World):
+    """A rank of two, to whom the other's tensors come from a list, one a call."""
+
+    other: list[torch.Tensor]
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        pair = [tensor, self.other.pop(0)]
+        return torch.cat(pair if self.rank == 0 else pair[::-1])
+
+
 class TinyEncoder(nn.Module):
     """Two convolutions under a residual network's names: shallow enough that written-out steps agree closely."""
 

@@ -1,5 +1,4 @@
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -7,19 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from train.methods.barlow_twins import barlow_twins, with_gradient
-from train.ranks.world import World
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneOfTwo(World):
-    """A rank of two, to whom the other's tensors come from a list, one a call."""
-
-    other: list[Tensor]
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        pair = [tensor, self.other.pop(0)]
-        return torch.cat(pair if self.rank == 0 else pair[::-1])
+from tests.train.methods.conftest import OneOfTwo
+from train.methods.barlow_twins import barlow_twins
 
 
 def test_one_step_equals_the_papers_steps(build: Any, batch_of: Any) -> None:
@@ -161,25 +149,3 @@ def test_is_least_where_views_agree_and_dimensions_do_not() -> None:
 
 def test_is_fp32_whatever_comes_in() -> None:
     assert barlow_twins(embeddings(0).bfloat16(), embeddings(1).bfloat16(), redundancy=0.005).dtype == torch.float32
-
-
-def test_the_mean_gradient_of_two_ranks_is_that_of_one_batch() -> None:
-    weight, same = torch.eye(10).requires_grad_(), torch.eye(10).requires_grad_()
-    first, second = embeddings(0), embeddings(1)
-    whole = barlow_twins(first @ weight, second @ weight, redundancy=0.05)
-    expected = torch.autograd.grad(whole, weight)[0]
-
-    gradients = []
-    for rank, share in enumerate((slice(0, 12), slice(12, 24))):
-        sides = [with_gradient(side[share] @ same, (side @ same).detach(), rank=rank) for side in (first, second)]
-        loss = barlow_twins(*sides, redundancy=0.05)
-        torch.testing.assert_close(loss, whole)
-        gradients.append(torch.autograd.grad(loss, same)[0])
-    torch.testing.assert_close(sum(gradients) / 2, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_values_pass_through_to_the_bit() -> None:
-    own = embeddings(0)
-    others = embeddings(1, rows=48)
-    joined = with_gradient(own, torch.cat([others[:24], own, others[24:]]), rank=1)
-    assert torch.equal(joined, torch.cat([others[:24], own, others[24:]]))

@@ -1,5 +1,4 @@
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,21 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from tests.train.methods.conftest import OneOfTwo
 from train.methods.swav import sinkhorn, swapped_prediction
-from train.ranks.world import World
 
 FIELDS = {"num_prototypes": 12, "temperature": 0.1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneOfTwo(World):
-    """A rank of two, to whom the other's tensors come from a list, one a call."""
-
-    other: list[Tensor]
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        pair = [tensor, self.other.pop(0)]
-        return torch.cat(pair if self.rank == 0 else pair[::-1])
 
 
 def test_one_step_equals_the_papers_steps(build: Any, batch_of: Any) -> None:

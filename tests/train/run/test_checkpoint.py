@@ -17,7 +17,7 @@ from shards.base.atomic import part_of
 from shards.base.errors import InputError
 from train.checkpoints.snapshot import read_mark, read_tensors, seal, write_tensors
 from train.methods.contract import Method
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.key_queue import KeyQueue
 from train.ranks.world import World
 from train.run.checkpoint import Checkpoints
 from train.trainer import Progress

@@ -10,7 +10,7 @@ import train.run.guards
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.methods.contract import Method
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.key_queue import KeyQueue
 from train.ranks.world import World
 from train.run.guards import LossWatch, compare_ranks, state_hashes
 from train.trainer import Progress

@@ -124,6 +124,7 @@ def test_refuses_a_run_of_no_steps() -> None:
         ("byol", {"temperature": 0.1}),
         ("moco_v2", {"predictor_hidden": 512}),
         ("simsiam", {"projector_norm": True}),
+        ("simclr", {"queue_size": 1024}),
         ("simsiam", {"momentum": 0.9}),
         ("barlow_twins", {"momentum_end": 1.0}),
         ("swav", {"redundancy": 0.1}),
@@ -161,7 +162,7 @@ def test_a_queue_need_not_be_a_multiple_of_the_batch() -> None:
     check_config(change("method", queue_size=33), world_size=1)
 
 
-@pytest.mark.parametrize("name", ["moco_v3", "simsiam", "byol", "barlow_twins", "swav"])
+@pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].has_queue])
 def test_auto_norm_is_over_all_ranks_without_a_queue(name: str) -> None:
     assert [norm_strategy(method(name), size) for size in (1, 2)] == ["plain", "sync"]
     config = replace(method(name), norm=NormConfig(strategy="sync"))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from train.methods.momentum import MomentumUpdate, momentum_at
+from train.methods.momentum.update import MomentumUpdate, momentum_at
 
 
 def make(seed: int) -> list[torch.Tensor]:

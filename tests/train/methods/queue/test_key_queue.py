@@ -1,6 +1,6 @@
 import torch
 
-from train.methods.key_queue import KeyQueue
+from train.methods.queue.key_queue import KeyQueue
 
 
 def test_wrap_around_equals_a_reference_queue() -> None:

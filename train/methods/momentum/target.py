@@ -11,8 +11,8 @@ from torch import Tensor
 
 from train.engine.precision import autocast
 from train.methods.embedder import Embedder
-from train.methods.momentum import MomentumUpdate
-from train.methods.shuffle import Collect, shuffle_across_ranks, shuffle_inside_rank
+from train.methods.momentum.shuffle import Collect, shuffle_across_ranks, shuffle_inside_rank
+from train.methods.momentum.update import MomentumUpdate
 from train.ranks.world import World
 from train.settings.config import PretrainConfig, norm_strategy
 

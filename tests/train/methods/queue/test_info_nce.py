@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from train.methods import info_nce as module
-from train.methods.info_nce import info_nce
+from train.methods.queue import info_nce as module
+from train.methods.queue.info_nce import info_nce
 
 
 def embeddings(rows: int, seed: int) -> torch.Tensor:

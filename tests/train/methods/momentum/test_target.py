@@ -8,7 +8,7 @@ from torch import nn
 
 from train.encoders.norms import group_norm, split_batchnorm
 from train.methods.embedder import Embedder, mlp
-from train.methods.target import Target
+from train.methods.momentum.target import Target
 from train.ranks.world import World
 from train.settings.config import NormConfig, PretrainConfig, RunConfig
 

@@ -1,0 +1,1 @@
+"""Negatives from past keys: the queue, and the loss against it."""
