@@ -171,6 +171,18 @@ def _compared(plan: Plan) -> Comparison:
             f"can be sure after Holm's correction; give {needed} or more",
             file=sys.stderr,
         )
+    subgroups, gaps = (
+        compare_subgroups(
+            cells,
+            cohort.scored,
+            baseline=config.baseline,
+            statistics=statistics,
+            index=cohort.index,
+            uncertain=cohort.protocol.uncertain,
+        )
+        if settings.subgroups
+        else ([], [])
+    )
     exposures = [(name, start, _exposure(start, cohort.test)) for name, start in plan.starts.items()]
     return Comparison(
         command=as_called(shlex.join(["eval", *sys.argv[1:]])),
@@ -201,16 +213,8 @@ def _compared(plan: Plan) -> Comparison:
         protocol=to_mapping(cohort.protocol),
         test=cohort.scored.counts(),
         rows=rows,
-        subgroups=compare_subgroups(
-            cells,
-            cohort.scored,
-            baseline=config.baseline,
-            statistics=statistics,
-            index=cohort.index,
-            uncertain=cohort.protocol.uncertain,
-        )
-        if settings.subgroups
-        else [],
+        subgroups=subgroups,
+        gaps=gaps,
         inputs=inputs,
         level=settings.level,
         specificity=settings.specificity,

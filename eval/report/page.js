@@ -33,13 +33,17 @@ search?.addEventListener("input", () => {
   }
 });
 
-// The label chosen is the one whose figures and subgroups are shown.
-const chosen = document.getElementById("label");
+// Of parts by label and by setting (readout and labels) those of the chosen ones are shown.
+const choosers = [...document.querySelectorAll(".choose select")];
+const isChosen = (part) => choosers.every(({ id, value }) => (part.dataset[id] ?? value) === value);
 const show = () => {
-  for (const part of document.querySelectorAll("[data-label]")) part.hidden = part.dataset.label !== chosen.value;
+  for (const part of document.querySelectorAll("[data-label]")) part.hidden = !isChosen(part);
 };
-chosen?.addEventListener("change", show);
-if (chosen) show();
+for (const chooser of choosers) {
+  chooser.parentElement.hidden = false;
+  chooser.addEventListener("change", show);
+}
+if (choosers.length) show();
 
 // Print holds what is folded, too.
 addEventListener("beforeprint", () => {

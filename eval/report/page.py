@@ -18,7 +18,7 @@ from markupsafe import escape
 from eval.readouts.registry import READOUTS
 from eval.report.evidence import Evidence, Missing, or_reason
 from eval.report.note import note
-from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, texts
+from eval.report.sections import FigureFolder, curves, differences, groups, inputs, maps, method, rocs, settings, texts
 from eval.report.sortable import counts_table, label_names, results_table
 from eval.report.strips import neighbour_strips, saliency_cases
 from eval.results.file import load_comparison
@@ -53,15 +53,12 @@ def write_page(
     spoken = headline(comparison)
     figures = FigureFolder(folder / FIGURES)
     evidence = Evidence(folder, comparison, spoken, max_images=max_images, device=device, seed=seed)
-    row = spoken.row
-    readout = READOUTS[row.readout]
-    where = f"{readout.heading.lower()}, {readout.amount(row.fraction)} labelled"
     shown = {
         "curves": curves(figures, comparison),
         "differences": differences(figures, comparison),
         "inputs": inputs(comparison),
         "texts": texts(comparison) if comparison.inputs else "",
-        "roc": rocs(figures, evidence, where),
+        "roc": rocs(figures, evidence),
         "results": results_table(comparison),
         "groups": groups(evidence),
         "maps": or_reason(lambda: maps(figures, evidence)) if with_images else _NO_IMAGES,
@@ -75,9 +72,9 @@ def write_page(
     html = page.render(
         comparison=comparison,
         headline=spoken,
-        where=where,
+        settings=settings(evidence),
         facts=dict(_facts(comparison)),
-        labels=label_names(comparison),
+        labels={name: name for name in label_names(comparison)},
         level=f"{100 * comparison.level:g} %",
         notes=note([comparison]).splitlines(),
         with_images=with_images,

@@ -3,8 +3,8 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from eval.report.figures import (
     start_inks,
     themed,
 )
-from eval.report.sortable import SortableTable, input_table, label_names, subgroup_table
+from eval.report.sortable import SortableTable, gap_table, input_table, label_names, subgroup_table
 from eval.results.roc import Roc, cells_of, mean_roc
 from eval.results.table import Comparison
+from eval.study.cells import Cell
 from eval.study.studies import study_set
 from eval.words import MACRO
 from shards.base.atomic import atomic_write
@@ -33,11 +34,13 @@ Figures = list[str | Missing]  # SVG
 
 @dataclass(frozen=True)
 class Part:
-    """What is shown of a section while ``label`` is the one chosen."""
+    """What is shown of a section while ``label`` is the one chosen, and ``setting`` where there is a choice of it. The
+    first of several parts is what is shown before anything is chosen."""
 
     label: str
-    content: Figures | SortableTable | Missing
+    content: Figures | list[SortableTable] | Missing
     heading: str | None = None
+    setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,54 +131,82 @@ def _by_label(
     return parts
 
 
-def rocs(folder: FigureFolder, evidence: Evidence, where: str) -> list[Part]:
-    """ROC and calibration of the headline's readout and fraction, which are ``where`` in words."""
-    comparison, row = evidence.comparison, evidence.headline.row
+def settings(evidence: Evidence) -> dict[str, str]:
+    """Each readout and fraction in words, by a name that ids can bear; the headline's comes first."""
+    rows = [evidence.headline.row, *evidence.comparison.rows]
+    return {_setting(row.readout, row.fraction): _setting_words(row.readout, row.fraction) for row in rows}
+
+
+def _setting(readout: str, fraction: float) -> str:
+    return f"{readout}-{fraction:g}"
+
+
+def _setting_words(readout: str, fraction: float) -> str:
+    return f"{READOUTS[readout].heading}, {READOUTS[readout].amount(fraction)} labelled"
+
+
+def rocs(folder: FigureFolder, evidence: Evidence) -> list[Part]:
+    """ROC and calibration of each readout and fraction, the headline's first."""
+    comparison, first = evidence.comparison, evidence.headline.row
+    shown = dict.fromkeys([(first.readout, first.fraction), *((row.readout, row.fraction) for row in comparison.rows)])
+    return [part for readout, fraction in shown for part in _rocs(folder, evidence, readout, fraction)]
+
+
+def _rocs(folder: FigureFolder, evidence: Evidence, readout: str, fraction: float) -> list[Part]:
+    comparison = evidence.comparison
     inks = start_inks(comparison)
+    setting, where = _setting(readout, fraction), _setting_words(readout, fraction)
+    cells = {
+        start: list(cells_of(evidence.folder, comparison, start, readout=readout, fraction=fraction))
+        for start in comparison.starts
+    }
 
     def figures(name: str) -> Figures:
         label = evidence.label if name == MACRO else name
-        shown = partial(folder.figure, is_repeated=name == MACRO)
+        add = partial(folder.figure, is_repeated=name == MACRO)
 
         def roc() -> str:
-            figure = roc_figure(_mean_rocs(evidence, label), inks, title=f"ROC, {label}")
-            return shown(f"roc-{name}", figure, description=f"ROC curves of {label}, {where}")
+            figure = roc_figure(_mean_rocs(evidence, label, cells), inks, title=f"ROC, {label}")
+            return add(f"roc-{setting}-{name}", figure, description=f"ROC curves of {label}, {where}")
 
         made: Figures = [or_reason(roc)]
-        rows = list(comparison.select(readout=row.readout, fraction=row.fraction, label=label))
+        rows = list(comparison.select(readout=readout, fraction=fraction, label=label))
         if any(one.reliability for one in rows):
             figure = calibration_figure(rows, inks, title=f"Calibration, {label}")
-            made.append(shown(f"calibration-{name}", figure, description=f"Reliability of {label}, {where}"))
+            made.append(add(f"calibration-{setting}-{name}", figure, description=f"Reliability of {label}, {where}"))
         return made
 
-    return _by_label(comparison, figures, instead_of_macro=evidence.label)
+    parts = _by_label(comparison, figures, instead_of_macro=evidence.label)
+    return [replace(part, setting=setting, heading=", ".join(filter(None, [part.heading, where]))) for part in parts]
 
 
-def _mean_rocs(evidence: Evidence, label: str) -> dict[str, Roc]:
-    comparison, row = evidence.comparison, evidence.headline.row
-    studies = study_set(evidence.test, label, policy=comparison.protocol["uncertain"])
+def _mean_rocs(evidence: Evidence, label: str, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Roc]:
+    studies = study_set(evidence.test, label, policy=evidence.comparison.protocol["uncertain"])
     curves = {}
-    for start in comparison.starts:
-        cells = list(cells_of(evidence.folder, comparison, start, readout=row.readout, fraction=row.fraction))
-        scores = [studies.scores_of(cell.test_rows, cell.scores[:, cell.labels.index(label)]) for cell in cells]
+    for start, several in cells.items():
+        scores = [studies.scores_of(cell.test_rows, cell.scores[:, cell.labels.index(label)]) for cell in several]
         if scores:
-            curves[start] = mean_roc(studies.labels, scores, studies.folds_of(cells[0]))
+            curves[start] = mean_roc(studies.labels, scores, studies.folds_of(several[0]))
     return curves
 
 
 def groups(evidence: Evidence) -> list[Part]:
-    """Tables of the subgroups, one a label."""
+    """Tables of the subgroups and of their gaps, two a label."""
     parts = []
     for name in label_names(evidence.comparison):
-        label = evidence.label if name == MACRO else name
-        table = subgroup_table(evidence.comparison, evidence.headline, label, name=_slug(f"subgroups-{name}"))
-        parts.append(Part(name, table or Missing("None were measured.")))
+        about = (evidence.comparison, evidence.headline, evidence.label if name == MACRO else name)
+        tables = [
+            subgroup_table(*about, name=_slug(f"subgroups-{name}")),
+            gap_table(*about, name=_slug(f"gaps-{name}")),
+        ]
+        known = [table for table in tables if table]
+        parts.append(Part(name, known or Missing("None were measured.")))
     return parts
 
 
 def inputs(comparison: Comparison) -> list[Part]:
     """What the indication adds to the image, and the image to the indication."""
-    return [Part(one, input_table(comparison, one, name=_slug(f"inputs-{one}"))) for one in label_names(comparison)]
+    return [Part(one, [input_table(comparison, one, name=_slug(f"inputs-{one}"))]) for one in label_names(comparison)]
 
 
 def texts(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eval.readouts.registry import READOUTS
 from eval.report.figures import start_inks, start_variable
-from eval.report.tables import metric_words
+from eval.report.tables import metric_words, threshold_words
 from eval.results.headline import Headline
 from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
@@ -32,6 +32,14 @@ class SortableTable:
     caption: str
     header: Sequence[str]
     lines: Sequence[Sequence[Entry]]
+
+    @property
+    def same(self) -> list[bool]:
+        """Of each column whether it has the same words in all of several lines: left out where the screen is narrow."""
+        columns = zip(*self.lines, strict=True)
+        return [
+            len(column) > 1 and not column[0].kind and len({one.text for one in column}) == 1 for column in columns
+        ] or [False] * len(self.header)
 
 
 def results_table(comparison: Comparison) -> SortableTable:
@@ -67,7 +75,7 @@ def results_table(comparison: Comparison) -> SortableTable:
 
 def subgroup_table(comparison: Comparison, headline: Headline, label: str, *, name: str) -> SortableTable | None:
     """The subgroups of one label in the readout and at the fraction of the headline, or else at the largest fraction
-    that has them; None where there are none. ``name`` is the table's id."""
+    that has them, with the rates of the headline's start; None where there are none. ``name`` is the table's id."""
     rows = [row for row in comparison.subgroups if row.label == label and row.readout == headline.row.readout]
     if not rows:
         return None
@@ -78,20 +86,45 @@ def subgroup_table(comparison: Comparison, headline: Headline, label: str, *, na
         if row.fraction == fraction:
             groups.setdefault((row.attribute, row.group), {})[row.start] = row
     starts = [start for start in comparison.starts if any(start in by_start for by_start in groups.values())]
-    level = f"[{100 * comparison.level:g} % CI]"
-    header = ["attribute", "group", "studies", "positive", "patients", *(f"{start} {level}" for start in starts)]
     asked = [start for start in starts if start == headline.start and start != comparison.baseline]
+    has_rates = any(row.true_positive_rate for row in rows)
+    level = f"[{100 * comparison.level:g} % CI]"
+    header = ["attribute", "group", *(f"{start} {level}" for start in starts)]
     header += [f"{start} minus {comparison.baseline}" for start in asked]
+    header += ["true positive rate", "false positive rate"] * has_rates
+    header += ["studies", "positive", "patients"]
     lines = []
     for (attribute, group), by_start in groups.items():
         first = next(iter(by_start.values()))
         line = [Entry(attribute), Entry(group)]
-        line += map(_count, (first.num_studies, first.num_positive_studies, first.num_patients))
         line += [_subgroup(by_start.get(start), "auroc") for start in starts]
         line += [_subgroup(by_start.get(start), "difference") for start in asked]
+        if has_rates:
+            line += [_subgroup(by_start.get(headline.start), f"{rate}_positive_rate") for rate in ("true", "false")]
+        line += map(_count, (first.num_studies, first.num_positive_studies, first.num_patients))
         lines.append(line)
     readout = READOUTS[headline.row.readout]
-    caption = f"{label}, {readout.heading.lower()}, {readout.amount(fraction)} labelled"
+    caption = f"{label}, {readout.heading.lower()}, {readout.amount(fraction)} labelled: AUROC by start"
+    caption += f"; rates of {headline.start}" if has_rates else ""
+    return SortableTable(name=name, caption=caption, header=header, lines=lines)
+
+
+def gap_table(comparison: Comparison, headline: Headline, label: str, *, name: str) -> SortableTable | None:
+    """How far the worst and the best group of each attribute lie apart, of the headline's readout and start; None where
+    no rates were measured."""
+    rows = [
+        row
+        for row in comparison.gaps
+        if (row.label, row.readout, row.start) == (label, headline.row.readout, headline.start)
+    ]
+    if not rows:
+        return None
+    header = ["groups by", "rate of", "worst", "best", f"gap [{100 * comparison.level:g} % CI]"]
+    lines = [
+        [Entry(row.attribute), Entry(f"{row.rate}s"), Entry(row.worst), Entry(row.best), _interval(row.size)]
+        for row in rows
+    ]
+    caption = f"{label}, {headline.start}: gaps between groups, {threshold_words(comparison)}"
     return SortableTable(name=name, caption=caption, header=header, lines=lines)
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from eval.readouts.registry import READOUTS
 from eval.report.latex import label_of, latex_table
 from eval.report.note import note
-from eval.results.rates import gaps
-from eval.results.table import Comparison, Row, SubgroupRow
+from eval.results.table import Comparison, Row
 from eval.stats.interval import Interval
 from eval.words import Format, Metric, interval_text, p_text
 from shards.base.errors import InputError
@@ -134,8 +133,8 @@ def _tables(
             yield _input_table(comparison)
         if subgroups and comparison.subgroups:
             yield _subgroup_table(comparison)
-            if (table := _gap_table(comparison)).lines:
-                yield table
+            if comparison.gaps:
+                yield _gap_table(comparison)
 
 
 def _table(comparison: Comparison, readout: str, metric: Metric, is_narrow: bool) -> _Table:
@@ -231,25 +230,18 @@ def _subgroup_table(comparison: Comparison) -> _Table:
 
 def _gap_table(comparison: Comparison) -> _Table:
     """How far apart groups are at one threshold, and which is worst."""
-    several: dict[tuple[str, str, str], list[SubgroupRow]] = {}
-    for row in comparison.subgroups:
-        several.setdefault((row.label, row.readout, row.start), []).append(row)
-    header = ["label", "readout", "start", "groups by", "gap of true positive rates", "most missed"]
-    header += ["gap of false positive rates", "most alarmed"]
+    header = ["label", "readout", "start", "groups by", "rate of", "worst", "best", f"gap {_level(comparison)}"]
     lines = [
-        [
-            *key,
-            gap.attribute,
-            f"{gap.true_positive:.3f}",
-            gap.most_missed,
-            f"{gap.false_positive:.3f}",
-            gap.most_alarmed,
-        ]
-        for key, rows in several.items()
-        for gap in gaps(rows)
+        [one.label, one.readout, one.start, one.attribute, f"{one.rate}s", one.worst, one.best, interval_text(one.size)]
+        for one in comparison.gaps
     ]
-    share = f"{100 * comparison.specificity:g} % of the negative validation studies"
-    return _Table(f"{comparison.dataset}: gaps between groups at the threshold that {share} stay under", header, lines)
+    return _Table(f"{comparison.dataset}: gaps between groups, {threshold_words(comparison)}", header, lines)
+
+
+def threshold_words(comparison: Comparison) -> str:
+    """At which threshold the rates of groups are."""
+    share = f"{100 * comparison.specificity:g} %"
+    return f"at the threshold that {share} of the negative validation studies stay under"
 
 
 def _input_table(comparison: Comparison) -> _Table:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from eval.readouts.registry import READOUTS
-from eval.results.table import Comparison, Row
+from eval.results.table import Comparison, GapRow, Row, SubgroupRow
 from eval.study.protocol import Protocol
 from eval.words import MACRO, MICRO
 from pipeline.views import ViewSpec
@@ -82,10 +82,11 @@ def _check(comparison: Comparison) -> None:
         _check_row(row, comparison)
         if row.difference and (row.readout, row.fraction, row.label, row.difference.against) not in rows:
             raise InputError(f"a difference to {row.difference.against}, which has no row")
-    strange = {each.readout for each in comparison.subgroups} - READOUTS.keys()
+    of_groups: list[SubgroupRow | GapRow] = [*comparison.subgroups, *comparison.gaps]
+    strange = {each.readout for each in of_groups} - READOUTS.keys()
     if strange:
         raise InputError(f"readout {min(strange)} is none")
-    pairs = {(each.label, each.start) for each in comparison.subgroups}
+    pairs = {(each.label, each.start) for each in of_groups}
     for label, start in pairs | {(each.label, each.start) for each in comparison.inputs}:
         if start not in comparison.starts or label not in {*comparison.labels, MACRO, MICRO}:
             raise InputError(f"figures of {label} from {start}, which are no label and start of it")

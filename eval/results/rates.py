@@ -4,17 +4,18 @@ A threshold that is chosen on the test set, or in each group, hides what happens
 each draw the threshold lets the asked-for share of the negative validation studies pass, and stays. The gap of an
 attribute is the largest rate of its groups less the smallest (equalised odds, Hardt et al. 2016, arXiv 1610.02413).
 
-Legend: S scored items (studies), D draws and encoders, P patients, R resamples.
+Legend: S scored items (studies), D draws and encoders, P patients, R resamples, G groups, C both classes of each group.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from eval.results.compare import Statistics
-from eval.results.table import SubgroupRow
+from eval.results.table import GapRow, RateName
+from eval.stats.bootstrap import resample_block
 from eval.stats.interval import Interval, percentile_interval
 from eval.study.cells import Cell
 from eval.study.studies import ScoredStudies, study_set
@@ -26,18 +27,8 @@ from shards.options import LabelPolicy
 UNSTATED = frozenset({"not stated", "mixed"})
 REPLICATES = 2000  # enough for intervals; no p value is taken from them
 _BLOCK = 64  # resamples drawn at once
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """Of one attribute: true and false positive rates' gaps between its groups, and the worst group of each: the one
-    whose ill are missed most, and the one whose well are alarmed most."""
-
-    attribute: str
-    true_positive: float
-    false_positive: float
-    most_missed: str
-    most_alarmed: str
+# In which direction they are good: a group is worst off whose ill are missed most, or whose well are alarmed most.
+_RATES: dict[RateName, int] = {"true positive": 1, "false positive": -1}
 
 
 def validation_threshold(
@@ -132,23 +123,79 @@ def rates(
     }
 
 
-def gaps(rows: Iterable[SubgroupRow]) -> list[Gap]:
-    """The gaps of each attribute among rows of one readout, label and start; those of which fewer than two groups have
-    rates are left out, and so is who states nothing."""
-    by_attribute: dict[str, list[SubgroupRow]] = {}
-    for row in rows:
-        if row.true_positive_rate and row.false_positive_rate and row.group not in UNSTATED:
-            by_attribute.setdefault(row.attribute, []).append(row)
-    return [_gap(attribute, several) for attribute, several in by_attribute.items() if len(several) > 1]
+def gaps(
+    called: npt.NDArray[np.float64] | None,
+    members: Mapping[tuple[str, str], npt.NDArray[np.bool_]],
+    test: ScoredStudies,
+    number: int,
+    statistics: Statistics,
+    *,
+    readout: str,
+    fraction: float,
+    start: str,
+) -> list[GapRow]:
+    """Both rates' gaps of each attribute with two groups or more, each between the group with the worst rate and that
+    with the best; who states nothing is in none. None without thresholds.
+
+    The interval is that of the difference of these two groups, on resamples of all test patients. It may hold zero,
+    which the largest less the smallest of every resample would hardly do. As the two were chosen for their difference,
+    it is somewhat too hopeful where many groups are alike: in simulations the 95 % interval held the truth in 92 to
+    97 % where groups differed, and in 80 % where four groups of equal rates were compared.
+
+    Args:
+        called: (S,) the share of draws that called each positive.
+        members: (S,) of each group that is large enough, by attribute and name.
+        number: position of the label.
+    """
+    names = [name for name in members if name[1] not in UNSTATED]
+    several = [attribute for attribute, num in Counter(attribute for attribute, _ in names).items() if num > 1]
+    if called is None or not several:
+        return []
+    values, replicates = _rates_together(called, [members[name] for name in names], test, number, statistics)
+    found = []
+    for attribute in several:
+        groups = [place for place, name in enumerate(names) if name[0] == attribute]
+        for value, (rate, direction) in enumerate(_RATES.items()):
+            ranked = sorted(groups, key=lambda place: direction * values[value, place])
+            worst, best = ranked[0], ranked[-1]
+            differences = direction * (replicates[:, value, best] - replicates[:, value, worst])
+            size = direction * (values[value, best] - values[value, worst])
+            found.append(
+                GapRow(
+                    readout=readout,
+                    fraction=fraction,
+                    label=test.names[number],
+                    start=start,
+                    attribute=attribute,
+                    rate=rate,
+                    worst=names[worst][1],
+                    best=names[best][1],
+                    size=percentile_interval(size, differences[np.isfinite(differences)], level=statistics.level),
+                )
+            )
+    return found
 
 
-def _gap(attribute: str, rows: Sequence[SubgroupRow]) -> Gap:
-    found = {row.group: row.true_positive_rate.estimate for row in rows if row.true_positive_rate}
-    alarmed = {row.group: row.false_positive_rate.estimate for row in rows if row.false_positive_rate}
-    return Gap(
-        attribute=attribute,
-        true_positive=max(found.values()) - min(found.values()),
-        false_positive=max(alarmed.values()) - min(alarmed.values()),
-        most_missed=min(found, key=lambda group: found[group]),
-        most_alarmed=max(alarmed, key=lambda group: alarmed[group]),
-    )
+def _rates_together(
+    called: npt.NDArray[np.float64],
+    groups: Sequence[npt.NDArray[np.bool_]],
+    test: ScoredStudies,
+    number: int,
+    statistics: Statistics,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """True and false positive rates of the groups, (2, G), and on each resample of the test patients, (R, 2, G); nan
+    where a resample has nobody of a class of a group."""
+    owners = np.unique(test.clusters, return_inverse=True)[1].ravel()
+    chosen = [group & (test.labels[:, number] == value) for value in (1, 0) for group in groups]
+    num_patients = int(owners.max()) + 1
+    sums = np.stack([np.bincount(owners, called * one, num_patients) for one in chosen], axis=1)  # (P, C)
+    counts = np.stack([np.bincount(owners, one, num_patients) for one in chosen], axis=1)
+    num_replicates = min(statistics.num_replicates, REPLICATES)
+    blocks = []
+    for block in range(-(-num_replicates // _BLOCK)):
+        weights = resample_block(num_patients, block, statistics.seed).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            blocks.append((weights @ sums) / (weights @ counts))
+    replicates = np.concatenate(blocks)[:num_replicates]
+    shape = (2, len(groups))
+    return (sums.sum(axis=0) / counts.sum(axis=0)).reshape(shape), replicates.reshape(-1, *shape)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.results.compare import Group, Statistics
-from eval.results.rates import REPLICATES, called_share, rates
-from eval.results.table import SubgroupRow
+from eval.results.rates import REPLICATES, called_share, gaps, rates
+from eval.results.table import GapRow, SubgroupRow
 from eval.stats.bootstrap import bootstrap
 from eval.stats.folds import masks
 from eval.stats.interval import Interval
@@ -217,12 +217,13 @@ def compare_subgroups(
     statistics: Statistics,
     index: ShardIndex | None = None,
     uncertain: LabelPolicy = "ignore",
-) -> list[SubgroupRow]:
+) -> tuple[list[SubgroupRow], list[GapRow]]:
     """AUROC by sex, age, projection and kept columns at the largest fraction of each readout, label by label; true and
-    false positive rates where ``index`` has the validation images."""
+    false positive rates where ``index`` has the validation images, and their gaps."""
     groups = subgroups(test.images, test.items)
     largest = {readout: max(share for name, share in cells if name == readout) for readout, _ in cells}
     rows: list[SubgroupRow] = []
+    between: list[GapRow] = []
     for readout, fraction in largest.items():
         by_start = cells[readout, fraction]
         scores = {start: np.stack([test.scores(cell) for cell in several]) for start, several in by_start.items()}
@@ -266,4 +267,17 @@ def compare_subgroups(
                 for one in found
                 for start in scores
             ]
-    return rows
+            large = {(one.attribute, one.name) for one in found if one.reason is None}
+            compared = {name: chosen for name, chosen in members.items() if name in large}
+            for start in scores:
+                between += gaps(
+                    called[start],
+                    compared,
+                    test,
+                    number,
+                    statistics,
+                    readout=readout,
+                    fraction=fraction,
+                    start=start,
+                )
+    return rows, between

@@ -9,7 +9,7 @@ several labels, the rows of ``MACRO`` come first and hold the means over them, a
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from eval.foreign.kinds import is_foreign
 from eval.readouts.registry import Inputs
@@ -18,6 +18,7 @@ from eval.study.studies import TestCounts
 from eval.words import MACRO
 
 CELLS = "cells"
+RateName = Literal["true positive", "false positive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,25 @@ class SubgroupRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapRow:
+    """How far a rate of one attribute's worst group lies from that of its best, at least 0; of true positives the worst
+    group is the one whose ill are missed most, of false positives the one whose well are alarmed most.
+
+    ``size`` has the interval of the difference of these two groups on resamples of the test patients, which may hold 0.
+    """
+
+    readout: str
+    fraction: float
+    label: str
+    start: str
+    attribute: str
+    rate: RateName
+    worst: str
+    best: str
+    size: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class InputRow:
     """What a second input adds: AUROC of both inputs minus that of one alone, from the same start, on the same
     resamples. ``p_holm`` is held against all such rows."""
@@ -174,7 +194,8 @@ class InputRow:
 class Comparison:
     """Starts, readouts and fractions compared on labels of one dataset.
 
-    ``starts`` is ordered and holds the ``baseline``. ``inputs`` is of multimodal readouts only. ``protocol`` is
+    ``starts`` is ordered and holds the ``baseline``. ``gaps`` are those of the subgroups' rates; results of earlier
+    versions have none. ``inputs`` is of multimodal readouts only. ``protocol`` is
     :class:`eval.study.protocol.Protocol` as a mapping, ``config`` what was asked for. ``specificity`` is where
     ``Row.sensitivity`` is read. ``num_dropped`` says for each label how many resamples held one class only. ``data``
     are the dataset folders, ``datasets`` the fingerprints of what was packed, ``blanks`` what their blank labels mean
@@ -197,6 +218,7 @@ class Comparison:
     test: dict[str, TestCounts]
     rows: list[Row]
     subgroups: list[SubgroupRow]
+    gaps: list[GapRow] = field(default_factory=list)
     inputs: list[InputRow] = field(default_factory=list)
     level: float
     specificity: float

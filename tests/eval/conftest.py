@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from eval.results.table import Bin, Comparison, Difference, DrawResult, Row, StartResult, SubgroupRow
+from eval.results.table import Bin, Comparison, Difference, DrawResult, GapRow, Row, StartResult, SubgroupRow
 from eval.stats.interval import Interval
 from eval.study.studies import TestCounts
 from pipeline.views import ViewSpec
@@ -152,6 +152,8 @@ def comparison() -> Comparison:
                 num_positive_studies=20,
                 auroc=interval(0.88, 0.03),
                 difference=interval(0.01, 0.03),
+                true_positive_rate=interval(0.6, 0.1),
+                false_positive_rate=interval(0.12, 0.04),
             ),
             SubgroupRow(
                 readout="linear",
@@ -165,6 +167,19 @@ def comparison() -> Comparison:
                 num_positive_studies=3,
                 reason="3 positive studies, under 10",
             ),
+        ],
+        gaps=[
+            GapRow(
+                readout="linear",
+                fraction=1.0,
+                label="Finding",
+                start="pretrained",
+                attribute="sex",
+                rate="true positive",
+                worst="M",
+                best="F",
+                size=interval(0.25, 0.3),
+            )
         ],
         level=0.95,
         specificity=0.9,

@@ -81,6 +81,7 @@ def evaluated(tmp_path: Path, packed: Path, run_folder: Path, comparison: Compar
         test={"sick": comparison.test["Finding"]},
         rows=[dataclasses.replace(row, label="sick") for row in comparison.rows],
         subgroups=[dataclasses.replace(row, label="sick") for row in comparison.subgroups],
+        gaps=[dataclasses.replace(row, label="sick") for row in comparison.gaps],
         num_dropped={"sick": 0},
         views=dict.fromkeys(starts, asdict(spec)),
     )
@@ -105,8 +106,10 @@ def test_the_page_is_whole_and_needs_no_network(evaluated: Path) -> None:
     assert written == {
         "auroc-linear-sick.svg",
         "difference-linear-sick.svg",
-        "roc-sick.svg",
-        "calibration-sick.svg",
+        "roc-linear-0.01-sick.svg",
+        "roc-linear-1-sick.svg",
+        "calibration-linear-0.01-sick.svg",
+        "calibration-linear-1-sick.svg",
         "map-random-sick.svg",
         "map-pretrained-sick.svg",
     }
@@ -224,12 +227,24 @@ _SCRIPT = """(async () => {
   const values = () => [...table.tBodies[0].rows].map((row) => Number(row.cells[column].dataset.value));
   const press = () => { table.tHead.rows[0].cells[column].querySelector("button").click(); return values(); };
   const sorted = [press(), press()];
+  const shown = () => [...document.querySelectorAll("[data-setting]")].filter((part) => !part.hidden)
+    .map((part) => part.dataset.setting);
+  const setting = document.getElementById("setting");
+  const settings = [shown()];
+  setting.value = "linear-1";
+  setting.dispatchEvent(new Event("change"));
+  settings.push(shown());
+  const seen = [...table.tHead.rows[0].cells].filter((head) => {
+    const { left, right, width } = head.getBoundingClientRect();
+    return width && left >= 0 && right <= innerWidth;
+  }).map((head) => head.textContent);
   const search = document.getElementById("search");
   search.value = "pretrained 1 %";
   search.dispatchEvent(new Event("input"));
   return {
     pictures: pictures.map((one) => one.naturalWidth), sorted,
     sort: table.tHead.rows[0].cells[column].getAttribute("aria-sort"),
+    settings, seen,
     left: [...table.tBodies[0].rows].filter((row) => !row.hidden).length,
     overflow: document.documentElement.scrollWidth - innerWidth,
     back: getComputedStyle(document.body).backgroundColor,
@@ -254,4 +269,6 @@ def test_a_browser_finds_no_fault(evaluated: Path, tmp_path: Path) -> None:
             assert found["sort"] == "descending"
             assert found["left"] == 1
             assert found["overflow"] <= 0
+            assert found["settings"] == [["linear-0.01"], ["linear-1"]], "that of the finding, then the one chosen"
+            assert {"start", "AUROC [95 % CI]", "minus random"} <= {*found["seen"]}, f"{width} px: {found['seen']}"
             assert (np.asarray(Image.open(shot).convert("L")).mean() < 100) == is_dark

@@ -204,14 +204,15 @@ def test_limits_print_in_full() -> None:
 
 
 def test_gaps_stand_beneath_the_subgroups(comparison: Comparison) -> None:
-    one = comparison.subgroups[0]
-    rates = {"F": Interval(estimate=0.9, low=0.8, high=1.0), "M": Interval(estimate=0.65, low=0.6, high=0.7)}
-    rows = [
-        dataclasses.replace(one, attribute="sex", group=group, true_positive_rate=rate, false_positive_rate=rates["F"])
-        for group, rate in rates.items()
+    text = text_tables([comparison], subgroups=True)
+    (line,) = [line.split("  ") for line in text.splitlines() if ".250" in line]
+    assert [cell.strip() for cell in line if cell][-5:] == [
+        "sex",
+        "true positives",
+        "M",
+        "F",
+        ".250 [-.050, .550]",
     ]
-    text = text_tables([dataclasses.replace(comparison, subgroups=rows)], subgroups=True)
-    assert "true positive rate" in text
-    (line,) = [line.split() for line in text.splitlines() if ".250" in line]
-    assert line[-5:] == ["sex", "0.250", "M", "0.000", "F"]
-    assert "gap of" not in text_tables([comparison], subgroups=True)
+    assert "at the threshold that 90 % of the negative validation studies stay under" in text
+    assert "gaps between" not in text_tables([dataclasses.replace(comparison, gaps=[])], subgroups=True)
+    assert "gaps between" not in text_tables([comparison])

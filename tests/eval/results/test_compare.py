@@ -124,7 +124,7 @@ def test_published_resamples_studies(index: ShardIndex) -> None:
 
 def test_subgroups_at_the_largest_fraction(index: ShardIndex, cells: dict) -> None:
     test = scored_studies(index.where(split="test"), ["Finding"], choose_protocol(index))
-    rows = compare_subgroups(cells, test, baseline="random", statistics=STATISTICS)
+    rows, _ = compare_subgroups(cells, test, baseline="random", statistics=STATISTICS)
     assert {row.fraction for row in rows} == {1.0}
     by_group = {(row.attribute, row.group): row for row in rows if row.start == "pretrained"}
     assert by_group["sex", "F"].num_studies + by_group["sex", "M"].num_studies == NUM // 2

@@ -1,6 +1,7 @@
 """Rates of groups at a threshold from validation, against rates counted by hand."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,8 +10,6 @@ import pytest
 from eval.results.compare import Statistics
 from eval.results.rates import gaps, rate_interval, validation_threshold
 from eval.results.subgroups import compare_subgroups, subgroups
-from eval.results.table import SubgroupRow
-from eval.stats.interval import Interval
 from eval.study.cells import Cell, CellKey
 from eval.study.protocol import choose_protocol
 from eval.study.studies import scored_studies
@@ -62,7 +61,7 @@ def test_rates_are_those_counted_by_hand(index):
     scores[number >= 70] = 3.0  # five well women and five well men are alarmed
     valid = np.where(np.arange(20) % 2 == 1, 5.0, 1.0)
     cells = {("linear", 1.0): {"a": [cell(np.arange(20, 100), scores, np.arange(20), valid)]}}
-    rows = compare_subgroups(
+    rows, found = compare_subgroups(
         cells, test, baseline="a", statistics=Statistics(num_replicates=200, specificity=0.9), index=index
     )
     by_group = {row.group: row for row in rows if row.attribute == "sex"}
@@ -70,11 +69,15 @@ def test_rates_are_those_counted_by_hand(index):
     assert by_group["M"].true_positive_rate.estimate == pytest.approx(5 / 20)
     assert by_group["M"].true_positive_rate.low < 0.25 < by_group["M"].true_positive_rate.high
     assert by_group["F"].false_positive_rate.estimate == pytest.approx(5 / 20)
-    (gap,) = gaps(row for row in rows if row.attribute == "sex")
-    assert (gap.true_positive, gap.most_missed) == (pytest.approx(0.75), "M")
-    assert gap.false_positive == pytest.approx(0.0)
-    without = compare_subgroups(cells, test, baseline="a", statistics=Statistics(num_replicates=200))
+    missed, alarmed = found
+    assert (missed.rate, missed.attribute, missed.worst, missed.best) == ("true positive", "sex", "M", "F")
+    assert missed.size.estimate == pytest.approx(0.75)
+    assert 0.5 < missed.size.low < 0.75 < missed.size.high < 1
+    assert (alarmed.rate, alarmed.size.estimate) == ("false positive", pytest.approx(0.0))
+    assert alarmed.size.low < 0 < alarmed.size.high, "no gap is among what is likely"
+    without, none = compare_subgroups(cells, test, baseline="a", statistics=Statistics(num_replicates=200))
     assert all(row.true_positive_rate is None for row in without)
+    assert none == []
 
 
 def test_patients_are_resampled_whole():
@@ -86,16 +89,34 @@ def test_patients_are_resampled_whole():
     assert rate_interval(called[:0], np.arange(0), num_replicates=10, level=0.95, seed=0) is None
 
 
-def test_who_states_nothing_is_in_no_gap():
-    def row(group, rate):
-        interval = Interval(estimate=rate, low=rate, high=rate)
-        counts = {"num_studies": 9, "num_patients": 9, "num_positive_studies": 4}
-        about = {"readout": "linear", "fraction": 1.0, "label": "a", "start": "s", "attribute": "race", "group": group}
-        return SubgroupRow(**about, **counts, true_positive_rate=interval, false_positive_rate=interval)
+def gaps_of(called, groups, patients, labels):
+    """Gaps of items of which ``called`` are called positive, in groups by their first letter."""
+    test = SimpleNamespace(clusters=patients, labels=labels[:, None], names=("Finding",))
+    members = {("race", name): groups == name for name in dict.fromkeys(groups)}
+    about = {"readout": "linear", "fraction": 1.0, "start": "s"}
+    return gaps(called, members, test, 0, Statistics(num_replicates=600), **about)
 
-    (gap,) = gaps([row("A", 0.5), row("B", 0.9), row("not stated", 0.0), row("C", 0.7)])
-    assert (gap.true_positive, gap.most_missed, gap.most_alarmed) == (pytest.approx(0.4), "A", "B")
-    assert gaps([row("A", 0.5), row("mixed", 0.9)]) == []
+
+def test_who_states_nothing_is_in_no_gap():
+    groups = np.repeat(["A", "B", "C", "not stated"], 20)
+    called = np.r_[np.arange(20) < 10, np.arange(20) < 18, np.arange(20) < 14, np.zeros(20)].astype(float)
+    missed, alarmed = gaps_of(called, groups, np.arange(80), np.tile([1.0, 0.0], 40))
+    assert (missed.worst, missed.best, missed.size.estimate) == ("A", "B", pytest.approx(0.4))
+    assert (alarmed.worst, alarmed.best, alarmed.size.estimate) == ("B", "A", pytest.approx(0.4))
+    assert gaps_of(called, np.repeat(["A", "not stated"], 40), np.arange(80), np.tile([1.0, 0.0], 40)) == []
+
+
+def test_gaps_are_resampled_by_patients_with_both_groups_together():
+    """A patient who is in both groups pulls both rates the same way, so the gap is surer than of people apart."""
+    groups, labels = np.tile(["A", "B"], 100), np.ones(200)
+    labels[:4] = 0
+    called = np.where(groups == "A", 0.0, np.repeat(np.random.default_rng(0).random(100), 2))
+    called += np.repeat(np.random.default_rng(1).random(100) < 0.5, 2)
+    width = {}
+    for name, patients in (("together", np.arange(200) // 2), ("apart", np.arange(200))):
+        size = gaps_of(called, groups, patients, labels)[0].size
+        width[name] = size.high - size.low
+    assert width["together"] < 0.7 * width["apart"]
 
 
 def test_kept_columns_are_groups(tmp_path):
