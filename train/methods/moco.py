@@ -4,14 +4,17 @@ takes the loss both ways and lets the momentum rise (Chen et al. 2021, arXiv 210
 Legend: B batch per rank, R ranks, D embedding, K queue.
 """
 
+import torch
 from torch import Tensor
 
 from pipeline.upload import upload
 from train.methods.contract import Forward, Method, Objective, TrainingData
-from train.methods.embedder import build_embedder
+from train.methods.embedder import Embedding, build_embedder
+from train.methods.gathered import of_all_ranks
 from train.methods.momentum.target import Target
 from train.methods.queue.info_nce import Contrast, info_nce
 from train.methods.queue.key_queue import KeyQueue
+from train.methods.vicreg import variance_hinge
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
 
@@ -19,7 +22,8 @@ from train.settings.config import PretrainConfig
 class MoCo(Method):
     """A query encoder trained to find its own key among the keys of other images.
 
-    ``model`` is the query encoder, ``target`` the key encoder, ``negatives`` the queue.
+    ``model`` is the query encoder, ``target`` the key encoder, ``negatives`` the queue. ``method.variance_weight`` adds
+    VICReg's variance term, which is none of MoCo's: against embeddings that all come to be one.
     """
 
     target: Target
@@ -41,13 +45,16 @@ class MoCo(Method):
         keys = self.target.embed(views[1], batch=batch)  # (R * B, D)
         contrast = self._contrast(first.embedding, self.target.own(keys), patients)
         self._fresh = [(keys, patients)]
-        loss, accuracy = contrast.loss, contrast.accuracy
+        loss, accuracy, queries = contrast.loss, contrast.accuracy, [first]
         if self.is_symmetric:
             second = forward(views[1])
+            queries.append(second)
             other_keys = self.target.embed(views[0], batch=batch)
             other = self._contrast(second.embedding, self.target.own(other_keys), patients)
             self._fresh.append((other_keys, patients))
             loss, accuracy = (loss + other.loss) / 2, (accuracy + other.accuracy) / 2
+        if self.config.variance_weight:
+            loss = loss + self.config.variance_weight * self._lack_of_variance(queries)
         return Objective(
             loss=loss,
             accuracy=accuracy,
@@ -62,6 +69,11 @@ class MoCo(Method):
         for keys, patients in self._fresh:
             self.negatives.enqueue(keys, self.world.gather(patients))
         self._fresh = []
+
+    def _lack_of_variance(self, queries: list[Embedding]) -> Tensor:
+        """VICReg's variance term of the queries of all ranks, as they are before they are normalised."""
+        hinges = [variance_hinge(of_all_ranks(query.raw, self.world)) for query in queries]
+        return torch.stack(hinges).mean()
 
     def _contrast(self, query: Tensor, key: Tensor, patients: Tensor) -> Contrast:
         masked = None

@@ -138,6 +138,30 @@ def barlow_twins_resnet18() -> PretrainConfig:
     )
 
 
+def vicreg_resnet18() -> PretrainConfig:
+    """VICReg with ResNet18: embeddings that agree between views, vary over images, and do not repeat themselves.
+
+    Bardes, Ponce, LeCun 2022 (arXiv 2105.04906): LARS .3 for 100 epochs (.2 for 1,000), decay 1e-6 except for norms and
+    biases, 10 epochs of warm-up, weights 25, 25 and 1, a projector 8,192 wide in all three layers. Difference: the
+    paper's step has 2,048 images.
+
+        moco-cxr pretrain vicreg_resnet18 --data DATASET --output RUN
+    """
+    return replace(
+        moco_v2plus_resnet18(),
+        method=MethodConfig(
+            name="vicreg",
+            embedding=8192,
+            projector_hidden=8192,
+            invariance_weight=25.0,
+            variance_weight=25.0,
+            covariance_weight=1.0,
+        ),
+        optimizer=OptimizerConfig(name="lars", lr=0.3, scaling="linear", base_batch=256, weight_decay=1e-6),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=10),
+    )
+
+
 def swav_resnet18() -> PretrainConfig:
     """SwAV with ResNet18: each view predicts to which prototypes the other is assigned. Two views, no multi-crop.
 

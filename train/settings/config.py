@@ -53,6 +53,7 @@ class EncoderConfig:
     """Channels-last activations: 1.1 times the speed of ResNet18 on a CPU; meant for GPUs in bf16."""
 
 
+_Weight = Annotated[float, Field(ge=0, le=1e6)]
 if TYPE_CHECKING:
     MethodName = str
 else:
@@ -87,6 +88,13 @@ class MethodConfig:
     """moco_v2, moco_v2plus: keys of the query's own patient are no negatives."""
     redundancy: Annotated[float, Field(gt=0, le=1000, description="usually .005")] = 0.005
     """barlow_twins: weight of the off-diagonal terms."""
+    invariance_weight: _Weight = 25.0
+    """vicreg: weight of the squared distance between the views."""
+    variance_weight: _Weight | None = None
+    """vicreg, moco_v2, moco_v2plus: weight of what the embeddings' standard deviations, before they are normalised,
+    fall short of 1. Without it, 25 for vicreg and 0 for moco_*, to whose loss it can be added against a collapse."""
+    covariance_weight: _Weight = 1.0
+    """vicreg: weight of the covariance of different dimensions."""
     num_prototypes: Annotated[int, Field(ge=2, le=1_000_000, description="usually 512 to 3000")] = 512
     """swav: codes."""
     sinkhorn_iterations: Annotated[int, Field(ge=1, le=1000, description="usually 3")] = 3

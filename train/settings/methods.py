@@ -23,7 +23,10 @@ class Entry:
         return "momentum" in self.reads
 
 
-_MOCO = ("momentum", "momentum_end", "temperature", "queue_size", "mask_same_patient", "projector_norm")
+_MOCO = (
+    *("momentum", "momentum_end", "temperature", "queue_size", "mask_same_patient", "projector_norm"),
+    "variance_weight",
+)
 
 
 METHODS = {
@@ -34,5 +37,6 @@ METHODS = {
     "simsiam": Entry("simsiam", "SimSiam", ("predictor_hidden",)),
     "byol": Entry("byol", "BYOL", ("momentum", "momentum_end", "predictor_hidden")),
     "barlow_twins": Entry("barlow_twins", "BarlowTwins", ("redundancy",)),
+    "vicreg": Entry("vicreg", "VICReg", ("invariance_weight", "variance_weight", "covariance_weight")),
     "swav": Entry("swav", "SwAV", ("temperature", "num_prototypes", "sinkhorn_iterations", "sinkhorn_epsilon")),
 }

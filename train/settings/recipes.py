@@ -130,6 +130,7 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
         comparison.simsiam_resnet18,
         comparison.byol_resnet18,
         comparison.barlow_twins_resnet18,
+        comparison.vicreg_resnet18,
         comparison.swav_resnet18,
         small_resnet18,
         debug,

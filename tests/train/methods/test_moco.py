@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.train.methods.conftest import OneOfTwo
 from train.ranks.world import World
 
 
@@ -141,3 +142,40 @@ def test_patients_are_gathered_as_their_keys_are(build: Any, batch_of: Any) -> N
     assert method.negatives.position == 16
     assert method.negatives.patients[:16].tolist() == [*range(8), *range(100, 108)]
     torch.testing.assert_close(method.negatives.keys[:8], objective.second)
+
+
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v2plus"])
+def test_without_a_variance_weight_the_loss_is_mocos_to_the_bit(name: str, build: Any, batch_of: Any) -> None:
+    losses = []
+    for weight in ({}, {"variance_weight": 0.0}, {"variance_weight": 2.0}):
+        _, method = build(name, "split", **weight)
+        losses.append(method.objective(method.model, batch_of(0).views, rows=batch_of(0).rows, batch=0).loss)
+    assert torch.equal(losses[0], losses[1])
+    assert losses[2] > losses[1]
+
+
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v2plus"])
+def test_the_variance_term_is_vicregs_of_the_queries_of_all_ranks(name: str, build: Any, batch_of: Any) -> None:
+    """Equation 1 of VICReg over both ranks' raw queries, and the gradient that DeepSpeed makes of the ranks' means."""
+    batch, gradients = batch_of(0), []
+    _, whole = build(name, "group", variance_weight=2.0)
+    plain = copy.deepcopy(whole)
+    plain.config = build(name, "group")[0].method
+    outputs = [whole.model(view).raw for view in batch.views[: 1 if name == "moco_v2" else 2]]
+    deviations = [torch.sqrt(raw.var(dim=0) + 1e-4) for raw in outputs]
+    lack = sum(torch.clamp(1 - deviation, min=0).mean() for deviation in deviations) / len(deviations)
+    losses = [one.objective(one.model, batch.views, rows=batch.rows, batch=0).loss for one in (whole, plain)]
+    torch.testing.assert_close(losses[0] - losses[1], 2 * lack, rtol=1e-4, atol=1e-5)
+
+    lack.backward()
+    wanted = whole.model.encoder.conv1.weight.grad
+    for rank in range(2):
+        _, method = build(name, "group", variance_weight=2.0)
+        own, others = slice(4 * rank, 4 * rank + 4), slice(4 - 4 * rank, 8 - 4 * rank)
+        method.world = OneOfTwo(
+            rank=rank, size=2, local_rank=rank, device=torch.device("cpu"), other=[o[others].detach() for o in outputs]
+        )
+        queries = [method.model(view[own]) for view in batch.views[: len(outputs)]]
+        method._lack_of_variance(queries).backward()
+        gradients.append(method.model.encoder.conv1.weight.grad)
+    assert (sum(gradients) / 2 - wanted).norm() < 1e-3 * wanted.norm()

@@ -125,6 +125,7 @@ def test_refuses_a_run_of_no_steps() -> None:
         ("moco_v2", {"predictor_hidden": 512}),
         ("simsiam", {"projector_norm": True}),
         ("simclr", {"queue_size": 1024}),
+        ("barlow_twins", {"variance_weight": 1.0}),
         ("simsiam", {"momentum": 0.9}),
         ("barlow_twins", {"momentum_end": 1.0}),
         ("swav", {"redundancy": 0.1}),
