@@ -42,7 +42,7 @@ from shards.packing.config import BuildConfig
 from train.encoders.saved import LoadedEncoder, load_encoder
 from train.encoders.starts.hub import WORDS, download, is_on_hub
 from train.ranks.place import read_place
-from train.settings.checks import check_config
+from train.settings.checks import settle
 from train.settings.config import PretrainConfig
 from train.settings.own_recipe import find_recipe, made_by
 
@@ -90,7 +90,7 @@ def views(preset: str, **ranges: Any) -> ViewSpec:
     return from_mapping(ViewSpec, dataclasses.asdict(find_preset(preset)) | ranges, "views")
 
 
-def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, **settings: Any) -> Path:
+def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, fit: bool = False, **settings: Any) -> Path:
     """Pretrains an encoder in this process, or goes on with a run that was stopped, and returns the run folder.
 
     Args:
@@ -98,6 +98,7 @@ def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, **settings: An
             your own (:mod:`train.settings.own_recipe`), or the ``config.yaml`` of a run; settings, or a function that
             returns them.
         data: dataset folders or their addresses.
+        fit: take other values in place of settings that do not fit one another or the images.
         settings: a section by its name with the values to change, ``run={"epochs": 20}, views={"size": 224}``; the
             sections and fields are those of :class:`train.settings.config.PretrainConfig`.
 
@@ -113,8 +114,7 @@ def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, **settings: An
         is_section = isinstance(given.get(name), dict) and isinstance(values, Mapping)
         given[name] = {**given[name], **values} if is_section else values
     config = from_mapping(PretrainConfig, given)
-    check_config(config, world_size=read_place().size)
-    train.run.loop.pretrain(config)
+    train.run.loop.pretrain(settle(config, world_size=read_place().size, fit=fit, way="fit=True"))
     return Path(output)
 
 

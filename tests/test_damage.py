@@ -37,10 +37,11 @@ from train.encoders.build import build_encoder
 from train.encoders.file import read_encoder_file
 from train.encoders.saved import encoder_header as about_encoder
 from train.encoders.saved import save_encoder
-from train.run.folder import check_run_folder, write_run_folder
+from train.run.folder import write_run_folder
 from train.run.metrics_file import last_values, read_metrics
 from train.settings.deepspeed import read_own_json
 from train.settings.recipes import recipe
+from train.settings.run_folder import check_run_folder
 
 
 def a_dataset(tiny: Path, folder: Path) -> Path:

@@ -7,7 +7,6 @@ import train.pretrain
 from shards.base.errors import InputError
 from train.ranks.place import launcher_of, read_place
 from train.ranks.watchdog import run_together
-from train.settings.checks import check_config
 from train.settings.command import parse_command
 
 _OPTION = "--num-processes"
@@ -27,10 +26,11 @@ def main() -> int | None:
     if launcher in ("torchrun", "deepspeed") or read_place().size > 1:
         raise InputError(f"{_OPTION} {num_processes}: {launcher} starts the processes here; leave the option out")
     asked = parse_command(arguments)
-    check_config(asked.config, world_size=num_processes)  # a mistake is told once, and at once
-    if asked.dry_run:
-        train.pretrain.rehearse(asked, num_processes=num_processes)
-        return None
+    with asked.spelling.spoken():
+        config = train.pretrain.settled(asked, num_processes=num_processes)  # a mistake is told once, and at once
+        if asked.dry_run:
+            train.pretrain.rehearse(asked, config, num_processes=num_processes)
+            return None
     from train.ranks.launch import run_processes
 
     return run_processes([str(Path(train.pretrain.__file__).resolve()), *arguments], num_processes)

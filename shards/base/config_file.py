@@ -60,6 +60,22 @@ def given_settings(arguments: Sequence[str]) -> dict[str, Any]:
         return read_settings(path)
 
 
+def names_in_file(path: Path, arguments: Sequence[str], option: str = OPTION) -> dict[str, str]:
+    """The settings that come from a file and not from the arguments beside it, such as ``run.epochs``, each with what
+    the file is called in messages, for :class:`shards.base.words.Spelling`."""
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments}
+    return {name: f"{option} {path}" for name in _flat(read_settings(path)) if name not in given}
+
+
+def _flat(content: Mapping[str, Any], section: str = "") -> Iterator[str]:
+    for name, value in content.items():
+        named = f"{section}{name}".replace("-", "_")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{named}.")
+        else:
+            yield named
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, by their names with underscores.
 

@@ -1,8 +1,14 @@
-"""Figures, errors and our commands in words."""
+"""Figures, errors, settings and our commands in words."""
 
+import contextlib
 import os
+import re
 import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from shards.base.errors import InputError
 
 CALLED = "MOCO_CXR_CALLED"
 """The environment variable that ``moco-cxr`` leaves for the processes that it starts."""
@@ -41,3 +47,43 @@ def as_called(command: str) -> str:
     words = command.split(" ", 1)
     program = "python train/pretrain.py" if words[0] == "pretrain" else f"python -m {words[0]}"
     return " ".join([program, *words[1:]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spelling:
+    """How settings are spelled by whoever has given them: ``run.batch_size`` is ``--run.batch-size`` on a command line,
+    and its own name in a file."""
+
+    fields: Collection[str] = ()
+    """Names with a section, such as ``run.batch_size``."""
+    in_files: Mapping[str, str] = field(default_factory=dict)
+    """Of those that come from a file, by name, what the file is called: ``--config FILE``."""
+
+    def of(self, message: str) -> str:
+        """A message with all names so; a line that begins with one from a file begins with the file."""
+        return "\n".join(self._line(line) for line in message.split("\n"))
+
+    def _line(self, line: str) -> str:
+        if self.fields:
+            names = "|".join(map(re.escape, sorted(self.fields, key=len, reverse=True)))
+            line = re.sub(rf"(?<![\w./-])({names})(?![\w/-]|\.\w)", self._named, line)
+        first = re.match(r"(?:--)?([\w.-]+)", line)
+        name = first[1].replace("-", "_") if first else ""
+        return f"{self.in_files[name]}: {name}{line[first.end() :]}" if first and name in self.in_files else line
+
+    def _named(self, found: re.Match[str]) -> str:
+        return found[0] if found[0] in self.in_files else f"--{found[0].replace('_', '-')}"
+
+    @contextlib.contextmanager
+    def spoken(self) -> Iterator[None]:
+        """Around what refuses settings: its words are changed so.
+
+        Raises:
+            InputError: what is raised within.
+        """
+        try:
+            yield
+        except InputError as error:
+            error.args = (self.of(str(error)),)
+            error.bare = None if error.bare is None else self.of(error.bare)
+            raise

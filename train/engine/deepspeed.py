@@ -15,7 +15,7 @@ from train.engine.partitions import step_without_waiting
 from train.engine.precision import DTYPES
 from train.ranks.world import World
 from train.settings.config import RunConfig
-from train.settings.deepspeed import read_own_json
+from train.settings.deepspeed import read_own_json, without_zero
 
 
 def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[str, Any]:
@@ -50,11 +50,7 @@ def deepspeed_config(run: RunConfig, *, precision: str, optimizer: str) -> dict[
         generated["zero_allow_untested_optimizer"] = True
     merged = generated if run.deepspeed is None else _merge(generated, read_own_json(run.deepspeed))
     stage = merged["zero_optimization"]["stage"]
-    if optimizer == "lars" and stage:
-        raise InputError(
-            f"run.zero_stage {stage}: ZeRO cuts the weights of all layers as one flat vector, so lars could not scale "
-            "the step layer by layer; use run.zero_stage 0, or another optimizer.name"
-        )
+    without_zero(optimizer, stage)
     if precision == "fp16" and merged["gradient_clipping"] and stage:
         raise InputError(
             f"run.gradient_clipping {merged['gradient_clipping']:g}: with fp16 and ZeRO, DeepSpeed clips gradients "

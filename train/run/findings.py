@@ -19,13 +19,14 @@ from train.engine.deepspeed import deepspeed_config
 from train.engine.precision import Resolved, describe_precision, resolve_precision
 from train.methods.embedder import check_network
 from train.ranks.world import World
-from train.run.data import select_rows
-from train.run.folder import check_run_folder, seen_by_start
+from train.run.folder import seen_by_start
 from train.run.knn import Neighbours, build_neighbours
 from train.run.model_card import hardware
-from train.settings.checks import check_rows, rate_note
+from train.settings.checks import check_config
 from train.settings.config import PretrainConfig
-from train.settings.schedule import describe_rate, images_per_step
+from train.settings.rows import rows_of, select_rows
+from train.settings.run_folder import check_run_folder
+from train.settings.schedule import describe_rate, images_per_step, rate_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,7 @@ def look(config: PretrainConfig, world: World) -> Found:
         if find_spec("deepspeed") is None:
             raise ModuleNotFoundError(name="deepspeed")
     index, run = select_rows(config), config.run
-    largest_side = int(index.sizes().min(axis=1).max())
-    check_rows(config, num_rows=len(index), world_size=world.size, largest_side=largest_side)
+    check_config(config, world_size=world.size, rows=rows_of(index))
     note = check_network(config, world)
     check_run_folder(config)
     neighbours = build_neighbours(config, index, world)

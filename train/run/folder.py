@@ -1,16 +1,13 @@
-"""The folder of a run: whether a command continues it, its config, and in the end its encoders and model card."""
+"""The folder of a run: its config, and in the end its encoders and model card."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shards.base.atomic import atomic_write
-from shards.base.dataclass_io import differing_fields, from_yaml, to_mapping, to_yaml
-from shards.base.errors import InputError
+from shards.base.dataclass_io import to_mapping, to_yaml
 from shards.base.stored import read_file
-from shards.format.manifest import MANIFEST
 from shards.index import ShardIndex
 from shards.stored_as import image_spec
 from train.encoders.file import FILES, is_ours, read_encoder_file
@@ -24,69 +21,6 @@ from train.ranks.world import World
 from train.run.metrics_file import read_metrics
 from train.run.model_card import model_card
 from train.settings.config import PretrainConfig
-
-# What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
-_FREE = {
-    "output",
-    "data",
-    "run.checkpoint_every",
-    "run.keep_checkpoints",
-    "run.keep_best",
-    "run.check_ranks",
-    "run.log",
-    "run.log_every",
-    "run.export_key",
-    "run.knn_label",
-    "run.knn_every",
-    "run.knn_images",
-    "run.knn_neighbours",
-    "run.zero_stage",
-    "loader.threads",
-    "loader.resident_gb",
-}
-
-
-_BESIDE = (".log", ".out", ".err", ".txt", ".sh", ".sbatch")
-
-
-def check_run_folder(config: PretrainConfig) -> None:
-    """Refuses to continue a run under other settings. Moved data is fine: its contents are checked on their own.
-
-    Raises:
-        InputError: the folder holds a run of another config, or something else than a run.
-    """
-    folder = _folder(config)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output {folder}: is a file; give a folder")
-    path = folder / "config.yaml"
-    if not os.path.lexists(path):
-        _refuse_strangers(folder)
-        return
-    try:
-        before = from_yaml(PretrainConfig, read_file(path))
-    except InputError as error:
-        why = "; ".join(str(error).splitlines())
-        raise InputError(
-            f"--output {folder}: its config.yaml is damaged or not of this version ({why}); copy it again, or give a "
-            "new folder"
-        ) from None
-    differing = [name for name in differing_fields(before, config) if name not in _FREE]
-    if differing:
-        raise InputError(
-            f"--output {folder}: its config.yaml is of a run with other settings ({', '.join(differing)}); repeat its "
-            "command as it was, or give a new folder"
-        )
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """Logs of whoever starts runs may be there before the run is."""
-    entries = sorted(folder.iterdir()) if folder.exists() else []
-    strangers = [path.name for path in entries if path.suffix not in _BESIDE and path.name != "run.lock"]
-    if strangers:
-        what = (
-            "is a packed dataset" if MANIFEST in strangers else f"holds {', '.join(strangers[:3])} and no config.yaml"
-        )
-        raise InputError(f"--output {folder}: {what}, so it is no run; choose a new or empty folder")
 
 
 def write_run_folder(config: PretrainConfig, ds_config: dict[str, Any], *, note: str) -> None:

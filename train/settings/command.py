@@ -3,21 +3,28 @@
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from shards.base.commands import check_arguments, parsed
-from shards.base.config_file import ConfigFile, config_path, of_file, read_settings
+from shards.base.config_file import ConfigFile, config_path, names_in_file, of_file, read_settings
 from shards.base.errors import InputError
-from shards.base.words import as_called
+from shards.base.words import Spelling, as_called
 from train.settings.config import PretrainConfig
-from train.settings.own_recipe import FORMS, find_recipe, with_recipe
+from train.settings.own_recipe import FORMS, YAML, find_recipe, with_recipe
 from train.settings.recipes import RECIPES
 
 _USAGE = "RECIPE --data DATASET [DATASET ...] --output RUN [--section.field VALUE ...]"
+FIELDS = [
+    f"{section.name}.{each.name}"
+    for section in fields(PretrainConfig)
+    if is_dataclass(kind := type(getattr(PretrainConfig(), section.name)))
+    for each in fields(kind)
+]
+"""All settings that have a section."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +32,14 @@ class Asked:
     """What a command line asks for."""
 
     config: PretrainConfig
+    fit: bool = False
+    """Take other values in place of settings that do not fit."""
     dry_run: bool = False
     """Check everything and tell what the run would be, in place of training."""
     preview: Path | None = None
     """Picture of the views of one batch, to write in a dry run."""
+    spelling: Spelling = field(default_factory=Spelling, compare=False)
+    """How the settings were given, for messages."""
 
 
 def parse_command(arguments: Sequence[str]) -> Asked:
@@ -57,17 +68,19 @@ def parse_command(arguments: Sequence[str]) -> Asked:
     def pretrain(
         settings: Annotated[PretrainConfig, tyro.conf.arg(name="")] = default,
         file_of_settings: ConfigFile = None,
+        fit: bool = False,
         dry_run: bool = False,
         preview: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None,
     ) -> Asked:
         """Pretrains.
 
         Args:
+            fit: Where settings do not fit one another or the images, take the nearest that do, and say which.
             dry_run: Check everything that a run checks, try a few steps, and print settings, images, steps, memory and
                 time; nothing is trained, and no run folder is left.
             preview: With --dry-run: also draw the views of one batch into this PNG file.
         """
-        return Asked(config=settings, dry_run=dry_run, preview=preview)
+        return Asked(config=settings, fit=fit, dry_run=dry_run, preview=preview)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="tyro")
@@ -81,7 +94,10 @@ def parse_command(arguments: Sequence[str]) -> Asked:
         )
     if asked.preview is not None and not asked.dry_run:
         raise InputError(f"--preview {asked.preview}: is drawn in a dry run only; give --dry-run as well")
-    return asked
+    in_files = {} if path is None else names_in_file(path, given)
+    if word is not None and Path(word).suffix in YAML:
+        in_files = names_in_file(Path(word), given, "recipe") | in_files
+    return replace(asked, spelling=Spelling(fields=FIELDS, in_files=in_files))
 
 
 def _help() -> str:

@@ -129,6 +129,19 @@ def read_own_json(path: Path) -> dict[str, Any]:
     return own
 
 
+def without_zero(optimizer: str, stage: int) -> None:
+    """Refuses ZeRO under an optimiser that it would take the layers from.
+
+    Raises:
+        InputError: naming both remedies.
+    """
+    if optimizer == "lars" and stage:
+        raise InputError(
+            f"run.zero_stage {stage}: ZeRO cuts the weights of all layers as one flat vector, so lars could not scale "
+            "the step layer by layer; use run.zero_stage 0, or another optimizer.name"
+        )
+
+
 def _switched_off(name: str, section: Any) -> dict[str, bool]:
     """A section of a precision that is off, without the rest of it.
 

@@ -32,6 +32,7 @@ from train.settings.recipes import RECIPES, recipe
 
 CUSTOM = "custom"
 """What the recipe of settings is called that come from none of ours."""
+YAML = (".yaml", ".yml")
 FORMS = "a recipe's name, a file NAME.yaml, or NAME.py:FUNCTION"
 
 
@@ -44,7 +45,7 @@ def find_recipe(word: str) -> tuple[PretrainConfig, str]:
     path, _, function = word.partition(":")
     if Path(path).suffix == ".py":
         return _from_python(Path(path), function)
-    if Path(word).suffix in (".yaml", ".yml"):
+    if Path(word).suffix in YAML:
         with of_file(Path(word), "recipe"):
             content = read_settings(Path(word))
             return with_recipe(None, content), f"The recipe of {word}, from {content['recipe']}."

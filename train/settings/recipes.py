@@ -94,6 +94,25 @@ def small_resnet18() -> PretrainConfig:
     )
 
 
+def tiny_resnet18() -> PretrainConfig:
+    """ResNet18 at 64 px from a random start, for a few hundred images, from 128 on.
+
+    Small batches over many epochs, some hundreds of steps; half the rate of ``small_resnet18`` for half its batch,
+    behind a warm-up. So few images teach little: trained weights as a start, at a fifth of the rate, are mostly worth
+    more.
+
+        moco-cxr pretrain tiny_resnet18 --data DATASET --output RUN
+    """
+    small = small_resnet18()
+    return replace(
+        small,
+        method=replace(small.method, queue_size=128),
+        optimizer=replace(small.optimizer, lr=5e-4),
+        schedule=replace(small.schedule, warmup_epochs=5),
+        run=replace(small.run, epochs=50, batch_size=32),
+    )
+
+
 def debug() -> PretrainConfig:
     """One epoch at 32 px, batch 16, queue 32: runs anywhere in seconds and learns nothing.
 
@@ -133,6 +152,7 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
         comparison.vicreg_resnet18,
         comparison.swav_resnet18,
         small_resnet18,
+        tiny_resnet18,
         debug,
     )
 }

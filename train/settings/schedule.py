@@ -2,7 +2,8 @@
 
 import math
 
-from train.settings.config import OptimizerConfig, RunConfig, ScheduleConfig
+from train.settings.config import OptimizerConfig, PretrainConfig, RunConfig, ScheduleConfig
+from train.settings.recipes import RANDOM_FACTOR, RECIPES
 
 
 def images_per_step(run: RunConfig, *, world_size: int) -> int:
@@ -33,6 +34,23 @@ def describe_rate(optimizer: OptimizerConfig, *, batch: int) -> str:
         case "sqrt":
             return f"{top} = optimizer.lr {optimizer.lr:g} x root of {factor} (sqrt scaling)"
     return f"{top} = optimizer.lr {optimizer.lr:g}, with {batch} images a step (no scaling)"
+
+
+def rate_note(config: PretrainConfig) -> str:
+    """Where the recipe's learning rate is meant for another kind of start, what it would be by MoCo-CXR's rule
+    (Sowrirajan et al. 2021): five times as much from a random start as from trained weights. Empty elsewhere."""
+    if config.recipe not in RECIPES:
+        return ""
+    start = RECIPES[config.recipe]()
+    is_random, was_random = (each.encoder.weights == "random" for each in (config, start))
+    if is_random == was_random or config.optimizer.lr != start.optimizer.lr:
+        return ""
+    usual, rule = ("a random start", "a fifth") if was_random else ("trained weights", "five times as much")
+    rate = config.optimizer.lr * (1 / RANDOM_FACTOR if was_random else RANDOM_FACTOR)
+    return (
+        f"note: optimizer.lr {config.optimizer.lr:g} of the recipe is meant for {usual}; MoCo-CXR's rule for "
+        f"encoder.weights {config.encoder.weights} is {rule}: --optimizer.lr {rate:g}"
+    )
 
 
 def learning_rate(schedule: ScheduleConfig, *, lr: float, epoch: float, num_epochs: int) -> float:

@@ -11,9 +11,9 @@ from tests.conftest import write_patterns
 from tests.train.processes import start_ranks
 from tests.train.runs import ENTRY
 from train.run.agreement import code_hash, facts_of_run
-from train.run.data import select_rows
 from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe
+from train.settings.rows import select_rows
 
 
 def configured(data: Path, output: Path) -> PretrainConfig:

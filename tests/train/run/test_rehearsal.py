@@ -20,7 +20,8 @@ def rehearse(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def call(*words: str, num_processes: int = 1) -> None:
         arguments = ["debug", "--data", str(tiny_dataset), "--output", "runs/first", "--dry-run", *words]
-        train.pretrain.rehearse(parse_command(arguments), num_processes=num_processes)
+        asked = parse_command(arguments)
+        train.pretrain.rehearse(asked, asked.config, num_processes=num_processes)
 
     return call
 

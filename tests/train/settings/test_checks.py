@@ -6,10 +6,12 @@ import pytest
 
 from shards.base.dataclass_io import differing_fields, from_yaml, to_yaml
 from shards.base.errors import InputError
-from train.settings.checks import check_config, check_rows, rate_note
+from train.settings.checks import check_config, settle
 from train.settings.config import MethodConfig, NormConfig, PretrainConfig, norm_strategy
+from train.settings.faults import Rows
 from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES, recipe
+from train.settings.schedule import rate_note
 
 BASE = replace(recipe("debug"), data=("a", "b"), output=Path("run"))
 
@@ -101,19 +103,19 @@ def test_refuses_settings(config: PretrainConfig, world_size: int, message: str)
 
 def test_refuses_what_does_not_fit_the_data() -> None:
     with pytest.raises(InputError, match="method.queue_size 32: larger than the 31 images"):
-        check_rows(BASE, num_rows=31, world_size=1)
+        check_config(BASE, rows=Rows(num=31), world_size=1)
     with pytest.raises(InputError, match="run.batch_size 16: 32 images a step over 2"):
-        check_rows(BASE, num_rows=31, world_size=2)
-    check_rows(BASE, num_rows=32, world_size=1)
+        check_config(BASE, rows=Rows(num=31), world_size=2)
+    check_config(BASE, rows=Rows(num=32), world_size=1)
 
 
 def test_refuses_a_run_of_no_steps() -> None:
     config = change("run", epochs=2, gradient_accumulation=5)  # 16 images a batch
     with pytest.raises(InputError, match="run.gradient_accumulation 5: more than the 4 batches .* use at most 4"):
-        check_rows(config, num_rows=47, world_size=1)
-    check_rows(config, num_rows=48, world_size=1)
+        check_config(config, rows=Rows(num=47), world_size=1)
+    check_config(config, rows=Rows(num=48), world_size=1)
     with pytest.raises(InputError, match="more than the 2 batches"):
-        check_rows(config, num_rows=48, world_size=2)
+        check_config(config, rows=Rows(num=48), world_size=2)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +156,9 @@ def test_a_recipes_own_settings_do_not_stop_another_method(name: str) -> None:
 
 
 def test_refuses_views_above_the_stored_size() -> None:
-    check_rows(BASE, num_rows=64, world_size=1, largest_side=32)
+    check_config(BASE, rows=Rows(num=64, largest_side=32), world_size=1)
     with pytest.raises(InputError, match="views.size 32: .* more than 24 pixels .* use at most 24"):
-        check_rows(BASE, num_rows=64, world_size=1, largest_side=24)
+        check_config(BASE, rows=Rows(num=64, largest_side=24), world_size=1)
 
 
 def test_a_queue_need_not_be_a_multiple_of_the_batch() -> None:
@@ -191,3 +193,61 @@ def test_a_rate_for_another_start_is_told() -> None:
     assert not note("small_resnet18", "imagenet", lr=3e-4)
     assert not note("small_resnet18", "random") + note("moco_cxr_resnet18", "some/run")
     assert not rate_note(PretrainConfig())
+
+
+def small(**sections: dict[str, Any]) -> PretrainConfig:
+    config = replace(recipe("small_resnet18"), data=("a",), output=Path("run"))
+    return replace(config, **{name: replace(getattr(config, name), **fields) for name, fields in sections.items()})
+
+
+def test_all_faults_are_told_at_once_with_what_mends_them_together() -> None:
+    config = small(run={"batch_size": 500, "epochs": 4}, schedule={"warmup_epochs": 5}, views={"size": 96})
+    with pytest.raises(InputError) as caught:
+        check_config(config, world_size=1, rows=Rows(num=300, largest_side=64))
+    first, *lines, last = str(caught.value).splitlines()
+    assert first == "4 settings do not fit:"
+    assert [line.split(":")[0] for line in lines] == [
+        "schedule.warmup_epochs 5",
+        "run.batch_size 500",
+        "method.queue_size 1024",
+        "views.size 96",
+    ]
+    assert last == (
+        "these fit together: views.size 64 method.queue_size 256 schedule.warmup_epochs 0.4 run.batch_size 32 "
+        "(--fit takes them)"
+    )
+
+
+def test_one_fault_is_one_line() -> None:
+    with pytest.raises(InputError) as caught:
+        check_config(small(), world_size=1, rows=Rows(num=300))
+    assert str(caught.value).startswith("method.queue_size 1024: larger than the 300 images")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_fields_out_of_bounds_are_told_at_once_and_nothing_is_fitted() -> None:
+    config = replace(small(run={"batch_size": 0, "epochs": 0}), data=())
+    with pytest.raises(InputError) as caught:
+        check_config(config, world_size=1)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "3 settings do not fit:"
+    assert [line.split(" ")[0] for line in lines] == ["--data:", "run.epochs", "run.batch_size"]
+
+
+def test_data_and_folder_are_looked_at_together(tiny_dataset: Path, tmp_path: Path) -> None:
+    config = replace(small(method={"queue_size": 10}), data=(str(tiny_dataset),), output=tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "scan.dcm").touch()
+    with pytest.raises(InputError) as caught:
+        settle(config, world_size=1)
+    first, queue, output, together = str(caught.value).splitlines()
+    assert first == "2 settings do not fit:"
+    assert queue.startswith("method.queue_size 10: smaller than the 64 keys")
+    assert output.startswith(f"--output {tmp_path / 'run'}: holds scan.dcm")
+    assert together == "these fit together: method.queue_size 64 (--fit takes them)"
+    with pytest.raises(InputError, match="^--output .* holds scan.dcm"):
+        settle(config, world_size=1, fit=True)
+    (tmp_path / "run" / "scan.dcm").unlink()
+    assert settle(config, world_size=1, fit=True) == replace(config, method=replace(config.method, queue_size=64))
+    with pytest.raises(InputError, match="2 settings do not fit:\n.*queue_size 10: .*\ndataset .*: no such folder"):
+        settle(replace(config, data=(str(tmp_path / "none"),)), world_size=1)

@@ -59,3 +59,21 @@ def test_a_picture_is_drawn_in_a_dry_run_only() -> None:
     assert (asked.dry_run, asked.preview) == (True, Path("views.png"))
     with pytest.raises(InputError, match="--preview views.png: is drawn in a dry run only"):
         parse_command(["debug", "--preview", "views.png"])
+
+
+def test_settings_are_spelled_in_messages_as_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As options, or as lines of the file that they are from, unless an option has gone before it."""
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("recipe: debug\nmethod: {queue-size: 10}\nrun: {batch_size: 8, epochs: 3}\n")
+    message = "method.queue_size 10: smaller than the 16 keys; raise it, or lower run.batch_size, not run.epochs."
+    for words, wanted in (
+        (["debug"], "--method.queue-size 10: smaller than the 16 keys; raise it, or lower --run.batch-size, not --run"),
+        (["my.yaml"], "recipe my.yaml: method.queue_size 10: smaller than the 16 keys; raise it, or lower run.batch_"),
+        (["--config", "my.yaml", "--run.batch-size=4"], "--config my.yaml: method.queue_size 10: smaller than the 16"),
+    ):
+        with pytest.raises(InputError) as caught, parse_command(words).spelling.spoken():
+            raise InputError(f"2 settings:\n{message}")
+        first, line = str(caught.value).splitlines()
+        assert first == "2 settings:"
+        assert line.startswith(wanted)
+    assert "lower --run.batch-size, not run.epochs." in line

@@ -6,6 +6,7 @@ import pytest
 
 from shards.base.errors import InputError
 from train.settings.checks import check_config
+from train.settings.faults import Rows
 from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES, recipe
 
@@ -40,7 +41,9 @@ def test_each_method_has_a_recipe() -> None:
     assert {recipe(name).method.name for name in RECIPES} == set(METHODS)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith(("moco_cxr", "small", "debug"))])
+@pytest.mark.parametrize(
+    "name", [name for name in RECIPES if not name.startswith(("moco_cxr", "small", "tiny", "debug"))]
+)
 def test_recipes_to_compare_methods_differ_in_the_method_only(name: str) -> None:
     config, first = recipe(name), recipe("moco_v2plus_resnet18")
     assert (config.views, config.selection, config.loader, config.run) == (
@@ -61,3 +64,11 @@ def test_recipes_set_nothing_that_their_method_ignores(name: str) -> None:
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean moco_cxr_resnet18"):
         recipe("moco_cxr_resnet")
+
+
+def test_the_recipe_for_a_few_hundred_images_fits_them() -> None:
+    """As it is, and with some hundreds of steps."""
+    config = replace(recipe("tiny_resnet18"), data=("data",), output=Path("run"))
+    for num in (128, 300, 900):
+        check_config(config, world_size=1, rows=Rows(num=num, largest_side=64))
+        assert 150 < config.run.epochs * (num // config.run.batch_size) < 2000

@@ -10,9 +10,9 @@ from shards.index import ShardIndex
 from shards.packing.build import BuildConfig, build_dataset
 from shards.sources.options import SourceOptions
 from tests.conftest import draw_pattern
-from train.run.data import select_rows
 from train.settings.config import PretrainConfig, SelectionConfig
 from train.settings.recipes import recipe
+from train.settings.rows import select_rows
 
 
 def select(folder: Path, **selection: object) -> PretrainConfig:
