@@ -1,7 +1,8 @@
 """A classifier of images as a folder, and back.
 
 FOLDER/head.safetensors       the head, with labels, preprocessing and calibration in its header
-FOLDER/encoder.safetensors    the encoder, as a run leaves it, so that whatever takes a run takes the folder; absent
+FOLDER/encoder.safetensors    the encoder, as a run leaves it, so that whatever takes a run takes the folder, with
+                              ``seen.safetensors``, the numbers of the images that it was trained on; absent
                               where the head's header names a published model: one that was left as it was is opened
                               from there, the tensors of one that was trained on are beside the head's
 
@@ -29,6 +30,7 @@ from shards.base.errors import InputError
 from shards.images.store import ImageSpec
 from train.encoders.file import FILES, header_value, load_state, read_tensors, write_tensors
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
+from train.encoders.seen import Seen, save_seen
 
 FORMAT_VERSION = 1
 HEAD_FILE = "head.safetensors"
@@ -137,6 +139,7 @@ def save_classifier(
     calibration: Calibration,
     trained: Mapping[str, Any],
     layers: Sequence[int] = (),
+    seen: Seen | None = None,
 ) -> str:
     """Writes what :func:`load_image_classifier` reads, and returns the digest of the head's file.
 
@@ -144,14 +147,14 @@ def save_classifier(
         start: what the encoder was, with its views.
         image: how the training images are stored.
         layers: of the encoder that the head reads; none: what it ends in.
+        seen: what the encoder was trained on; default: what the start was.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder: Any = network.encoder.encoder if layers else network.encoder
     told = encoder_of(start, encoder, layers)
     tensors = network.head.state_dict()
     if not told.source:
-        norm, stored = start.metadata.get("norm", "batch"), to_mapping(image)
-        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm, image=stored)
+        save_own_encoder(folder, encoder, start, image=image, seen=start.seen if seen is None else seen)
     elif told.hash != encoder_hash(start.encoder):
         tensors |= {f"{_ENCODER}{name}": value for name, value in encoder.state_dict().items()}
     said = about(
@@ -164,6 +167,19 @@ def save_classifier(
         trained=trained,
     )
     return write_kept(folder / HEAD_FILE, tensors, said, calibration)
+
+
+def save_own_encoder(folder: Path, encoder: nn.Module, start: LoadedEncoder, *, image: ImageSpec, seen: Seen) -> None:
+    """Writes the encoder beside a classifier, as a run leaves its own."""
+    save_encoder(
+        folder / FILES["query"],
+        encoder,
+        name=start.name,
+        views=start.views,
+        norm=start.metadata.get("norm", "batch"),
+        image=to_mapping(image),
+        **save_seen(folder, seen),
+    )
 
 
 def load_image_classifier(folder: Path) -> Kept:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from eval.foreign.kinds import kind_of, title_of
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
+from train.encoders.seen import Seen
 
 Pool = Callable[[Any], Tensor]
 
@@ -25,13 +26,15 @@ Pool = Callable[[Any], Tensor]
 @dataclass(frozen=True, kw_only=True)
 class ForeignModel:
     """``encoder`` takes views (B, 1, H, W), normalised as ``views`` says, to (B, ``num_features``), in evaluation mode.
-    ``name`` is what results call its architecture, ``about`` says in words what goes in and what is taken of it."""
+    ``name`` is what results call its architecture, ``about`` says in words what goes in and what is taken of it.
+    ``seen`` is what an encoder of ours was trained on; None: nothing is known."""
 
     encoder: nn.Module
     views: ViewSpec
     name: str
     num_features: int
     about: str
+    seen: Seen | None = None
 
 
 class Open(Protocol):

@@ -3,8 +3,9 @@
 from eval.foreign.contract import ForeignModel
 from eval.foreign.timm_network import open_folder
 from shards.base.errors import InputError
-from train.encoders.file import is_ours
+from train.encoders.file import find_encoder, is_ours
 from train.encoders.saved import load_encoder
+from train.encoders.seen import load_seen
 from train.encoders.starts.hub import WORDS, download
 
 
@@ -27,4 +28,5 @@ def open_model(name: str) -> ForeignModel:
         name=f"{WORDS[0]}{name}",
         num_features=loaded.encoder.num_features,  # type: ignore[arg-type]
         about=f"an encoder of moco-cxr, {loaded.name}: gray of {loaded.views.size} px, its own mean and deviation",
+        seen=load_seen(find_encoder(folder), loaded.metadata),
     )

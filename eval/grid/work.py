@@ -167,4 +167,6 @@ def _loaded(encoder: StartEncoder) -> LoadedEncoder:
     kind = kind_of(encoder.weights)
     if kind is not None and not kind.is_ours:
         metadata["source"] = encoder.weights  # from which other processes open it
-    return LoadedEncoder(encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata=metadata)
+    return LoadedEncoder(
+        encoder=encoder.encoder, name=encoder.name, views=encoder.views, metadata=metadata, seen=encoder.seen
+    )

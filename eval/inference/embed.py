@@ -15,7 +15,7 @@ from eval.classifier.network import ImageClassifier
 from eval.inference.config import EmbedConfig
 from eval.inference.forward import Outcome, through
 from eval.inference.images import GivenImages
-from eval.inference.model import is_classifier, load_classifier
+from eval.inference.model import holds_classifier, load_classifier
 from eval.inference.rows import KEYS, Tally, key_columns, spread, warn_of_other_specs
 from eval.inference.tables import array_file, check_output, table_file, write_table
 from eval.study.features import encoder_hash
@@ -43,7 +43,7 @@ class Embeddings:
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
         self.images = GivenImages(config.input)
-        opened = _of_classifier(config.model) if is_classifier(Path(config.model)) else _of_start(config)
+        opened = _of_classifier(config.model) if holds_classifier(Path(config.model)) else _of_start(config)
         self.network, self.views, self.image = opened.encoder, opened.views, opened.image
         if config.layers:
             self.network = LayerFeatures(opened.encoder, config.layers, name=opened.name)
@@ -97,7 +97,7 @@ def run_embed(config: EmbedConfig, output: Path) -> list[str]:
     Raises:
         InputError: see :class:`Embeddings`; nothing could be read, of which the output tells why.
     """
-    check_output(output, (_TABLE, _ARRAY))
+    check_output(output, (_TABLE, _ARRAY), read=config.input)
     embeddings = Embeddings(config)
     warn_of_other_specs(embeddings.images, embeddings.image, what="the encoder")
     if output.suffix.lower() == _TABLE:
@@ -113,7 +113,7 @@ def run_embed(config: EmbedConfig, output: Path) -> list[str]:
 def embedded(config: EmbedConfig, output: Path | None) -> pa.Table:
     """The features in memory; written as Parquet as well where there is an output. Raises as :func:`run_embed`."""
     if output is not None:
-        check_output(output, (_TABLE,))
+        check_output(output, (_TABLE,), read=config.input)
     embeddings = Embeddings(config)
     warn_of_other_specs(embeddings.images, embeddings.image, what="the encoder")
     table = write_table(output, embeddings.schema, embeddings.batches())

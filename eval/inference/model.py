@@ -11,6 +11,7 @@ from eval.classifier.file import HEAD_FILE, KEEPS, load_image_classifier
 from eval.classifier.kept import Kept
 from eval.multimodal.file import MODEL_FILE, load_multimodal
 from shards.base.errors import InputError
+from train.encoders.file import FILES
 
 _FILES = (HEAD_FILE, MODEL_FILE)
 _SHOWN = 3
@@ -39,6 +40,14 @@ def load_classifier(path: str | Path, *, flag: str = "--model") -> Kept:
 def is_classifier(path: Path) -> bool:
     """Whether a path is the very folder of one, or the file by which it is one."""
     return path.name in _FILES if path.is_file() else any((path / name).is_file() for name in _FILES)
+
+
+def holds_classifier(path: Path) -> bool:
+    """Whether a path is one, or a folder of results around some; a run with its results is not."""
+    if is_classifier(path):
+        return True
+    is_run = any((path / name).exists() for name in ("config.yaml", "config.json", FILES["query"]))
+    return path.is_dir() and not is_run and any(True for name in _FILES for _ in path.rglob(name))
 
 
 def find_classifier(path: Path, *, flag: str = "--model") -> Path:

@@ -189,7 +189,7 @@ def run_predict(config: PredictConfig, output: Path) -> list[str]:
     Raises:
         InputError: see :class:`Predictions`; nothing could be read, of which the output tells why.
     """
-    check_output(output, TABLES)
+    check_output(output, TABLES, read=(*config.input, config.texts))
     predictions = Predictions(config, output.with_name(f"{output.stem}{_EXPLAINED}"))
     warn_of_other_specs(predictions.images, predictions.kept.image, what="the model")
     with table_file(output, predictions.schema) as write:
@@ -202,7 +202,7 @@ def run_predict(config: PredictConfig, output: Path) -> list[str]:
 def predicted(config: PredictConfig, output: Path | None) -> pa.Table:
     """The predictions in memory; written as well where there is an output. Raises as :func:`run_predict`."""
     if output is not None:
-        check_output(output, TABLES)
+        check_output(output, TABLES, read=(*config.input, config.texts))
     explained = None if output is None else output.with_name(f"{output.stem}{_EXPLAINED}")
     predictions = Predictions(config, explained)
     warn_of_other_specs(predictions.images, predictions.kept.image, what="the model")

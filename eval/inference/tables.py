@@ -3,7 +3,8 @@ memory of one batch."""
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,23 +16,31 @@ import pyarrow.parquet as pq
 
 from shards.base.atomic import atomic_file
 from shards.base.errors import InputError, writing
+from shards.format.manifest import MANIFEST
 
 Write = Callable[[pa.RecordBatch], None]
 TABLES = (".csv", ".parquet")
 _NPY_HEADER = 128  # bytes
 
 
-def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuses an output of another kind, before anything is computed.
+def check_output(path: Path, suffixes: tuple[str, ...], *, read: Sequence[str | Path | None] = ()) -> None:
+    """Refuses an output of another kind, or in place of something else, before anything is computed.
+
+    Args:
+        read: what the command reads.
 
     Raises:
-        InputError: it has another suffix, or is a folder.
+        InputError: it has another suffix, is a folder, would replace what is read, or lies in a packed dataset.
     """
     if path.suffix.lower() not in suffixes:
         listed = " or ".join(suffixes)
         raise InputError(f"--output {path}: says by its end what it is to hold; give a name that ends in {listed}")
     if path.is_dir():
         raise InputError(f"--output {path}: is a folder; give a file")
+    if path.is_file() and any(each and os.path.isfile(each) and path.samefile(each) for each in read):
+        raise InputError(f"--output {path}: is what is read, and would be replaced; name another file")
+    if (path.parent / MANIFEST).is_file():
+        raise InputError(f"--output {path}: lies in a packed dataset; name a file elsewhere")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,16 @@ from pydantic import Field
 from torch import Tensor
 
 from eval.classifier.calibration import Calibration
-from eval.classifier.file import KEEPS, about, encoder_of, kept_of, load_kept_encoder, read_kept, write_kept
+from eval.classifier.file import (
+    KEEPS,
+    about,
+    encoder_of,
+    kept_of,
+    load_kept_encoder,
+    read_kept,
+    save_own_encoder,
+    write_kept,
+)
 from eval.classifier.kept import Kept
 from eval.multimodal.config import SMALL, MultimodalConfig
 from eval.multimodal.model import MultimodalModel
@@ -28,8 +37,9 @@ from pipeline.views import ViewSpec
 from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.images.store import ImageSpec
-from train.encoders.file import FILES, header_value, load_state
-from train.encoders.saved import LoadedEncoder, save_encoder
+from train.encoders.file import header_value, load_state
+from train.encoders.saved import LoadedEncoder
+from train.encoders.seen import Seen
 
 MODEL_FILE, _TEXT = "multimodal.safetensors", "text"
 _ENCODER = "encoder.encoder."
@@ -47,15 +57,14 @@ def save_multimodal(
     image: ImageSpec,
     calibration: Calibration,
     trained: dict[str, Any],
+    seen: Seen,
 ) -> str:
     """Writes what :func:`load_multimodal` reads, and returns the digest of the model's file."""
     (folder / _TEXT).mkdir(parents=True, exist_ok=True)
     encoder = None
     if start is not None:
         encoder = start.encoder if model.encoder is None else model.encoder.encoder
-        norm = start.metadata.get("norm", "batch")
-        stored = to_mapping(image)
-        save_encoder(folder / FILES["query"], encoder, name=start.name, views=start.views, norm=norm, image=stored)
+        save_own_encoder(folder, encoder, start, image=image, seen=start.seen if model.encoder is None else seen)
     tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
     model.text_model.config.save_pretrained(folder / _TEXT)
     save_tokenizer(tokenizer, folder / _TEXT)

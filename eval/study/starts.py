@@ -39,7 +39,8 @@ class StartEncoder:
     ``id`` names its cells: the start's name, or ``random-SEED``. ``encoder`` can be built again from ``name`` (the
     architecture), ``norm``, ``weights`` (see the module) and ``seed`` by :func:`rebuild`. ``hash`` is
     :func:`eval.study.features.encoder_hash`; ``origin`` says in one line what was loaded,
-    ``seen`` is what pretraining saw, as far as it is known; ``about`` says of models of others what goes into them.
+    ``seen`` is what pretraining saw, as far as it is known; ``about`` says of models of others, of which that is not
+    known, what goes into them.
     """
 
     id: str
@@ -201,7 +202,8 @@ def _of_others(id: str, source: str) -> StartEncoder:
         hash=encoder_hash(model.encoder),
         num_features=model.num_features,
         origin=f"{source}: {model.about}",
-        about=model.about,
+        seen=model.seen or Seen(),
+        about=model.about if model.seen is None else "",
     )
 
 

@@ -1,6 +1,8 @@
 """The files by which a command tells the processes that it starts what to do, and they tell it what came out."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from shards.base.atomic import atomic_file
 from shards.base.dataclass_io import from_mapping, to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from train.encoders.file import FILES
 from train.encoders.saved import LoadedEncoder, load_encoder, save_encoder
+from train.encoders.seen import load_seen, save_seen
 
-_TASK, _ENCODER, _RESULT = "task.npz", "start.safetensors", "result.npz"
+_TASK, _START, _RESULT = "task.npz", "start", "result.npz"
 _ARRAYS = ("train_rows", "train_labels", "valid_rows", "valid_labels", "test_rows")
 
 
@@ -25,7 +29,9 @@ def write_work(folder: Path, work: Work[Config]) -> None:
     source = start.metadata.get("source", "") if start else ""
     if start is not None and not source:
         norm = start.metadata.get("norm", "batch")
-        save_encoder(folder / _ENCODER, start.encoder, name=start.name, views=start.views, norm=norm)
+        (folder / _START).mkdir(exist_ok=True)
+        own, seen = folder / _START / FILES["query"], save_seen(folder / _START, start.seen)
+        save_encoder(own, start.encoder, name=start.name, views=start.views, norm=norm, **seen)
     about = {
         "folders": [str(each) for each in task.index.folders],
         "labels": list(task.labels),
@@ -68,7 +74,8 @@ def _start(folder: Path, about: dict[str, Any]) -> LoadedEncoder | None:
         model = open_foreign(about["source"])
         metadata = {"norm": "batch", "source": about["source"]}
         return LoadedEncoder(encoder=model.encoder, name=model.name, views=model.views, metadata=metadata)
-    return load_encoder(folder / _ENCODER)
+    start, file = load_encoder(folder / _START), folder / _START / FILES["query"]
+    return replace(start, seen=load_seen(file, start.metadata))
 
 
 def write_result(folder: Path, result: Trained, mark: str) -> None:
@@ -91,5 +98,6 @@ def read_result(folder: Path, mark: str) -> Trained | None:
 
 def remove_exchange(folder: Path) -> None:
     """Removes what was written for the launcher's processes, once its result has been read."""
-    for name in (_TASK, _ENCODER, _RESULT):
+    for name in (_TASK, _RESULT):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / _START, ignore_errors=True)

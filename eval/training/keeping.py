@@ -12,6 +12,7 @@ from eval.classifier.kept import trained_on
 from eval.training.loop import Training, positive_weights
 from eval.training.task import Config, Work
 from shards.stored_as import image_spec
+from train.encoders.seen import Seen, seen_in, united
 
 KEPT = "kept"
 """Of a cell's details: the digest of the file of its classifier, where one is kept."""
@@ -32,8 +33,10 @@ def calibrated(training: Training, work: Work[Config]) -> Calibration:
 
 
 def of_training(work: Work[Config]) -> dict[str, Any]:
-    """``image`` and ``trained`` of :class:`eval.classifier.file.About`."""
+    """``image`` and ``trained`` of :class:`eval.classifier.file.About`, and ``seen`` of an encoder that was trained on
+    these images."""
     task = work.task
     images = task.select(task.train_rows)
     trained = trained_on(images, fraction=task.fraction, num_valid=len(task.valid_rows))
-    return {"image": image_spec(images), "trained": trained}
+    before = Seen() if work.start is None else work.start.seen
+    return {"image": image_spec(images), "trained": trained, "seen": united(before, seen_in(images))}

@@ -72,10 +72,8 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that saw the images of the split train."""
     folder = tmp_path_factory.mktemp("run")
     views, seen = ViewSpec(size=32, mean=0.4, std=0.2), seen_in(ShardIndex.open(data).where(split="train"))
-    metadata = {"seen": save_seen(folder, seen), "trained_on": seen.trained_on}
-    save_encoder(
-        folder / "encoder.safetensors", build_encoder("resnet18", seed=7), name="resnet18", views=views, **metadata
-    )
+    encoder, about = build_encoder("resnet18", seed=7), save_seen(folder, seen)
+    save_encoder(folder / "encoder.safetensors", encoder, name="resnet18", views=views, **about)
     return folder
 
 

@@ -123,10 +123,9 @@ def is_ours(path: str | Path) -> bool:
 
 
 def _is_for_hub(folder: Path) -> bool:
-    file = folder / HUB_FILE
-    return (
-        file.is_file() and not file.with_name("config.yaml").exists() and has_our_header(_read(file, tensors=False)[1])
-    )
+    """An exported encoder, or a classifier, which has it in a file of its own."""
+    files = [file for file in (folder / FILES["query"], folder / HUB_FILE) if file.is_file()]
+    return bool(files) and not (folder / "config.yaml").exists() and has_our_header(_read(files[0], tensors=False)[1])
 
 
 def is_kept(path: Path) -> bool:

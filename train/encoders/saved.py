@@ -5,7 +5,7 @@ features = encoder(views)                        # (B, 1, H, W) normalised -> (B
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from shards.base.errors import InputError
 from train.encoders.build import build_encoder
 from train.encoders.checkpoint import Which
 from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file, write_tensors
+from train.encoders.seen import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedEncoder:
-    """``encoder`` in evaluation mode on the CPU; ``views`` it was trained on; everything else the header says."""
+    """``encoder`` in evaluation mode on the CPU; ``views`` it was trained on; everything else the header says.
+    ``seen`` is what it was trained on, where somebody has asked (:func:`train.encoders.seen.load_seen`)."""
 
     encoder: nn.Module
     name: str
     views: ViewSpec
     metadata: dict[str, Any]
+    seen: Seen = field(default_factory=Seen)
 
 
 def save_encoder(

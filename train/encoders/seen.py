@@ -37,12 +37,13 @@ def _none() -> Numbers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """Sorted numbers of images and patients; ``trained_on`` are the splits, by fingerprint of their dataset, of which
-    no numbers are known."""
+    """Sorted numbers of images and patients. ``splits`` are those, by fingerprint of their dataset, that any image was
+    taken of; ``trained_on`` the ones among them of which no numbers are known."""
 
     images: Numbers = field(default_factory=_none)
     patients: Numbers = field(default_factory=_none)
     trained_on: Splits = field(default_factory=dict)
+    splits: Splits = field(default_factory=dict)
 
     @property
     def has_numbers(self) -> bool:
@@ -71,8 +72,10 @@ def num_seen(seen: Splits, test: ShardIndex) -> int:
 
 
 def seen_in(index: ShardIndex) -> Seen:
-    """The numbers of the images and patients of the selected rows."""
-    return Seen(images=_distinct(image_numbers(index)), patients=_distinct(patient_numbers(index)))
+    """The numbers of the images and patients of the selected rows, and their splits."""
+    return Seen(
+        images=_distinct(image_numbers(index)), patients=_distinct(patient_numbers(index)), splits=trained_on(index)
+    )
 
 
 def united(one: Seen, other: Seen) -> Seen:
@@ -81,6 +84,7 @@ def united(one: Seen, other: Seen) -> Seen:
         images=np.union1d(one.images, other.images),
         patients=np.union1d(one.patients, other.patients),
         trained_on=united_splits(one.trained_on, other.trained_on),
+        splits=united_splits(one.splits, other.splits),
     )
 
 
@@ -90,11 +94,13 @@ def united_splits(one: Splits, other: Splits) -> dict[str, list[str]]:
 
 
 def save_seen(folder: Path, seen: Seen) -> dict[str, Any]:
-    """Writes the file into a run folder, if it is not there yet; returns what the header of its encoders says of it."""
+    """Writes the file into the folder of an encoder, if it is not there yet; returns what the header of its encoders
+    says of it, ``trained_on`` and ``seen``, for :func:`train.encoders.saved.save_encoder`."""
     content = safetensors.numpy.save({"images": seen.images, "patients": seen.patients})
     if not (folder / FILE).is_file() or read_file(folder / FILE) != content:
         atomic_write(folder / FILE, content)
-    return {"sha256": hashlib.sha256(content).hexdigest(), "trained_on": dict(seen.trained_on)}
+    about = {"sha256": hashlib.sha256(content).hexdigest(), "trained_on": dict(seen.trained_on)}
+    return {"trained_on": dict(seen.splits), "seen": about}
 
 
 def load_seen(encoder: Path, metadata: Mapping[str, Any]) -> Seen:
@@ -103,7 +109,7 @@ def load_seen(encoder: Path, metadata: Mapping[str, Any]) -> Seen:
     by_split = metadata.get("trained_on", {})
     about = metadata.get("seen")
     if about is None:  # of an earlier version
-        return Seen(trained_on=by_split)
+        return Seen(trained_on=by_split, splits=by_split)
     path = run_of(encoder) / FILE
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != about["sha256"]:
@@ -113,12 +119,12 @@ def load_seen(encoder: Path, metadata: Mapping[str, Any]) -> Seen:
             "pretraining alone, and not for those packed anew; copy it from the run folder",
             file=sys.stderr,
         )
-        return Seen(trained_on=by_split)
+        return Seen(trained_on=by_split, splits=by_split)
     try:
         tensors = safetensors.numpy.load(content)
     except SafetensorError as error:
         raise InputError(f"{path}: is no safetensors file ({error}); copy it from the run folder") from None
-    return Seen(images=tensors["images"], patients=tensors["patients"], trained_on=about["trained_on"])
+    return Seen(images=tensors["images"], patients=tensors["patients"], trained_on=about["trained_on"], splits=by_split)
 
 
 def seen_rows(seen: Seen, test: ShardIndex) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

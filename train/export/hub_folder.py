@@ -4,7 +4,8 @@
     model.safetensors    the tensors under timm's names, with moco-cxr's header: an encoder of ours as well
     README.md            the model card (:mod:`train.export.card`)
 
-What the header says of paths, settings and images stays behind: a hub may be public.
+What the header says of paths and settings, and what lies beside it of images (``seen.safetensors``), stay behind: a hub
+may be public. That an encoder was trained on a dataset is known by the dataset's fingerprint.
 """
 
 import json
@@ -37,7 +38,7 @@ def write_encoder_folder(loaded: LoadedEncoder, folder: Path, *, card: str) -> N
     require_batch_norm(loaded, "hub")
     folder.mkdir(parents=True, exist_ok=True)
     write_timm(loaded, folder, loaded.encoder.state_dict())
-    said = {name: loaded.metadata[name] for name in ("step", "trained_on") if name in loaded.metadata}
+    said = {name: loaded.metadata[name] for name in ("step", "trained_on", "seen") if name in loaded.metadata}
     save_encoder(folder / HUB_FILE, loaded.encoder, name=loaded.name, views=loaded.views, **said)
     atomic_write(folder / CARD, card)
 

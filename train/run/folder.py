@@ -12,7 +12,7 @@ from shards.index import ShardIndex
 from shards.stored_as import image_spec
 from train.encoders.file import FILES, is_ours, read_encoder_file
 from train.encoders.saved import save_encoder
-from train.encoders.seen import Seen, load_seen, save_seen, seen_in, trained_on, united, united_splits
+from train.encoders.seen import Seen, load_seen, save_seen, seen_in, united
 from train.encoders.starts.hub import download, is_on_hub
 from train.encoders.weights import describe_start
 from train.engine.precision import Resolved
@@ -65,8 +65,7 @@ def write_seen(config: PretrainConfig, index: ShardIndex, *, norm: str, before: 
         "norm": norm,
         "image": to_mapping(image_spec(index)),
         "config": to_mapping(config),
-        "trained_on": united_splits(trained_on(index), before.trained_on),
-        "seen": save_seen(_folder(config), united(seen_in(index), before)),
+        **save_seen(_folder(config), united(seen_in(index), before)),
     }
 
 

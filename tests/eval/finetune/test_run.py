@@ -19,14 +19,14 @@ from eval.classifier.network import ImageClassifier
 from eval.finetune.config import FinetuneConfig
 from eval.finetune.run import run_finetune
 from eval.stats.metrics import auroc
-from eval.training.exchange import read_work, write_work
 from eval.training.images import ImageScorer
-from eval.training.task import Trained, TrainingTask, Work, fingerprint
+from eval.training.task import Trained, TrainingTask
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.build import build_encoder
-from train.encoders.saved import LoadedEncoder
+from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.seen import Seen, load_seen, seen_in
 from train.engine.torch_engine import TorchEngine
 from train.ranks.world import World
 
@@ -109,8 +109,13 @@ def test_fine_tuning_learns_all_labels(start: LoadedEncoder, task: TrainingTask,
 
 def test_the_model_can_be_kept(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
     config = dataclasses.replace(SHORT, max_steps=1, validations=1, keep_model=True)
-    result = run_finetune(resnet, task, config, tmp_path)
+    before = Seen(images=np.array([7], dtype=np.uint64), splits={"former": ["train"]})
+    result = run_finetune(dataclasses.replace(resnet, seen=before), task, config, tmp_path)
     kept = load_image_classifier(tmp_path)
+    learnt = seen_in(task.select(task.train_rows))
+    seen = load_seen(tmp_path / "encoder.safetensors", load_encoder(tmp_path).metadata)
+    assert seen.images.tolist() == sorted([7, *learnt.images.tolist()]), "the start's, and what it was trained on"
+    assert seen.splits == {"former": ["train"], **learnt.splits}
     model = kept.network
     assert (kept.labels, kept.readout, kept.views) == (LABELS, "finetune", resnet.views.evaluation())
     assert (kept.image.size, kept.image.format, kept.trained["validation_images"]) == (64, "jpeg", 24)
@@ -130,7 +135,11 @@ def test_the_model_can_be_kept(resnet: LoadedEncoder, task: TrainingTask, tmp_pa
     )
     assert np.allclose(scorer(model, 2), result.test_scores, atol=1e-5)
     scorer.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.safetensors", "head.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "encoder.safetensors",
+        "head.safetensors",
+        "seen.safetensors",
+    }
 
 
 @pytest.mark.parametrize("settings", [{}, {"norm": "trained", "average": 2}])
@@ -259,21 +268,6 @@ def test_plain_steps_are_those_of_a_plain_loop(start: LoadedEncoder) -> None:
     for clipping in (0.0, 0.01):
         assert torch.equal(train(clipping, True), train(clipping, False))
     assert not torch.equal(train(0.0, False), train(0.01, False))
-
-
-def test_a_task_comes_back_from_its_folder(resnet: LoadedEncoder, task: TrainingTask, tmp_path: Path) -> None:
-    mark = fingerprint(task, resnet, SHORT)
-    write_work(tmp_path, Work(task=task, start=resnet, config=SHORT, mark=mark))
-    read = read_work(tmp_path, FinetuneConfig)
-    assert (read.config, read.mark) == (SHORT, mark)
-    assert fingerprint(read.task, read.start, read.config) == mark
-    changed = task.train_labels.copy()
-    changed[0] = 1 - changed[0]
-    assert fingerprint(dataclasses.replace(task, train_labels=changed), resnet, SHORT) != fingerprint(
-        task, resnet, SHORT
-    )
-    with pytest.raises(InputError, match="no fine-tuning to be done"):
-        read_work(tmp_path / "nowhere", FinetuneConfig)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import torch
 
 from eval.foreign.contract import open_foreign
 from eval.foreign.kinds import is_foreign, title_of
+from eval.study.starts import build_starts
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from tests.train.export.hub import Hub, serving
@@ -29,7 +30,8 @@ def test_the_hub_is_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
     timm.models.save_for_hf(network, str(tmp_path / "theirs"), safe_serialization=True)
     encoder = build_encoder("resnet18", seed=3).eval()
     views = ViewSpec(size=64, mean=0.4, std=0.2)
-    ours = LoadedEncoder(encoder=encoder, name="resnet18", views=views, metadata={"norm": "batch"})
+    metadata = {"norm": "batch", "trained_on": {"a": ["train"]}}
+    ours = LoadedEncoder(encoder=encoder, name="resnet18", views=views, metadata=metadata)
     write_encoder_folder(ours, tmp_path / "ours", card="card")
     assert is_foreign("hf-hub:ward/cxr")
     assert title_of("hub:ward/cxr") == "cxr"
@@ -39,6 +41,10 @@ def test_the_hub_is_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
         put(hub, "ward/ours", tmp_path / "ours")
         model = open_foreign("hub:ward/theirs")
         assert (model.views.size, model.num_features) == (224, 512)
+        (theirs,) = build_starts({"theirs": ("hub:ward/theirs",)})["theirs"].encoders
+        assert "gray in 3 channels" in theirs.about, "what it was trained on is not known"
+        (start,) = build_starts({"ours": ("hub:ward/ours",)})["ours"].encoders
+        assert (start.seen.trained_on, start.about) == ({"a": ["train"]}, "")
         model = open_foreign("hf-hub:ward/ours")
         assert (model.views.size, model.views.mean, model.views.std) == (64, 0.4, 0.2)
         torch.testing.assert_close(model.encoder(VIEWS), encoder(VIEWS))

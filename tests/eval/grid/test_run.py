@@ -14,13 +14,15 @@ from eval.grid.work import CellWorker
 from eval.inference.model import load_classifier
 from eval.results.file import load_comparison
 from eval.study.cells import cell_path, load_cell, stored_cells
+from eval.study.starts import build_starts
 from eval.words import MACRO
 from pipeline.in_order import outputs_in_order
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.build import build_encoder
-from train.encoders.saved import save_encoder
+from train.encoders.saved import load_encoder, save_encoder
+from train.encoders.seen import save_seen, seen_in
 
 
 def config(run: Path, data: Path, output: Path, **fields) -> GridConfig:
@@ -84,6 +86,9 @@ def test_a_grid_end_to_end_and_again(
 
 
 def test_probes_are_kept_also_where_they_were_computed_before(packed: Path, run_folder: Path, tmp_path: Path) -> None:
+    seen, loaded = seen_in(ShardIndex.open(packed).where(split="train")), load_encoder(run_folder)
+    about = save_seen(run_folder, seen)
+    save_encoder(run_folder / "encoder.safetensors", loaded.encoder, name=loaded.name, views=loaded.views, **about)
     grid = config(run_folder, packed, tmp_path / "out", starts={"pretrained": (str(run_folder),)}, fraction=(1.0,))
     grid = dataclasses.replace(grid, baseline="pretrained", layers=(3, 4))
     run_grid(grid)
@@ -102,6 +107,8 @@ def test_probes_are_kept_also_where_they_were_computed_before(packed: Path, run_
     logits = outputs_in_order(kept.network, index.take(index.positions(cell.test_rows)), kept.views).values
     np.testing.assert_allclose(logits, cell.scores, atol=1e-3)
     np.testing.assert_array_equal(kept.calibration.logits, cell.valid_scores)
+    again = build_starts({"kept": (str(folder),)})["kept"].encoders[0].seen
+    assert (again.images.tolist(), again.splits) == (seen.images.tolist(), seen.splits), "as of the run"
     (folder / "head.safetensors").unlink()
     run_grid(keeping)
     assert load_classifier(folder).calibration.temperatures == kept.calibration.temperatures

@@ -37,6 +37,8 @@ def test_features_are_those_of_an_evaluation(model: Path, dicoms: Path, dataset:
     for path, row in zip(table["path"].to_pylist()[NUM_IMAGES:], values[NUM_IMAGES:], strict=True):
         np.testing.assert_allclose(row, by_path[path], atol=1e-5)
     assert notes[0] == f"{2 * NUM_IMAGES} images were read"
+    around = embedded(config(model.parent, dataset), None)
+    assert around["features"].to_pylist() == table["features"].to_pylist()[:NUM_IMAGES]
 
 
 def test_an_array_goes_with_a_table_of_keys(model: Path, mixed: Path, tmp_path: Path) -> None:

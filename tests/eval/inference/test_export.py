@@ -13,6 +13,8 @@ from eval.__main__ import main
 from eval.inference.model import load_classifier
 from shards.base.errors import InputError
 from tests.eval.classifier.test_file import IMAGES, save
+from train.encoders.file import is_ours
+from train.encoders.saved import load_encoder
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -82,6 +84,9 @@ def test_a_folder_for_the_hub_is_timms_and_ours(tmp_path: Path, monkeypatch: pyt
     for value, expected in zip(wanted(folder), wanted(kept), strict=True):
         np.testing.assert_array_equal(value, expected)
     assert "pipeline_tag: image-classification" in (folder / "README.md").read_text()
+    assert is_ours(folder), "a start as well"
+    assert "seen" in load_encoder(folder).metadata, "that says what it was trained on,"
+    assert not (folder / "seen.safetensors").exists(), "if not by which images"
 
 
 def test_what_no_format_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

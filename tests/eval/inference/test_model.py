@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.inference.model import find_classifier, load_classifier
+from eval.inference.model import find_classifier, holds_classifier, load_classifier
 from shards.base.errors import InputError
 from tests.eval.classifier.test_file import save
 
@@ -14,6 +14,7 @@ def test_a_classifier_is_found_by_its_folder_its_files_and_what_is_around(tmp_pa
     save(cell)
     for path in (cell, cell / "head.safetensors", cell / "encoder.safetensors", tmp_path / "results"):
         assert find_classifier(path) == cell
+        assert holds_classifier(path) == (path.name != "encoder.safetensors")
     assert load_classifier(tmp_path).labels == ("Edema", "Fracture")
     save(tmp_path / "results" / "cells" / "finetune" / "random-0" / "1-draw0.run")
     with pytest.raises(InputError, match=r"holds 2 classifiers; give one of .*pretrained/1-draw0\.run"):
@@ -30,3 +31,6 @@ def test_what_is_none_is_told_how_to_keep_one(tmp_path: Path, run_folder: Path) 
     ):
         with pytest.raises(InputError, match=f"^--model .*{message}.* eval finetune --finetune.keep-model"):
             load_classifier(path)
+    save(run_folder / "eval" / "finetune" / "1-draw0.run")
+    assert holds_classifier(run_folder / "eval")
+    assert not holds_classifier(run_folder), "a run with its results is an encoder"

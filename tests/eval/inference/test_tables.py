@@ -49,6 +49,13 @@ def test_outputs_of_other_kinds_and_places_are_refused(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").mkdir()
     with pytest.raises(InputError, match="is a folder; give a file"):
         check_output(tmp_path / "scores.csv", (".csv",))
+    (tmp_path / "texts.csv").write_text("path,indication")
+    with pytest.raises(InputError, match="is what is read, and would be replaced"):
+        check_output(tmp_path / "texts.csv", (".csv",), read=("absent", None, tmp_path / "." / "texts.csv"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text("{}")
+    with pytest.raises(InputError, match="lies in a packed dataset"):
+        check_output(tmp_path / "data" / "index.parquet", (".parquet",))
     (tmp_path / "file").write_text("")
     below = table_file(tmp_path / "file" / "scores.csv", pa.schema([("a", pa.int64())]))
     with pytest.raises(InputError, match=r"^--output .*file/scores\.csv.*cannot be written"):

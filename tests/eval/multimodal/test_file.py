@@ -14,7 +14,8 @@ from eval.report.pictures import load_views
 from eval.training.task import TrainingTask
 from shards.base.errors import InputError
 from tests.eval.multimodal.conftest import SHORT, Run
-from train.encoders.saved import LoadedEncoder
+from train.encoders.saved import LoadedEncoder, load_encoder
+from train.encoders.seen import load_seen
 
 
 @pytest.mark.parametrize(
@@ -43,5 +44,8 @@ def test_the_model_can_be_kept(
     with torch.inference_mode():
         logits = kept.network(views, *kept.read_texts(texts_of(images)))
     np.testing.assert_allclose(logits, result.test_scores[:8], atol=5e-3)  # tokens are kept in half precision
+    if start is not None:
+        seen = load_seen(tmp_path / "cell" / "encoder.safetensors", load_encoder(tmp_path / "cell").metadata)
+        assert seen.has_numbers == (image_encoder == "trained"), "a frozen encoder has learnt from none of them"
     with pytest.raises(InputError, match=r"has no multimodal\.safetensors"):
         load_multimodal(tmp_path)

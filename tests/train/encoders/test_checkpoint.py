@@ -58,7 +58,7 @@ def checkpoint(tmp_path: Path) -> Path:
     """In the folder of a run that has not finished."""
     folder = tmp_path / "run" / "checkpoints" / "step-00000006"
     about = save_seen_of(tmp_path / "run")
-    write(folder, small(), seen=about)
+    write(folder, small(), seen=about["seen"])
     return folder
 
 

@@ -21,7 +21,6 @@ from train.encoders.seen import (
     seen_rows,
     trained_on,
     united,
-    united_splits,
 )
 
 
@@ -115,10 +114,9 @@ def test_folders_of_like_names_are_not_confused(folders: list[Path]) -> None:
 
 def test_it_is_kept_beside_the_encoder_and_nowhere_else(folders: list[Path], tmp_path: Path, capsys) -> None:
     index = ShardIndex.open(folders[0])
-    before = Seen(trained_on={"former": ["test"]})
-    about = save_seen(tmp_path, united(seen_in(index), before))
+    before = Seen(trained_on={"former": ["test"]}, splits={"former": ["test"]})
+    metadata = save_seen(tmp_path, united(seen_in(index), before))
     assert (tmp_path / FILE).stat().st_size < 8 * 6 + 200, "eight bytes an image, which are all there is"
-    metadata = {"seen": about, "trained_on": united_splits(trained_on(index), before.trained_on)}
     seen = load_seen(tmp_path / "encoder.safetensors", metadata)
     assert counts(seen, index) == (6, 6)
     assert seen.trained_on == {"former": ["test"]}
