@@ -71,7 +71,7 @@ class Method(nn.Module):
 
     def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
         super().__init__()
-        self.config, self.world, self.data = config.method, world, data
+        self.config, self.world, self.data, self.epochs = config.method, world, data, config.run.epochs
         self.target = None
 
     def before_step(self, progress: float) -> None:

@@ -36,6 +36,7 @@ class Embedder(nn.Module):
         super().__init__()
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.channels_last = channels_last
+        self.prototypes: nn.Parameter | None = None  # of those that have some
 
     def forward(self, views: Tensor) -> Embedding:
         if self.channels_last:
@@ -58,12 +59,13 @@ def build_embedder(
     last_norm: bool,
     predictor: Sequence[int] = (),
     predictor_last_norm: bool = False,
+    gelu: bool = False,
 ) -> Embedder:
     """The encoder of the config behind the norm strategy of the config, with heads, on the world's device.
 
     Args:
         projector: widths behind the features, the embedding's last; 0 is the width of the features.
-        norm, last_norm: as in :func:`mlp`.
+        norm, last_norm, gelu: as in :func:`mlp`, of the projector.
         predictor: widths behind the embedding's; none makes no predictor. Its hidden layers have batch norm.
     """
     name, strategy = config.encoder.name, norm_strategy(config, world.size)
@@ -79,7 +81,7 @@ def build_embedder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         widths = [num_features, *(width or num_features for width in projector)]
-        project = mlp(widths, norm=norm, last_norm=last_norm)
+        project = mlp(widths, norm=norm, last_norm=last_norm, gelu=gelu)
         predict = mlp([widths[-1], *predictor], norm=True, last_norm=predictor_last_norm) if predictor else None
     model = Embedder(encoder, project, predict, channels_last=config.encoder.channels_last)
     _apply(config, world, model)
@@ -117,7 +119,7 @@ def _apply(config: PretrainConfig, world: World, model: nn.Module) -> None:
             sync_batchnorm(model)
 
 
-def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:
+def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool, gelu: bool = False) -> nn.Sequential:
     """Linear layers from ``widths[0]`` to ``widths[-1]`` with ReLU between them.
 
     A layer has a bias only where no batch norm follows, which would take it away again.
@@ -125,6 +127,7 @@ def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:
     Args:
         norm: a batch norm behind each layer but the last.
         last_norm: a batch norm without scale and shift behind the last layer, as in MoCo v3 (Chen et al. 2021).
+        gelu: GELU in place of ReLU, as in DINO (Caron et al. 2021).
     """
     layers: list[nn.Module] = []
     last = len(widths) - 2
@@ -134,5 +137,5 @@ def mlp(widths: Sequence[int], *, norm: bool, last_norm: bool) -> nn.Sequential:
         if has_norm:
             layers.append(nn.BatchNorm1d(after, affine=i < last))
         if i < last:
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.GELU() if gelu else nn.ReLU(inplace=True))
     return nn.Sequential(*layers)

@@ -8,43 +8,27 @@ Legend: B batch per rank, R ranks, N = R * B, D embedding, P prototypes.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from train.methods.contract import Forward, Method, Objective, TrainingData
-from train.methods.embedder import Embedder, Embedding, build_embedder
+from train.methods.prototypes import PrototypeEmbedder, build_prototype_embedder
 from train.ranks.world import World
 from train.settings.config import PretrainConfig
-
-
-class PrototypeEmbedder(Embedder):
-    """An embedder whose ``prediction`` are the cosines (B, P) of its embedding with P trained prototypes.
-
-    Prototypes are normalised in the forward pass. The paper overwrites the weights at each step; but ZeRO 1 and 2 keep
-    weights of their own, from which the next step would bring the old length back.
-    """
-
-    def __init__(self, embedder: Embedder, prototypes: Tensor) -> None:
-        super().__init__(embedder.encoder, embedder.projector, embedder.predictor, channels_last=embedder.channels_last)
-        self.prototypes = nn.Parameter(prototypes)  # (P, D)
-
-    def forward(self, views: Tensor) -> Embedding:
-        output = super().forward(views)
-        with torch.autocast(views.device.type, enabled=False):
-            scores = output.embedding @ F.normalize(self.prototypes, dim=1).T  # (B, P)
-        return output._replace(prediction=scores)
 
 
 class SwAV(Method):
     """One network for both views; codes are made over the images of all ranks and carry no gradient."""
 
+    model: PrototypeEmbedder
+
     def __init__(self, config: PretrainConfig, world: World, data: TrainingData) -> None:
         super().__init__(config, world, data)
         method = config.method
         projector = [method.projector_hidden, method.embedding]
-        embedder = build_embedder(config, world, projector=projector, norm=True, last_norm=False)
-        generator = torch.Generator().manual_seed(config.run.seed)
-        prototypes = torch.randn(method.num_prototypes, method.embedding, generator=generator)
-        self.model = PrototypeEmbedder(embedder, F.normalize(prototypes, dim=1).to(world.device))
+        self.model = build_prototype_embedder(config, world, projector=projector, norm=True)
+
+    def before_step(self, progress: float) -> None:
+        self.model.are_frozen = progress * self.epochs < self.config.freeze_prototypes_epochs
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])

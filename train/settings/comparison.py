@@ -186,3 +186,31 @@ def swav_resnet18() -> PretrainConfig:
         optimizer=OptimizerConfig(name="lars", lr=0.3, scaling="linear", base_batch=256, weight_decay=1e-6),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=10),
     )
+
+
+def dino_resnet18() -> PretrainConfig:
+    """DINO with ResNet18: says what its momentum copy says of the other view. Two views, no multi-crop.
+
+    Caron et al. 2021 (arXiv 2104.14294), with its code's settings for ResNet-50: SGD .03, decay 1e-4, 10 epochs of
+    warm-up, momentum .996 to 1 by half a cosine, temperatures .1 of the student and .04 of the teacher, a centre with
+    momentum .9, a projector 2,048 wide with a bottleneck of 256; prototypes are frozen for an epoch. Differences: 4,096
+    prototypes instead of 65,536, for a step of 256 images; batch norm in the projector.
+
+        moco-cxr pretrain dino_resnet18 --data DATASET --output RUN
+    """
+    return replace(
+        moco_v2plus_resnet18(),
+        method=MethodConfig(
+            name="dino",
+            embedding=256,
+            projector_hidden=2048,
+            projector_norm=True,
+            momentum=0.996,
+            momentum_end=1.0,
+            temperature=0.1,
+            num_prototypes=4096,
+            freeze_prototypes_epochs=1.0,
+        ),
+        optimizer=OptimizerConfig(name="sgd", lr=0.03, scaling="linear", base_batch=256, weight_decay=1e-4),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=10),
+    )

@@ -72,15 +72,15 @@ class MethodConfig:
     projector_norm: bool = False
     """moco_v2, moco_v2plus: batch norm behind both layers of the projector, as in MoCo v3 (Chen et al. 2021). Without
     it, large steps at a random start can move all embeddings together, away from the older keys in the queue, instead
-    of telling images apart: pretext accuracy near 100 % with uniformity near 0."""
+    of telling images apart: pretext accuracy near 100 % with uniformity near 0. dino: behind the hidden layers."""
     predictor_hidden: Annotated[int, Field(ge=1, le=65_536, description="usually 512 or 4096")] = 4096
     """moco_v3, simsiam, byol: width of the predictor's hidden layer."""
     momentum: Annotated[float, Field(ge=0, lt=1, description="usually .99 to .9999")] = 0.999
-    """moco_*, byol: share of the momentum copy that is kept at each step."""
+    """moco_*, byol, dino: share of the momentum copy that is kept at each step."""
     momentum_end: Annotated[float, Field(ge=0, le=1)] | None = None
-    """moco_*, byol: what the momentum rises to by half a cosine over the run; without it, it is constant."""
+    """moco_*, byol, dino: what the momentum rises to by half a cosine over the run; without it, it is constant."""
     temperature: Temperature = 0.2
-    """moco_*, simclr, swav."""
+    """moco_*, simclr, swav, dino (the student's)."""
     queue_size: PositiveCount = 24_576
     """moco_v2, moco_v2plus: past keys that serve as negatives. At most the number of images, or an image meets itself
     as a negative."""
@@ -96,11 +96,21 @@ class MethodConfig:
     covariance_weight: _Weight = 1.0
     """vicreg: weight of the covariance of different dimensions."""
     num_prototypes: Annotated[int, Field(ge=2, le=1_000_000, description="usually 512 to 3000")] = 512
-    """swav: codes."""
+    """swav: codes. dino: outputs, 65,536 in the paper."""
+    freeze_prototypes_epochs: Annotated[float, Field(ge=0, le=2**31 - 1)] = 0.0
+    """swav, dino: epochs at the start in which prototypes do not learn; 1 in the papers."""
     sinkhorn_iterations: Annotated[int, Field(ge=1, le=1000, description="usually 3")] = 3
     """swav: normalisations of the assignment."""
     sinkhorn_epsilon: Annotated[float, Field(ge=1e-3, le=1000, description="usually .05")] = 0.05
     """swav: softness of the assignment."""
+    teacher_temperature: Temperature = 0.04
+    """dino."""
+    teacher_temperature_end: Temperature | None = None
+    """dino: what the teacher's temperature rises to over ``teacher_warmup_epochs``; without it, it is constant."""
+    teacher_warmup_epochs: Annotated[float, Field(ge=0, le=2**31 - 1)] = 0.0
+    """dino: epochs in which the teacher's temperature rises."""
+    center_momentum: ShareBelowOne = 0.9
+    """dino: share of the centre of the teacher's outputs that is kept at each batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,17 @@ def _of_method(config: PretrainConfig) -> Iterator[str]:
             f"method.momentum_end {end:g}: method.momentum {method.momentum:g} rises to it; give a value from there to "
             "1, or leave it out"
         )
+    warmup, frozen = method.teacher_warmup_epochs, method.freeze_prototypes_epochs
+    if (method.teacher_temperature_end is None) != (warmup == 0):
+        yield (
+            f"method.teacher_warmup_epochs {warmup:g}: goes with method.teacher_temperature_end "
+            f"{method.teacher_temperature_end}; give both, or neither"
+        )
+    if frozen >= config.run.epochs and "freeze_prototypes_epochs" in METHODS[method.name].reads:
+        yield (
+            f"method.freeze_prototypes_epochs {frozen:g}: the run has {config.run.epochs} epochs, so prototypes would "
+            "never learn; lower it, or raise run.epochs"
+        )
 
 
 def unread(config: PretrainConfig) -> Iterator[tuple[str, str, str]]:

@@ -51,6 +51,11 @@ def _without_unread(config: PretrainConfig) -> PretrainConfig:
         config = _with(config, section, **{name: getattr(getattr(start, section), name)})
     if config.optimizer.name == "lars" and config.run.zero_stage:
         config = _with(config, "run", zero_stage=0)
+    method = config.method
+    if (method.teacher_temperature_end is None) != (method.teacher_warmup_epochs == 0):
+        config = _with(config, "method", teacher_temperature_end=None, teacher_warmup_epochs=0.0)
+    if method.freeze_prototypes_epochs >= config.run.epochs:
+        config = _with(config, "method", freeze_prototypes_epochs=0.0)
     end = config.method.momentum_end
     if end is not None and end < config.method.momentum:
         config = _with(config, "method", momentum_end=config.method.momentum)

@@ -27,7 +27,7 @@ _MOCO = (
     *("momentum", "momentum_end", "temperature", "queue_size", "mask_same_patient", "projector_norm"),
     "variance_weight",
 )
-
+_PROTOTYPES = ("temperature", "num_prototypes", "freeze_prototypes_epochs")
 
 METHODS = {
     "moco_v2": Entry("moco", "MoCo", _MOCO),
@@ -38,5 +38,13 @@ METHODS = {
     "byol": Entry("byol", "BYOL", ("momentum", "momentum_end", "predictor_hidden")),
     "barlow_twins": Entry("barlow_twins", "BarlowTwins", ("redundancy",)),
     "vicreg": Entry("vicreg", "VICReg", ("invariance_weight", "variance_weight", "covariance_weight")),
-    "swav": Entry("swav", "SwAV", ("temperature", "num_prototypes", "sinkhorn_iterations", "sinkhorn_epsilon")),
+    "swav": Entry("swav", "SwAV", (*_PROTOTYPES, "sinkhorn_iterations", "sinkhorn_epsilon")),
+    "dino": Entry(
+        "dino",
+        "DINO",
+        (
+            *("momentum", "momentum_end", "projector_norm", *_PROTOTYPES, "center_momentum"),
+            *("teacher_temperature", "teacher_temperature_end", "teacher_warmup_epochs"),
+        ),
+    ),
 }

@@ -76,6 +76,9 @@ def test_yaml_refuses(text: str, message: str) -> None:
             1,
             "norm.num_groups 8: would do nothing, .*--norm.strategy split",
         ),
+        (method("dino", teacher_warmup_epochs=3.0), 1, "method.teacher_warmup_epochs 3: .*give both, or neither"),
+        (method("dino", teacher_temperature_end=0.07), 1, "method.teacher_warmup_epochs 0: .*give both, or neither"),
+        (method("swav", freeze_prototypes_epochs=20.0), 1, "method.freeze_prototypes_epochs 20: .*never learn"),
         (replace(method("swav"), norm=NormConfig(strategy="shuffle")), 2, "norm.strategy shuffle: .*swav has none"),
         (
             replace(change("encoder", name="vit_small"), views=replace(BASE.views, size=40)),
@@ -128,6 +131,8 @@ def test_refuses_a_run_of_no_steps() -> None:
         ("simsiam", {"projector_norm": True}),
         ("simclr", {"queue_size": 1024}),
         ("barlow_twins", {"variance_weight": 1.0}),
+        ("byol", {"freeze_prototypes_epochs": 1.0}),
+        ("swav", {"center_momentum": 0.5}),
         ("simsiam", {"momentum": 0.9}),
         ("barlow_twins", {"momentum_end": 1.0}),
         ("swav", {"redundancy": 0.1}),

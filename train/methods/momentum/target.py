@@ -1,4 +1,4 @@
-"""The momentum copy of what is trained: MoCo's key encoder, BYOL's target network.
+"""The momentum copy of what is trained: MoCo's key encoder, BYOL's target network, DINO's teacher.
 
 Legend: B batch per rank, R ranks, C channels, H W pixels, D embedding.
 """
@@ -19,13 +19,14 @@ from train.settings.config import PretrainConfig, norm_strategy
 
 class Target(Embedder):
     """A copy of ``source`` that follows it slowly, in fp32 and outside DeepSpeed, which would broadcast, cast or shard
-    it; in bf16 it would stop moving. A predictor is left out. Its batch norm stays in training mode and keeps
-    statistics of its own.
+    it; in bf16 it would stop moving. A predictor is left out, prototypes are not. Its batch norm stays in training mode
+    and keeps statistics of its own.
     """
 
     def __init__(self, source: Embedder, config: PretrainConfig, world: World) -> None:
         encoder, projector = copy.deepcopy((source.encoder, source.projector))
         super().__init__(encoder, projector, None, channels_last=source.channels_last)
+        self.prototypes = copy.deepcopy(source.prototypes)
         self.requires_grad_(False)
         followed = dict(source.named_parameters())
         self._update = MomentumUpdate(self.parameters(), [followed[name] for name, _ in self.named_parameters()])
