@@ -8,7 +8,7 @@
     run = moco_cxr.pretrain("small_resnet18", data="data/chexpert", output="runs/first", run={"epochs": 20})
     comparison = moco_cxr.evaluate(run, data="data/chexpert", label="Pleural Effusion", fraction=(0.01, 0.1, 1.0))
     encoder = moco_cxr.load_encoder(run).encoder
-    scores = moco_cxr.predict("results/cells/finetune/pretrained", "new-dicoms").to_pandas()
+    scores = moco_cxr.predict("results/cells/finetune/pretrained", "new-dicoms").to_pylist()
     features = moco_cxr.embed(run, "new-dicoms")["features"]
 
 Each raises :class:`shards.base.errors.InputError` for what its user can mend, in one line.

@@ -91,6 +91,8 @@ def _refused(arguments: list[str], options: dict[str, Any]) -> Iterator[str]:
     for name, values in _given(arguments):
         option = options.get(name, {})
         choices = option.get("choices")
+        if choices and "None" in choices:  # one that may be left out, whose values tyro has in any order
+            choices = sorted(set(choices) - {"None"})
         if not values and option.get("nargs") == 1:
             yield f"{name}: no value given; it takes {_taken(option)}"
         elif choices and values and values[0] not in choices:

@@ -23,6 +23,7 @@ SHARDS = {
 EVAL = {
     "grid": "PATH: not given; moco-cxr eval grid needs it",
     "draws nothing --data a --label b --output c": "action nothing: no such value; give one of export, import",
+    "export --model a --format nope": "--format nope: no such value; give one of hub, onnx, pt2",
     "linear --run a --data b --label c --fraction_ 1": "--fraction-: no such option of moco-cxr eval linear; did you",
 }
 PRETRAIN = {
@@ -46,6 +47,7 @@ def test_each_mistake_is_one_line(words, told, main, monkeypatch, capsys):
     with pytest.raises(InputError) as raised:
         parse_command(words.split()) if main is None else main()
     assert str(raised.value).startswith(told)
+    assert "None" not in str(raised.value)
     assert "\n" not in str(raised.value)
     assert capsys.readouterr() == ("", "")
 
