@@ -1,18 +1,35 @@
 #!/usr/bin/env bash
 # The main job on phantom chest X-rays: draw, pack, pretrain, probe. `make demo` installs and calls this; every command
-# is shown as you would type it. Repeating it continues where it stopped.
+# is shown as you would type it in this folder. Repeating it continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")"
 out=${1:-demo}
 begin=$SECONDS
 
+# Shows the words of a command, quoted where a shell needs it, and behind them what is not a word of it ($1).
+show() {
+    local behind=$1 line="" word
+    shift
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+        line+=" $word"
+    done
+    printf '\n[%3d s] $%s%s\n' "$((SECONDS - begin))" "$line" "$behind"
+}
+
 run() {
-    printf '\n[%3d s] $ %s\n' "$((SECONDS - begin))" "$(printf '%q ' "$@" | sed "s/\\\\ / /g")"
+    show "" "$@"
     "$@"
 }
 
+# What it prints stands in the tables at the end.
+run_quietly() {
+    show " >/dev/null" "$@"
+    "$@" >/dev/null
+}
+
 [ -d "$out/phantom/Shenzhen" ] || {
-    rm -rf "$out/phantom"
+    run rm -rf "$out/phantom"
     run moco-cxr shards phantom --output "$out/phantom" --chexpert-patients 600 \
         --chexpert-valid-patients 500 --shenzhen-size 320
 }
@@ -20,15 +37,15 @@ run moco-cxr shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-
 run moco-cxr shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
 run moco-cxr pretrain small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
     --run.epochs 8
-run moco-cxr eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
-    --fraction 0.02 0.1 1 --output "$out/results/effusion" >/dev/null
-run moco-cxr eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
-    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis" >/dev/null
+run_quietly moco-cxr eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
+    --fraction 0.02 0.1 1 --output "$out/results/effusion"
+run_quietly moco-cxr eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
+    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis"
 run moco-cxr eval table "$out/results/effusion" "$out/results/tuberculosis"
 
 cat <<END
 
-Written in $((SECONDS - begin)) s:
+Written in $((SECONDS - begin)) s on $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), whose rounding is in these figures:
   $out/phantom    CheXpert-like and Shenzhen-like releases (procedural images, no patients)
   $out/data       the packed datasets: tar shards, DALI indexes, index.parquet, rejected.parquet
   $out/run        the run: encoder.safetensors, model_card.md, metrics.jsonl, tensorboard/, checkpoints/

@@ -25,6 +25,7 @@ TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 # Tests of a whole command, or of several modules together: they have no module to lie beside.
 WHOLE = {
     "docs/test_bring_your_own.py",
+    "docs/test_demo.py",
     "test_commands.py",
     "test_conftest.py",
     "test_damage.py",

@@ -24,3 +24,12 @@ def test_the_script_trains(tiny_dataset):
     assert isinstance(found["loss"], torch.Tensor)
     assert found["loss"].isfinite()
     assert found["targets"].tolist() == found["labels"][found["index"].positions(found["batch"].rows)].tolist()
+
+
+def test_code_is_narrow():
+    """A page shows some 80 columns of code beside its own text."""
+    text = (ROOT / "README.md").read_text()
+    code = [*re.findall(r"^    .*$", text, flags=re.MULTILINE)]
+    code += [line for script in re.findall(r"```\w+\n(.*?)```", text, flags=re.DOTALL) for line in script.splitlines()]
+    assert len(code) > 50
+    assert [line for line in code if len(line) > 80] == []
