@@ -1,12 +1,17 @@
 """Arguments are read before anything heavy is imported, so that help and mistakes answer at once."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
+from pipeline.views import PRESETS
 from tests.conftest import ROOT
+from train.settings.architectures import ENCODERS
+from train.settings.methods import METHODS
+from train.settings.recipes import RECIPES
 
 HEAVY = (
     *("torch", "torchvision", "torchmetrics", "nvidia.dali", "deepspeed", "kornia", "transformers", "timm"),
@@ -125,6 +130,21 @@ print(json.dumps([helps, answers, imported + [name for name in heavy if name in 
 """
 
 
+# Values of options, words of timm, and a name of a split in somebody's list.
+NAMES = {*RECIPES, *METHODS, *PRESETS, *ENCODERS, "norms_and_biases", "average_precision"}
+NAMES |= {"num_classes", "in_chans", "test_set"}
+
+
+def wrong_in(help: str) -> list[str]:
+    """Names that only our code or Python knows, and switches whose negation nobody explains."""
+    sections = re.findall(r"^ ([\w.-]+) options\s*$", help, re.MULTILINE)
+    inner = set(re.findall(r"(?<![\w:/])[a-z][a-z.]*_[a-z0-9_]+\b", help)) - NAMES
+    found = [f"{name} options" for name in sections if f"--{name}." not in help]
+    found += sorted(inner)
+    found += re.findall(r"\b(?:None|True|False)\b", help)
+    return found + ["--no-NAME"] * (bool(re.search(r"(--|\.)no-[a-z]", help)) != ("--no-NAME switches off" in help))
+
+
 @pytest.mark.parametrize("package", MISTAKES)
 def test_help_and_mistakes_import_nothing_heavy(package: str) -> None:
     command = [sys.executable, "-c", PROBE, *map(json.dumps, [package, HEAVY, READING, *MISTAKES[package]])]
@@ -132,5 +152,6 @@ def test_help_and_mistakes_import_nothing_heavy(package: str) -> None:
     helps, answers, imported = json.loads(done.stdout)
     assert {name: status for name, (status, said) in helps.items() if status or "usage:" not in said} == {}
     assert len(helps) > 1, "no commands were found"
+    assert {name: found for name, (_, said) in helps.items() if (found := wrong_in(said))} == {}
     assert {words: said for words, (status, said) in answers.items() if status != 2 or "Traceback" in said} == {}
     assert imported == []

@@ -41,7 +41,7 @@ def export(
         run: Run folder, one of its checkpoints/step-*, or a file such as its encoder.safetensors.
         format: Software that is to read it.
         output: File to write, of hub a folder; one that is there is replaced. May be left out with --push-to-hub.
-        which: The encoder that was trained, or its momentum copy, which checkpoints have and `--run.export_key` leaves
+        which: The encoder that was trained, or its momentum copy, which checkpoints have and `--run.export-key` leaves
             behind.
         push_to_hub: USER/NAME of the Hugging Face hub to upload the folder to; needs `hf auth login` or HF_TOKEN.
         public: A repository that is made for --push-to-hub is for everyone.

@@ -150,9 +150,9 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     try:
         table = read_parquet(path)
     except InputError as error:
-        raise InputError(f"draws {path}: {error}; write one with: {as_called('eval draws export')}") from None
+        raise InputError(f"--draw-file {path}: {error}; write one with: {as_called('eval draws export')}") from None
     if wrong := wrong_with(table):
-        raise InputError(f"draws {path}: {wrong}; one row an image, with the columns {', '.join(_COLUMNS)}")
+        raise InputError(f"--draw-file {path}: {wrong}; one row an image, with the columns {', '.join(_COLUMNS)}")
     known = {
         (dataset, key): row
         for dataset, key, row in zip(train.column("dataset"), train.column("key"), train.rows.tolist(), strict=True)
@@ -161,8 +161,8 @@ def import_draws(path: Path, train: ShardIndex) -> DrawRows:
     strange = sorted({f"{dataset}/{key}" for dataset, key in images if (dataset, key) not in known})
     if strange:
         raise InputError(
-            f"draws {path}: {len(strange)} images are not in the training set, such as {', '.join(strange[:3])}; give "
-            "the label, dataset, splits and view that they were drawn from"
+            f"--draw-file {path}: {len(strange)} images are not in the training set, such as {', '.join(strange[:3])}; "
+            "give the label, dataset, splits and view that they were drawn from"
         )
     rows: dict[tuple[float, int], list[int]] = {}
     for image, fraction, draw in zip(images, table["fraction"].to_pylist(), table["draw"].to_pylist(), strict=True):
@@ -212,7 +212,7 @@ def _imported_rows(imported: DrawRows, fraction: float, draw: int) -> Rows:
         if number == draw and np.isclose(share, fraction, rtol=1e-9):
             return rows
     held = ", ".join(f"{share:g} draw {number}" for share, number in sorted(imported)[:5])
-    raise InputError(f"draws: the file has no draw {draw} of fraction {fraction:g}; it has {held}, ...")
+    raise InputError(f"--draw-file: holds no draw {draw} of fraction {fraction:g}; it has {held}, ...")
 
 
 def _wanted(draws: Mapping[float, int | Sequence[int]]) -> list[tuple[float, int]]:

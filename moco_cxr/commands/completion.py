@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 import tyro
 
@@ -55,12 +56,31 @@ def _script(shell: str) -> str:
     settings = known(parse_command, [next(iter(RECIPES))])
     recipes = {name: settings | {"description": about(recipe)} for name, recipe in RECIPES.items()}
     whole["subcommands"]["pretrain"]["subcommands"] = recipes
-    literal = repr(whole)
+    literal = repr(_plain(whole))
     if shell == "fish":  # where it stands between double quotes
         literal = re.sub(r'[\\"$]', r"\\\g<0>", literal)
     script = printed_completion(ask, (), shell)
     before = literal_in(script)
     return script[: before.start()] + literal + script[before.end() :]
+
+
+def _plain(command: dict[str, Any]) -> dict[str, Any]:
+    """With what a switch's negation does beside it, and without Python's words."""
+    options = []
+    for option in command["options"]:
+        told = option | {"description": option["description"].replace("{None}|", "").replace(": None)", ": none)")}
+        if option["type"] != "boolean":
+            options.append(told)
+            continue
+        flags = [flag for flag in option["flags"] if re.search(r"(--|\.)no-", flag)]
+        options.append(told | {"flags": [flag for flag in option["flags"] if flag not in flags], "type": "flag"})
+        options += [
+            told | {"flags": [flag], "type": "flag", "description": f"Off: {told['description']}"} for flag in flags
+        ]
+    return command | {
+        "options": options,
+        "subcommands": {name: _plain(each) for name, each in command["subcommands"].items()},
+    }
 
 
 def _asking(ask: Callable[[], object]) -> Callable[[Sequence[str]], object]:

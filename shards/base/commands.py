@@ -7,15 +7,23 @@ import inspect
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TextIO, TypeVar, get_type_hints
 
 import tyro
 
-from shards.base.config_file import ConfigFile, config_path, defaults_with_settings, is_flat, of_file, read_settings
+from shards.base.config_file import (
+    ConfigFile,
+    config_path,
+    defaults_with_settings,
+    is_flat,
+    names_in_file,
+    of_file,
+    read_settings,
+)
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError
-from shards.base.mistakes import mistakes
-from shards.base.words import as_called
+from shards.base.mistakes import mistakes, plain_help
+from shards.base.words import Spelling, as_called
 
 T = TypeVar("T")
 Command = Callable[..., int | None]
@@ -88,9 +96,9 @@ def parsed(parse: Callable[[Sequence[str]], T], given: Sequence[str], *, program
     Raises:
         InputError: arguments that it refuses, as lines where it would show a frame.
     """
-    said = _Held()
+    printed, said = _Held(sys.__stdout__), _Held(sys.__stderr__)
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
             return parse(given)
     except SystemExit as ended:
         cause: BaseException | None = ended
@@ -101,23 +109,30 @@ def parsed(parse: Callable[[Sequence[str]], T], given: Sequence[str], *, program
         if ended.code == 2:
             raise mistakes(parse, given, program=program, framed=said.getvalue()) from None
         sys.stderr.write(said.getvalue())
+        help = printed.getvalue()
+        sys.stdout.write(plain_help(help) if "usage:" in help[:20] else help)
         raise
 
 
 class _Held(io.StringIO):
-    """What is said, until it is known whether it is shown."""
+    """What is said, until it is known whether it is shown on ``stream``."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
 
     def isatty(self) -> bool:
-        return sys.__stderr__ is not None and sys.__stderr__.isatty()
+        return self._stream is not None and self._stream.isatty()
 
 
 def _checked(command: Command, given: Sequence[str]) -> Callable[..., Callable[[], int | None]]:
     """Takes a command's arguments, with the defaults of a file where ``given`` name one, and returns what checks them
     and runs it."""
-    path, defaults = config_path(given), {}
+    path, defaults, in_files = config_path(given), {}, {}
     if path is not None:
         with of_file(path):
             defaults = defaults_with_settings(command, read_settings(path))
+            in_files = names_in_file(path, given)
     hints = get_type_hints(command, include_extras=True)
     own = inspect.signature(command).parameters.values()
 
@@ -146,8 +161,11 @@ def _checked(command: Command, given: Sequence[str]) -> Callable[..., Callable[[
                 check_fields(fields, where)
             except InputError as error:
                 wrong.append(str(error))
-        if wrong:
-            raise InputError("\n".join(wrong))
-        return command(**kwargs)
+        named = [name for name in sections if not is_flat(hints[name])]
+        names = [f"{name}.{each.name}" for name in named for each in dataclasses.fields(given[name])]
+        with Spelling(fields=names, in_files=in_files).spoken():
+            if wrong:
+                raise InputError("\n".join(wrong))
+            return command(**kwargs)
 
     return bound

@@ -11,6 +11,8 @@ from typing import Any
 
 from shards.base.errors import InputError
 
+_OR_NONE = re.compile(r"\{None(?:\}\||,)")
+_TITLE = re.compile(r"^( ?|╭─ )([\w.-]+) options (─*)", re.MULTILINE)
 _LITERAL = re.compile(r"(?<=COMPLETION_SPEC = )\{.*\}$", re.MULTILINE)
 _SIDES = " │|"
 _RULE = re.compile(r"[─-]{3,}")  # the latter where ASCII has to do, and there below the title as well
@@ -22,6 +24,35 @@ def printed_completion(parse: Parse, words: Sequence[str], shell: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
         parse([*words, "--tyro-print-completion", shell])
     return text.getvalue()
+
+
+def plain_help(text: str) -> str:
+    """tyro's help without names that are ours and Python's: sections whose options do not bear their name are options,
+    what may be left out takes what it takes, and switches are on or off."""
+
+    def title(found: re.Match[str]) -> str:
+        if f"--{found[2]}." in text:
+            return found[0]
+        return f"{found[1]}options {'─' * (len(found[2]) + 1 + len(found[3])) if found[3] else ''}"
+
+    lines = []
+    for line in _TITLE.sub(title, text).splitlines():
+        found = _OR_NONE.search(line)
+        if found and line.strip(_SIDES).startswith("-"):  # where what follows stays in its column
+            head, tail = line[: found.start()], line[found.end() :]
+            what, gap, rest = re.fullmatch(r"(.*?)(  +|$)(.*)", tail).groups()  # type: ignore[union-attr]
+            line = f"{head}{_kept(found)}{what}{gap}{' ' * (len(found[0]) - len(_kept(found)))}{rest}"
+        lines.append(_OR_NONE.sub(_kept, line).rstrip() if "│" not in line else line)
+    told = "\n".join(lines).replace("(default: )", "(default: none)")
+    for word, ours in (("None", "none"), ("False", "off"), ("True", "on")):
+        told = re.sub(rf"\b{word}\)(?= |$)", f"{ours}){' ' * (len(word) - len(ours))}", told, flags=re.MULTILINE)
+    has_switches = re.search(r"(--|\.)no-", told)
+    return told.rstrip() + ("\n\n--no-NAME switches off what --NAME switches on.\n" if has_switches else "\n")
+
+
+def _kept(found: re.Match[str]) -> str:
+    """``{None}|PATH`` is PATH, and ``{None,a,b}`` is ``{a,b}``."""
+    return "{" if found[0].endswith(",") else ""
 
 
 def literal_in(script: str) -> re.Match[str]:
@@ -101,7 +132,7 @@ def _refused(arguments: list[str], options: dict[str, Any]) -> Iterator[str]:
 
 def _taken(option: dict[str, Any]) -> str:
     """What an option takes, in tyro's words."""
-    return str(option["description"]).partition(" • ")[0]
+    return _OR_NONE.sub(_kept, str(option["description"]).partition(" • ")[0])
 
 
 def _missing(arguments: list[str], options: list[dict[str, Any]], program: str) -> list[str]:

@@ -104,7 +104,8 @@ def _named(names: Sequence[str], where: str) -> str:
     name = ".".join(names)
     if where == "--":
         return "--" + name.replace("_", "-")
-    return f"{where}.{name}" if where and name else where or name
+    named = f"{where}.{name}" if where and name else where or name
+    return named.replace("_", "-") if where.startswith("--") else named
 
 
 def _wanted(error: ErrorDetails, parts: Sequence[Any]) -> str:

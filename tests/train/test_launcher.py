@@ -46,7 +46,7 @@ def test_a_mistake_under_the_launcher_is_said_once(tiny_dataset: Path, tmp_path:
     process = start(tiny_dataset, tmp_path / "run", "--method.queue-size", "65", launcher=two_under_the_launcher())
     out, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert (out + err).count("error: method.queue_size 65") == 1
+    assert (out + err).count("error: --method.queue-size 65") == 1
     assert "Traceback" not in out + err
 
 

@@ -111,6 +111,24 @@ def test_knn_auroc_is_measured_once_an_epoch_across_a_kill(runs: tuple[Path, Pat
     assert [line["step"] for line in measured] == [0, 4, 8]
 
 
+def test_a_longer_run_goes_on_to_the_weights_of_one_that_was_as_long_from_its_start(
+    runs: tuple[Path, Path], tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """Under a constant rate, where the schedules agree. What is finished says so."""
+    settings = ["--schedule.name", "constant", "--run.checkpoint-every", "3"]
+    finish(start(tiny_dataset, tmp_path / "longer", *settings, "--run.epochs", "1"))
+    whole = start(tiny_dataset, tmp_path / "whole", *settings, "--run.epochs", "2")
+    out, _ = finish(start(tiny_dataset, tmp_path / "longer", *settings, "--run.epochs", "2"))
+    assert "continues from step 4 of 8 (epoch 1 of 2)\nrun.epochs 2, before: 1: from here on by the schedule" in out
+    assert "nothing loaded" not in out
+    first, _ = finish(whole)
+    assert "nothing loaded" in first
+    assert "continues from" not in first
+    assert_equal_ends(tmp_path / "whole", tmp_path / "longer", step=8)
+    again, _ = finish(start(tiny_dataset, runs[0], *SETTINGS))
+    assert "finished: all 8 steps of 2 epochs are done; to train for longer, repeat the command with" in again
+
+
 def test_training_moved_the_weights(runs: tuple[Path, Path]) -> None:
     before, after = build_encoder("resnet18", seed=0).state_dict(), load_file(runs[0] / "encoder.safetensors")
     assert all(not torch.equal(before[name], after[name]) for name in ("conv1.weight", "bn1.running_mean"))
@@ -120,7 +138,7 @@ def test_a_mistake_is_one_line_and_exit_2(tiny_dataset: Path, tmp_path: Path) ->
     process = start(tiny_dataset, tmp_path / "run", "--method.queue-size", "65")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert err.startswith("error: method.queue_size 65: larger than the 64 images selected")
+    assert err.startswith("error: --method.queue-size 65: larger than the 64 images selected")
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
@@ -138,8 +156,8 @@ runpy.run_path({str(ENTRY)!r}, run_name="__main__")
     ("arguments", "status", "said"),
     [
         (["debug", "--help"], 0, "--run.batch-size"),
-        (["debug", "--data", "d", "--output", "o", "--run.epochs", "0"], 2, "error: run.epochs 0: "),
-        (["debug", "--data", "d", "--output", "o", "--run.zero-stage", "3"], 2, "error: run.zero_stage 3: "),
+        (["debug", "--data", "d", "--output", "o", "--run.epochs", "0"], 2, "error: --run.epochs 0: "),
+        (["debug", "--data", "d", "--output", "o", "--run.zero-stage", "3"], 2, "error: --run.zero-stage 3: "),
         (["debug", "--output", "o"], 2, "error: --data: not given"),
     ],
 )

@@ -13,6 +13,7 @@ from pipeline.loader import Loader
 from shards.base.errors import needing
 from shards.index import ShardIndex
 from shards.repeated import repeated_note
+from train.checkpoints.place import FOLDER, step_folders
 from train.encoders.seen import Seen
 from train.encoders.weights import describe_start
 from train.engine.deepspeed import deepspeed_config
@@ -72,12 +73,14 @@ def tell(config: PretrainConfig, found: Found, loader: Loader, encoder: nn.Modul
     if repeated := repeated_note(found.index):
         print(f"warning: --data: {repeated}; in one batch they are negatives of themselves", file=sys.stderr)
     devices = os.environ.get("CUDA_VISIBLE_DEVICES") if world.device.type == "cuda" else None
+    assert config.output is not None
+    goes_on = bool(step_folders(config.output / FOLDER))  # and not from what the encoder was built with
     place = hardware(world) + (f" (CUDA_VISIBLE_DEVICES {devices})" if devices else "")
     notes = [
         f"{place}, {world.size} process(es), {describe_precision(found.precision, world.device)}",
         loader.choice.reason,
         *([loader.partners.summary] if loader.partners else []),
-        describe_start(encoder),
+        *([] if goes_on else [describe_start(encoder)]),
         *filter(None, [found.note, rate_note(config)]),
         describe_rate(config.optimizer, batch=images_per_step(config.run, world_size=world.size)),
     ]

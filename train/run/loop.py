@@ -24,8 +24,10 @@ from train.run.loggers.contract import Run
 from train.run.loggers.opening import open_loggers
 from train.run.metrics_file import CheckpointScores
 from train.run.monitor import Monitor
+from train.run.resumed import resumed_lines
 from train.run.writer import Writer
 from train.settings.config import PretrainConfig, has_queue
+from train.settings.run_folder import epochs_in
 from train.settings.schedule import describe_rate, images_per_step
 from train.trainer import start_trainer
 
@@ -76,7 +78,9 @@ def _train(config: PretrainConfig, found: Found, *, world: World, writer: Writer
     encoder: Any = trainer.method.model.encoder
     about = None
     images = images_per_step(run, world_size=world.size)
+    epochs_before = None
     if world.leads:
+        epochs_before = epochs_in(config.output)
         rate = describe_rate(config.optimizer, batch=images)
         tell(config, found, loader, encoder, world)
         write_run_folder(config, found.ds_config, note=rate)
@@ -97,6 +101,16 @@ def _train(config: PretrainConfig, found: Found, *, world: World, writer: Writer
     compare_ranks(trainer.method, world, step=start.step, cause=START)
     more_steps, num_left = divmod(run.epochs * len(loader) - start.batch, run.gradient_accumulation)
     num_steps = start.step + more_steps
+    if world.leads:
+        told = resumed_lines(
+            config,
+            start,
+            num_steps=num_steps,
+            epochs_before=epochs_before,
+            epoch=trainer.epoch,
+            top_rate=trainer.top_rate,
+        )
+        print(*told, sep="\n", end="\n" if told else "", flush=True)
     if world.leads and num_left:
         print(f"note: the last {num_left} batches make no whole step of {run.gradient_accumulation}, and are left out")
     logged = Run(folder=config.output, settings=to_mapping(config), step=start.step)

@@ -8,6 +8,7 @@ from shards.base.errors import InputError
 from train.settings.config import PretrainConfig
 from train.settings.faults import Rows, absent, beyond, faults
 from train.settings.fit import changes, fitted
+from train.settings.run_folder import check_run_folder
 
 FIT = "--fit"
 
@@ -37,11 +38,10 @@ def settle(config: PretrainConfig, *, world_size: int, fit: bool = False, way: s
     Raises:
         InputError: as :func:`check_config`.
     """
-    from train.settings.rows import rows_of, select_rows  # pyarrow, which no other mistake should wait for
-    from train.settings.run_folder import check_run_folder
-
     rows, wrong = None, []
     if config.data and not beyond(config):
+        from train.settings.rows import rows_of, select_rows  # pyarrow, which no other mistake should wait for
+
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # notes, which the run repeats
                 rows = rows_of(select_rows(config))

@@ -133,10 +133,12 @@ class OptimizerConfig:
     name: Literal["adam", "adamw", "sgd", "lars"] = "adam"
     """``lars`` (You et al. 2017): sgd whose step is scaled layer by layer, for batches of some thousands."""
     lr: Rate = 1e-4
-    """Learning rate at the top of the schedule; where ``scaling`` is not none, for ``base_batch`` images a step."""
+    """Learning rate at the top of the schedule; where --optimizer.scaling is not none, for
+    --optimizer.base-batch images a step."""
     scaling: Literal["none", "linear", "sqrt"] = "none"
     """How the rate follows the images of an optimiser step (all processes and accumulated batches): not at all, or
-    ``lr`` times their number over ``base_batch``, or times the root of that. What comes out is printed at the start."""
+    --optimizer.lr times their number over --optimizer.base-batch, or times the root of that. What comes out is printed
+    at the start."""
     base_batch: PositiveCount = 256
     """Images an optimiser step that ``lr`` is meant for, where it is scaled."""
     weight_decay: RateOrZero = 1e-4
@@ -157,7 +159,7 @@ class ScheduleConfig:
     """How the learning rate changes, step by step."""
 
     name: Literal["constant", "step", "cosine"] = "cosine"
-    """``cosine`` ends at ``final_lr``; ``step`` multiplies by ``gamma`` at each milestone."""
+    """``cosine`` ends at --schedule.final-lr; ``step`` multiplies by --schedule.gamma at each milestone."""
     warmup_epochs: Annotated[float, Field(ge=0, le=2**31 - 1)] = 0.0
     """Linear rise from 0 at the start."""
     milestones: tuple[Annotated[float, Field(ge=0, le=2**31 - 1)], ...] = ()
@@ -224,7 +226,7 @@ class RunConfig:
     keep_checkpoints: PositiveCount = 2
     """Newest checkpoints that are kept."""
     keep_best: Count = 0
-    """Best checkpoints that are kept besides: of the highest kNN AUROC where run.knn_label measures it (each
+    """Best checkpoints that are kept besides: of the highest kNN AUROC where --run.knn-label measures it (each
     measurement then writes a checkpoint), else of the lowest loss."""
     check_ranks: Count = 0
     """Optimiser steps between comparisons of weights, momentum copy and queue across the ranks, by hash; 0 compares

@@ -6,7 +6,6 @@ from pathlib import Path
 from shards.base.dataclass_io import differing_fields, from_yaml
 from shards.base.errors import InputError
 from shards.base.stored import read_file
-from shards.format.manifest import MANIFEST
 from train.settings.config import PretrainConfig
 
 # What may differ between a command and the run it continues: it changes what is written when, not what is learnt.
@@ -30,11 +29,13 @@ _FREE = {
 }
 
 
+_CONFIG = "config.yaml"
 _BESIDE = (".log", ".out", ".err", ".txt", ".sh", ".sbatch")
 
 
 def check_run_folder(config: PretrainConfig) -> None:
-    """Refuses to continue a run under other settings. Moved data is fine: its contents are checked on their own.
+    """Refuses to continue a run under other settings, but for more epochs. Moved data is fine: its contents are checked
+    on their own.
 
     Raises:
         InputError: the folder holds a run of another config, or something else than a run.
@@ -43,19 +44,20 @@ def check_run_folder(config: PretrainConfig) -> None:
     assert folder is not None
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output {folder}: is a file; give a folder")
-    path = folder / "config.yaml"
+    path = folder / _CONFIG
     if not os.path.lexists(path):
         _refuse_strangers(folder)
         return
-    try:
-        before = from_yaml(PretrainConfig, read_file(path))
-    except InputError as error:
-        why = "; ".join(str(error).splitlines())
-        raise InputError(
-            f"--output {folder}: its config.yaml is damaged or not of this version ({why}); copy it again, or give a "
-            "new folder"
-        ) from None
+    before = _config_in(path)
     differing = [name for name in differing_fields(before, config) if name not in _FREE]
+    longer, shorter = before.run.epochs < config.run.epochs, before.run.epochs > config.run.epochs
+    if longer:
+        differing.remove("run.epochs")
+    if differing == ["run.epochs"] and shorter:
+        raise InputError(
+            f"--output {folder}: its run has run.epochs {before.run.epochs}, and {config.run.epochs} are fewer; it can "
+            "be made longer only, so give as many or more, or a new folder"
+        )
     if differing:
         raise InputError(
             f"--output {folder}: its config.yaml is of a run with other settings ({', '.join(differing)}); repeat its "
@@ -63,11 +65,30 @@ def check_run_folder(config: PretrainConfig) -> None:
         )
 
 
+def epochs_in(folder: Path) -> int | None:
+    """How many epochs the run in a folder was last asked for; None where there is none."""
+    path = folder / _CONFIG
+    return _config_in(path).run.epochs if os.path.lexists(path) else None
+
+
+def _config_in(path: Path) -> PretrainConfig:
+    try:
+        return from_yaml(PretrainConfig, read_file(path))
+    except InputError as error:
+        why = "; ".join(str(error).splitlines())
+        raise InputError(
+            f"--output {path.parent}: its config.yaml is damaged or not of this version ({why}); copy it again, or "
+            "give a new folder"
+        ) from None
+
+
 def _refuse_strangers(folder: Path) -> None:
     """Logs of whoever starts runs may be there before the run is."""
     entries = sorted(folder.iterdir()) if folder.exists() else []
     strangers = [path.name for path in entries if path.suffix not in _BESIDE and path.name != "run.lock"]
     if strangers:
+        from shards.format.manifest import MANIFEST  # pyarrow, which other mistakes should not wait for
+
         what = (
             "is a packed dataset" if MANIFEST in strangers else f"holds {', '.join(strangers[:3])} and no config.yaml"
         )

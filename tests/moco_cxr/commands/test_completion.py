@@ -52,6 +52,14 @@ def test_every_shell_is_given_all_there_is(script: str, request: pytest.FixtureR
     spec = ast.literal_eval(literal)
     assert spec["subcommands"].keys() == COMMANDS.keys()
     assert spec["subcommands"]["pretrain"]["subcommands"].keys() == RECIPES.keys()
+    options = {
+        flag: each
+        for each in spec["subcommands"]["shards"]["subcommands"]["build"]["options"]
+        for flag in each["flags"]
+    }
+    assert options["--dry-run"]["description"].startswith("Print the plan only")
+    assert options["--no-dry-run"]["description"].startswith("Off: Print the plan only")
+    assert "None" not in options["--name"]["description"]
     assert {"build", "verify", "stats"} <= spec["subcommands"]["shards"]["subcommands"].keys()
 
 

@@ -5,7 +5,7 @@ import pytest
 from eval.__main__ import main as eval_main
 from shards.__main__ import main as shards_main
 from shards.base.errors import InputError
-from shards.base.mistakes import nearest
+from shards.base.mistakes import nearest, plain_help
 from train.settings.command import parse_command
 
 SHARDS = {
@@ -68,3 +68,28 @@ def test_several_mistakes_are_told_together():
 )
 def test_the_nearest_name(name, told):
     assert nearest(name, ["--run.epochs", "--run.seed", "--method.queue-size"]) == told
+
+
+BOXED = """\
+╭─ config options ─────────────────────────────╮
+│ --output {None}|PATH  Where. (default: None) │
+│ --blank {None,absent} What. (default: None)  │
+│ --big, --no-big       Size. (default: True)  │
+╰──────────────────────────────────────────────╯
+"""
+PLAIN = """\
+╭─ options ────────────────────────────────────╮
+│ --output PATH         Where. (default: none) │
+│ --blank {absent} What. (default: none)       │
+│ --big, --no-big       Size. (default: on)    │
+╰──────────────────────────────────────────────╯
+
+--no-NAME switches off what --NAME switches on.
+"""
+
+
+def test_help_says_nothing_of_code() -> None:
+    """And keeps its columns; a section whose options bear its name keeps it."""
+    assert plain_help(BOXED) == PLAIN
+    named = " run options\n  --run.epochs INT  How many. (default: 1)\n"
+    assert plain_help(named) == named

@@ -8,7 +8,7 @@ from shards.base.dataclass_io import to_yaml
 from shards.base.errors import InputError
 from train.settings.config import PretrainConfig
 from train.settings.recipes import recipe
-from train.settings.run_folder import check_run_folder
+from train.settings.run_folder import check_run_folder, epochs_in
 
 
 @pytest.fixture
@@ -32,6 +32,19 @@ def test_another_command_is_refused(config: PretrainConfig) -> None:
     other = replace(config, optimizer=replace(config.optimizer, lr=1.0), run=replace(config.run, seed=9))
     with pytest.raises(InputError, match=r"other settings \(optimizer.lr, run.seed\)"):
         check_run_folder(other)
+
+
+def test_a_run_can_be_made_longer_and_not_shorter(config: PretrainConfig) -> None:
+    check_run_folder(replace(config, run=replace(config.run, epochs=3)))
+    longer = replace(config, run=replace(config.run, epochs=3, seed=9))
+    with pytest.raises(InputError, match=r"other settings \(run.seed\)"):
+        check_run_folder(longer)
+    assert config.output is not None
+    (config.output / "config.yaml").write_text(to_yaml(replace(config, run=replace(config.run, epochs=3))))
+    assert epochs_in(config.output) == 3
+    with pytest.raises(InputError, match="its run has run.epochs 3, and 1 are fewer; it can be made longer only"):
+        check_run_folder(config)
+    assert epochs_in(config.output / "none") is None
 
 
 def test_what_is_no_run_folder_is_refused(config: PretrainConfig, tmp_path: Path) -> None:
