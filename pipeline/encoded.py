@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.engines.samples import decode_gray
 from pipeline.engines.warps import make_views, to_pixels
-from pipeline.loader import plan_batch
+from pipeline.plan import plan_batch
 from pipeline.views import ViewSpec
 
 

@@ -13,10 +13,10 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import tee
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -28,9 +28,10 @@ from pipeline.engines.samples import Samples
 from pipeline.options import DamagePolicy, EngineName, Positives
 from pipeline.order import Last, Order, Picks
 from pipeline.pairs import Partners, mend
+from pipeline.plan import plan_batch
 from pipeline.ranks import num_own_cores
 from pipeline.read_ahead import ReadAhead
-from pipeline.views import ViewSpec, affines, preset, sigmas, tones
+from pipeline.views import ViewSpec, preset
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 
@@ -41,7 +42,8 @@ _MOST_THREADS = 16  # more only wait for the interpreter
 
 @dataclass(frozen=True)
 class Batch:
-    """``views``: one tensor a view, (B, 1, S, S) float32 on the device. ``rows``: (B,) int64 on the CPU.
+    """``views``: one tensor a view, (B, 1, S, S) float32 on the device, small crops last. ``rows``: (B,) int64 on the
+    CPU.
 
     Where positives are not ``image``, ``rows`` are those of the first views, and ``partners``, (B,), of the second.
     """
@@ -148,7 +150,8 @@ class Loader:
 
     def _batch(self, views: Views, request: Request) -> Batch:
         if self.partners is None:
-            return Batch(views.pixels.unbind(0), torch.from_numpy(views.rows))
+            small = () if views.small is None else views.small.unbind(0)
+            return Batch((*views.pixels.unbind(0), *small), torch.from_numpy(views.rows))
         pixels, rows = mend(views, request, self._samples)
         first, second = torch.from_numpy(rows)
         return Batch(pixels.unbind(0), first, second)
@@ -169,18 +172,6 @@ class Loader:
         if self.partners is None:
             return rows
         return np.concatenate([rows, self.partners.draw(rows, passes=picks.passes, seed=self._order.seed)])
-
-
-def plan_batch(spec: ViewSpec, *, rows: Rows, sizes: Rows, passes: Rows, seed: int, num_views: int) -> Request:
-    """What an engine needs to know to make the views of rows (B,) with stored sizes (B, 2) on their passes (B,)."""
-    addresses: list[dict[str, Any]] = [{"epoch": passes, "seed": seed, "view": view} for view in range(num_views)]
-    return Request(
-        rows=rows,
-        sizes=sizes,
-        matrices=np.stack([affines(spec, rows, sizes, **address) for address in addresses]),
-        tones=np.stack([tones(spec, rows, **address) for address in addresses]),
-        sigmas=np.stack([sigmas(spec, rows, **address) for address in addresses]),
-    )
 
 
 def build_loader(
@@ -206,7 +197,7 @@ def build_loader(
     """A loader of ``num_views`` views of each selected row.
 
     Args:
-        spec: the views, or the name of a preset.
+        spec: the views, or the name of a preset. Its small crops come behind two views or more; one view has none.
         batch_size: rows a batch on this rank.
         engine: ``resident`` decodes each image once and keeps its pixels; ``dali`` and ``kornia`` decode each time.
             ``auto``: resident if rows are shuffled, so that more than one epoch is to be expected, and their pixels
@@ -233,12 +224,18 @@ def build_loader(
     """
     device = find_device(device)
     spec = preset(spec) if isinstance(spec, str) else spec
+    if num_views == 1:
+        spec = replace(spec, small_crops=0)
     _check(index, batch_size=batch_size, world_size=world_size, num_threads=num_threads, last=last)
     for field, value, choices in (("on_damage", on_damage, DamagePolicy), ("positives", positives, Positives)):
         if value not in get_args(choices):
             raise InputError(f"{field} {value!r}: must be {' or '.join(get_args(choices))}")
     if positives != "image" and num_views != 2:
         raise InputError(f"num_views {num_views}: positives {positives} makes pairs; give 2, or positives image")
+    if positives != "image" and spec.small_crops:
+        raise InputError(
+            f"views.small_crops {spec.small_crops}: positives {positives} makes pairs; give 0, or positives image"
+        )
     index.datasets.require_shards(index.rows, whole=on_damage == "error")
     if shuffle == "auto":
         shuffle = "shards" if index.is_remote else "global"

@@ -65,6 +65,13 @@ class ViewSpec:
     """Range of the blur's standard deviation in pixels of the view."""
     fill: Fill = 0
     """What lies outside the image: a grey level, 0 (black) to 255, or ``edge``, which repeats the border pixel."""
+    small_crops: Annotated[int, Field(ge=0, le=64, description="usually 6 to 8")] = 0
+    """Further views of each image, small crops at a lower size (multi-crop, Caron et al. 2020, arXiv 2006.09882); all
+    else of them is as above."""
+    small_size: Side | None = None
+    """Side of a small crop in pixels; default: 3/7 of ``size``, as 96 of 224."""
+    small_area: tuple[_AreaShare, _AreaShare] = (0.05, 0.25)
+    """Range of a small crop's area, as a share of the largest square in the image."""
     mean: Probability = 0.5020
     """Mean that normalisation takes away, in 0..1."""
     std: Annotated[float, Field(ge=1e-6, le=1)] = 0.085585
@@ -74,15 +81,28 @@ class ViewSpec:
         check_fields(self, "views")
         for name, most, words in (
             ("area", 1.0, ""),
+            ("small_area", 1.0, ""),
             ("ratio", np.inf, ""),
             ("sigma", (self.size - 1) / 3, "; at most a third of views.size, beyond which the blur's window reaches"),
         ):
             low, high = getattr(self, name)
             self._require(name, low <= high <= most, f"low and high, low <= high{words}")
 
+        if self.small_crops:
+            self.small()._require_size(self.size)
+
+    def _require_size(self, most: int) -> None:
+        if self.size > most:
+            raise InputError(f"views.small_size {self.size}: above views.size {most}; give at most that")
+
     def _require(self, name: str, is_right: bool, wanted: str) -> None:
         if not is_right:
             raise InputError(f"views.{name} {getattr(self, name)}: out of range; give {wanted}")
+
+    def small(self) -> "ViewSpec":
+        """What a small crop is."""
+        size = round(3 / 7 * self.size) if self.small_size is None else self.small_size
+        return replace(self, size=size, area=self.small_area, small_crops=0)
 
     def evaluation(self) -> "ViewSpec":
         """The view for evaluation: the largest centred square, same size and normalisation, nothing random."""

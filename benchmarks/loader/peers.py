@@ -18,7 +18,7 @@ from pipeline.device import find_device
 from pipeline.engines.contract import Request, Rows
 from pipeline.engines.samples import decode_gray
 from pipeline.engines.warps import make_views, to_pixels
-from pipeline.loader import plan_batch
+from pipeline.plan import plan_batch
 from pipeline.views import ViewSpec
 from shards.index import ShardIndex
 

@@ -20,7 +20,7 @@ from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
 from pipeline.engines.samples import Pixels, decode_gray
 from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
-from pipeline.loader import plan_batch
+from pipeline.plan import plan_batch
 
 _TOLERANCE = 1.0  # grey levels, mean absolute difference from the first, borders included
 

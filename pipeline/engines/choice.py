@@ -141,6 +141,8 @@ def build_engine(
         "num_threads": num_threads,
         "batch_size": batch_size,
         "num_views": num_views,
+        "num_small": spec.small_crops,
+        "small_size": spec.small().size if spec.small_crops else 0,
     }
     if choice.name == "dali":
         from pipeline.engines.dali.engine import DaliEngine  # DALI takes a second to import

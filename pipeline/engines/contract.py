@@ -1,6 +1,6 @@
 """The contract between the loader and the engines that decode and warp, and the memory that their batches use again.
 
-``V`` views, ``B`` rows, ``S`` the view's side in pixels.
+``V`` views, of which the last ``W`` are small crops, ``B`` rows, ``S`` and ``s`` the sides of views and small crops.
 """
 
 import sys
@@ -34,13 +34,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Views:
-    """A batch that is made: ``pixels`` (V, B, 1, S, S) float32, normalised, on the device; ``rows`` (B,).
+    """A batch that is made: ``pixels`` (V - W, B, 1, S, S) and ``small`` (W, B, 1, s, s), None where there are none, in
+    float32, normalised, on the device; ``rows`` (B,).
 
     ``rows`` are the request's, but where a damaged image was skipped: its place is taken by another row of the batch.
     """
 
     pixels: torch.Tensor
     rows: Rows
+    small: torch.Tensor | None = None
 
 
 class Engine(Protocol):

@@ -62,6 +62,7 @@ class _Batch:
     request: Request
     positions: Rows
     made: torch.Tensor
+    small: torch.Tensor | None = None
     futures: list[Future[None]] = field(default_factory=list)
     damage: dict[int, DamagedSample] = field(default_factory=dict)
 
@@ -70,6 +71,7 @@ class KorniaEngine:
     """Views from a pixel source, by :func:`pipeline.engines.warps.make_views` (CPU) or Kornia (GPU).
 
     Args:
+        num_small, small_size: of small crops, which requests have behind the ``num_views`` others.
         store: pixels in the device's memory; what is there is not decoded again.
         spare: called again and again in a thread that has nothing else to do, while it returns True.
     """
@@ -85,6 +87,8 @@ class KorniaEngine:
         num_threads: int,
         batch_size: int,
         num_views: int,
+        num_small: int = 0,
+        small_size: int = 0,
         store: DeviceStore | None = None,
         spare: Callable[[], bool] | None = None,
     ) -> None:
@@ -92,7 +96,9 @@ class KorniaEngine:
         self._source, self._size, self._fill, self._device, self._spare = source, size, fill, device, spare
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="views")
         self._num_threads = num_threads
+        self._num_views, self._num_small, self._small_size = num_views, num_small, small_size
         self._buffers = Buffers((num_views, batch_size, 1, size, size), keep=_BATCHES_AHEAD + 1)
+        self._small = Buffers((num_small, batch_size, 1, small_size, small_size), keep=_BATCHES_AHEAD + 1)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._scratch = threading.local()
         self._num_waiting = 0  # slices that no thread has begun
@@ -128,6 +134,8 @@ class KorniaEngine:
         positions = np.arange(len(request.rows))
         if self._stream is None:
             batch = _Batch(request, positions, self._buffers.take()[:, : len(positions)])
+            if self._num_small:
+                batch.small = self._small.take()[:, : len(positions)]
             make_slice = self._view_slice
         else:
             width, height = request.sizes.max(axis=0).tolist()
@@ -175,16 +183,23 @@ class KorniaEngine:
             ) from error
 
     def _view_slice(self, batch: _Batch, part: Rows) -> None:
-        request, out = batch.request, batch.made.numpy()[:, :, 0]  # (V, B, S, S)
+        request, first = batch.request, 0
+        parts = []  # which views, and where they go: (V - W, B, S, S) and (W, B, s, s)
+        for made in (batch.made, batch.small):
+            if made is not None:
+                parts.append((slice(first, first + len(made)), made.numpy()[:, :, 0]))
+                first += len(made)
         # By image, (B, V, ...): what the views of one image need lies together.
         inverses = np.ascontiguousarray(to_pixels(request.matrices[:, part]).swapaxes(0, 1))
         tones = np.ascontiguousarray(request.tones[:, part].swapaxes(0, 1))
         sigmas = request.sigmas[:, part].T
         for i, position in enumerate(part.tolist()):
             pixels = self._pixels(batch, position)
-            if pixels is not None:
-                views = out[:, position]
-                make_views(pixels, inverses[i], views, fill=self._fill, tones=tones[i], sigmas=sigmas[i])
+            if pixels is None:
+                continue
+            for these, out in parts:
+                views = {"tones": tones[i, these], "sigmas": sigmas[i, these]}
+                make_views(pixels, inverses[i, these], out[:, position], fill=self._fill, **views)
 
     def _pixel_slice(self, batch: _Batch, part: Rows) -> None:
         out = batch.made.numpy()
@@ -208,8 +223,10 @@ class KorniaEngine:
         rows = batch.request.rows[taken]
         if self._stream is None:
             for position in batch.damage:
-                batch.made[:, position] = batch.made[:, taken[position]]
-            return Views(batch.made, rows)
+                for made in (batch.made, batch.small):
+                    if made is not None:
+                        made[:, position] = made[:, taken[position]]
+            return Views(batch.made, rows, batch.small)
         # On a stream of its own, the upload and the warp overlap with the step that still runs on the current one.
         current = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._stream):
@@ -222,10 +239,17 @@ class KorniaEngine:
                 images = upload(batch.made, self._device)
                 if batch.damage:
                     images = images[upload(torch.from_numpy(taken), self._device)]
-            pixels = warp_on_device(images, batch.request, taken, size=self._size, fill=self._fill)
+            large = slice(self._num_views)
+            pixels = warp_on_device(images, batch.request, taken, size=self._size, fill=self._fill, views=large)
+            small = None
+            if self._num_small:
+                rest = slice(self._num_views, None)
+                small = warp_on_device(images, batch.request, taken, size=self._small_size, fill=self._fill, views=rest)
         current.wait_stream(self._stream)
-        pixels.record_stream(current)
-        return Views(pixels, rows)
+        for made in (pixels, small):
+            if made is not None:
+                made.record_stream(current)
+        return Views(pixels, rows, small)
 
 
 def place_padded(pixels: Pixels, out: Pixels, fill: Fill) -> None:
@@ -236,13 +260,15 @@ def place_padded(pixels: Pixels, out: Pixels, fill: Fill) -> None:
     out[height:] = out[height - 1] if fill == "edge" else fill
 
 
-def warp_on_device(images: torch.Tensor, request: Request, taken: Rows, *, size: int, fill: Fill) -> torch.Tensor:
-    """Views (V, B, 1, S, S) of padded grey levels (B, H, W), uint8 on the device; ``taken`` as in
-    :meth:`pipeline.engines.samples.Samples.skip`."""
+def warp_on_device(
+    images: torch.Tensor, request: Request, taken: Rows, *, size: int, fill: Fill, views: slice = slice(None)
+) -> torch.Tensor:
+    """Those ``views`` of the request, (V, B, 1, S, S), of padded grey levels (B, H, W), uint8 on the device; ``taken``
+    as in :meth:`pipeline.engines.samples.Samples.skip`."""
     device = images.device
     levels = images.unsqueeze(1).float()
     arrays = (shift_half_pixel(request.matrices), request.tones)
-    matrices, tones = (upload(torch.from_numpy(array[:, taken]).float(), device) for array in arrays)
-    sigmas = torch.from_numpy(request.sigmas[:, taken])  # the host reads them
+    matrices, tones = (upload(torch.from_numpy(array[views, taken]).float(), device) for array in arrays)
+    sigmas = torch.from_numpy(request.sigmas[views, taken])  # the host reads them
     each = zip(matrices, sigmas, tones, strict=True)
     return torch.stack([make_views_kornia(levels, m, size=size, fill=fill, sigmas=s, tones=t) for m, s, t in each])

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ Levels = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 _scratch = threading.local()
 
@@ -147,11 +148,11 @@ def _tell_of_opencv() -> None:
     )
 
 
-def without_autocast(function: Callable[Given, torch.Tensor]) -> Callable[Given, torch.Tensor]:
+def without_autocast(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """The function, which computes as it is written where its caller has autocast on."""
 
     @functools.wraps(function)
-    def plain(*args: Given.args, **kwargs: Given.kwargs) -> torch.Tensor:
+    def plain(*args: Given.args, **kwargs: Given.kwargs) -> Made:
         with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             return function(*args, **kwargs)
 

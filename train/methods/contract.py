@@ -86,6 +86,15 @@ class Method(nn.Module):
         and addresses whatever is random."""
         raise NotImplementedError
 
+    def predict_small(self, forward: Forward, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What ``model`` predicts, (B, ...) each, of the small crops behind the first two views, in one forward pass;
+        none where there are none."""
+        small = views[2:]
+        if not small:
+            return ()
+        predictions: tuple[Tensor, ...] = forward(torch.cat(small)).prediction.chunk(len(small))
+        return predictions
+
     def after_backward(self) -> None:
         """Called after the backward pass of each batch."""
 

@@ -18,7 +18,8 @@ from train.settings.config import PretrainConfig
 
 class DINO(Method):
     """Self-distillation: the teacher's outputs are centred, against one prototype for all, and sharpened, against all
-    prototypes alike; neither negatives nor a predictor.
+    prototypes alike; neither negatives nor a predictor. The teacher sees the first two views, the student the small
+    crops too.
 
     The projector has three layers with GELU, ending in a bottleneck (2048 wide in the paper, the embedding 256), then
     the prototypes (65,536 in the paper). The teacher is exported with ``run.export_key``; the paper evaluates it.
@@ -58,7 +59,7 @@ class DINO(Method):
         # The mean of cosines is that of the embeddings with the prototypes: no rank computes the others' outputs.
         self._mean = cosines(torch.cat(everyone).mean(dim=0, keepdim=True), prototypes).squeeze(0)
         loss = self_distillation(
-            [first.prediction, second.prediction],
+            [first.prediction, second.prediction, *self.predict_small(forward, views)],
             teacher,
             center=self.center,
             temperature=self.config.temperature,

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shards.base.errors import InputError
 from train.encoders.build import build_encoder
 from train.encoders.networks import build_network
 from train.encoders.norms import group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
-from train.encoders.zoo import architecture_of, check_encoder
+from train.encoders.zoo import architecture_of, check_encoder, config_of
 from train.ranks.world import World
 from train.settings.architectures import TIMM
 from train.settings.config import PretrainConfig, norm_strategy
@@ -100,6 +101,12 @@ def check_network(config: PretrainConfig, world: World) -> str:
     """
     name, size = config.encoder.name, config.views.size
     check_encoder(name, size)
+    small = config.views.small().size if config.views.small_crops else size
+    if small != size and name.startswith(TIMM) and config_of(name.removeprefix(TIMM)).fixed_input_size:
+        raise InputError(
+            f"views.small_crops {config.views.small_crops}: {name} takes views of one size alone; give "
+            f"--views.small-size {size}, or another network"
+        )
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(architecture_of(name), size)
         has_any = has_batch_norm(network)

@@ -1,7 +1,7 @@
 """SwAV: each view predicts to which prototypes the other is assigned (Caron et al. 2020, arXiv 2006.09882).
 
-Two views; neither the paper's multi-crop nor its queue of embeddings for small batches. Where there are fewer images a
-step than prototypes, codes are softer.
+Without the paper's queue of embeddings for small batches: where there are fewer images a step than prototypes, codes
+are softer.
 
 Legend: B batch per rank, R ranks, N = R * B, D embedding, P prototypes.
 """
@@ -32,8 +32,8 @@ class SwAV(Method):
 
     def objective(self, forward: Forward, views: tuple[Tensor, ...], *, rows: Tensor, batch: int) -> Objective:
         first, second = forward(views[0]), forward(views[1])
-        scores = (first.prediction, second.prediction)  # (B, P) each
-        codes = (self._codes(scores[0]), self._codes(scores[1]))
+        scores = (first.prediction, second.prediction, *self.predict_small(forward, views))  # (B, P) each
+        codes = (self._codes(scores[0]), self._codes(scores[1]))  # small crops have none
         return Objective.of(swapped_prediction(scores, codes, temperature=self.config.temperature), first, second)
 
     def _codes(self, scores: Tensor) -> Tensor:
@@ -58,8 +58,14 @@ def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
     return log_codes.exp()
 
 
-def swapped_prediction(scores: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], *, temperature: float) -> Tensor:
-    """Cross entropy of each view's scores (B, P) against the other view's codes (B, P), averaged over images and both
-    directions (equations 1 and 2); a scalar in fp32."""
-    first, second = (F.log_softmax(view.float() / temperature, dim=1) for view in scores)
-    return -(codes[1] * first + codes[0] * second).sum(dim=1).mean() / 2
+def swapped_prediction(scores: tuple[Tensor, ...], codes: tuple[Tensor, Tensor], *, temperature: float) -> Tensor:
+    """Cross entropy of each view's scores (B, P) against the codes (B, P) of the first two views, each without its own,
+    averaged over images and views, then over the codes (equations 1, 2 and 6); a scalar in fp32."""
+    predictions = [F.log_softmax(view.float() / temperature, dim=1) for view in scores]
+    terms = [
+        -(code * prediction).sum(dim=1).mean()
+        for i, code in enumerate(codes)
+        for j, prediction in enumerate(predictions)
+        if i != j
+    ]
+    return torch.stack(terms).mean()

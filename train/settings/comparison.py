@@ -163,7 +163,8 @@ def vicreg_resnet18() -> PretrainConfig:
 
 
 def swav_resnet18() -> PretrainConfig:
-    """SwAV with ResNet18: each view predicts to which prototypes the other is assigned. Two views, no multi-crop.
+    """SwAV with ResNet18: each view predicts to which prototypes the other is assigned. Two views;
+    ``--views.small-crops 6`` adds the paper's multi-crop.
 
     Caron et al. 2020 (arXiv 2006.09882): LARS .3 (4.8 for 4,096 images), decay 1e-6, 10 epochs of warm-up, temperature
     .1, assignments of softness .05 in 3 iterations, a projector 2,048 wide with embeddings of 128. Differences: 512
@@ -189,7 +190,8 @@ def swav_resnet18() -> PretrainConfig:
 
 
 def dino_resnet18() -> PretrainConfig:
-    """DINO with ResNet18: says what its momentum copy says of the other view. Two views, no multi-crop.
+    """DINO with ResNet18: says what its momentum copy says of the other view. Two views;
+    ``dino_multicrop_resnet18`` has small crops besides.
 
     Caron et al. 2021 (arXiv 2104.14294), with its code's settings for ResNet-50: SGD .03, decay 1e-4, 10 epochs of
     warm-up, momentum .996 to 1 by half a cosine, temperatures .1 of the student and .04 of the teacher, a centre with
@@ -214,3 +216,16 @@ def dino_resnet18() -> PretrainConfig:
         optimizer=OptimizerConfig(name="sgd", lr=0.03, scaling="linear", base_batch=256, weight_decay=1e-4),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=10),
     )
+
+
+def dino_multicrop_resnet18() -> PretrainConfig:
+    """DINO with ResNet18 and eight small crops of each image, at 96 px; otherwise ``dino_resnet18``.
+
+    Caron et al. 2021: views of 40 % of the image and more, small crops of 5 to 40 %. Difference: crops are shares of
+    the largest square in the image.
+
+        moco-cxr pretrain dino_multicrop_resnet18 --data DATASET --output RUN
+    """
+    base = dino_resnet18()
+    views = replace(base.views, area=(0.4, 1.0), small_crops=8, small_size=96, small_area=(0.05, 0.4))
+    return replace(base, views=views)

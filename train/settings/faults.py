@@ -63,6 +63,8 @@ def faults(config: PretrainConfig, *, world_size: int, rows: Rows | None = None)
     yield from _of_schedule(config, world_size=world_size)
     yield from _said(lambda: check_name(config.encoder.name))
     yield from _said(lambda: check_view_size(config.encoder.name, config.views.size))
+    if config.views.small_crops:
+        yield from _of_small_crops(config)
     yield from _of_method(config)
     yield from (message for *_, message in unread(config))
     yield from _of_norm(config, world_size=world_size)
@@ -89,6 +91,23 @@ def _said(check: Callable[[], object]) -> list[str]:
     except InputError as error:
         return str(error).splitlines()
     return []
+
+
+def _of_small_crops(config: PretrainConfig) -> Iterator[str]:
+    number, size = config.views.small_crops, config.views.small().size
+    takers = [name for name, entry in METHODS.items() if entry.takes_small_crops]
+    if config.method.name not in takers:
+        yield (
+            f"views.small_crops {number}: {config.method.name} does not learn from them; leave them out, or give "
+            f"--method.name {' or '.join(takers)}"
+        )
+    if config.loader.positives != "image":
+        yield (
+            f"views.small_crops {number}: loader.positives {config.loader.positives} makes pairs of images; give one "
+            "of the two"
+        )
+    for line in _said(lambda: check_view_size(config.encoder.name, size)):
+        yield line.replace("views.size", "views.small_size")
 
 
 def _of_method(config: PretrainConfig) -> Iterator[str]:

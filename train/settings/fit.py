@@ -8,6 +8,7 @@ from shards.base.dataclass_io import differing_fields, to_mapping
 from train.settings.architectures import ENCODERS
 from train.settings.config import PretrainConfig, has_queue, norm_strategy
 from train.settings.faults import Rows, keys_of_step, unread
+from train.settings.methods import METHODS
 from train.settings.recipes import RECIPES
 from train.settings.schedule import images_per_step, top_rate
 
@@ -52,6 +53,8 @@ def _without_unread(config: PretrainConfig) -> PretrainConfig:
     if config.optimizer.name == "lars" and config.run.zero_stage:
         config = _with(config, "run", zero_stage=0)
     method = config.method
+    if config.views.small_crops and (not METHODS[method.name].takes_small_crops or config.loader.positives != "image"):
+        config = _with(config, "views", small_crops=0)
     if (method.teacher_temperature_end is None) != (method.teacher_warmup_epochs == 0):
         config = _with(config, "method", teacher_temperature_end=None, teacher_warmup_epochs=0.0)
     if method.freeze_prototypes_epochs >= config.run.epochs:
@@ -130,7 +133,13 @@ def _with_views(config: PretrainConfig, rows: Rows | None) -> PretrainConfig:
     if rows is not None and rows.largest_side is not None:
         size = min(size, rows.largest_side)
     size = max(size // patch, 1) * patch
-    return _with(config, "views", size=size) if size >= 8 else config
+    if size < 8:
+        return config
+    views = config.views
+    if views.small_crops:
+        small = max(views.small().size * size // views.size // patch, 1) * patch
+        return _with(config, "views", size=size, small_size=small if views.small_size or patch > 1 else None)
+    return _with(config, "views", size=size)
 
 
 def _power_of_two(most: int) -> int:

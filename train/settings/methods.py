@@ -6,11 +6,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Entry:
     """``module`` of :mod:`train.methods` and the ``kind`` in it, made with (config, world, data); ``reads`` names the
-    fields of ``MethodConfig`` that it reads besides ``embedding`` and ``projector_hidden``: any other is refused."""
+    fields of ``MethodConfig`` that it reads besides ``embedding`` and ``projector_hidden``: any other is refused.
+    ``takes_small_crops``: views behind the first two, at a lower size."""
 
     module: str
     kind: str
     reads: tuple[str, ...] = ()
+    takes_small_crops: bool = False
 
     @property
     def has_queue(self) -> bool:
@@ -38,7 +40,7 @@ METHODS = {
     "byol": Entry("byol", "BYOL", ("momentum", "momentum_end", "predictor_hidden")),
     "barlow_twins": Entry("barlow_twins", "BarlowTwins", ("redundancy",)),
     "vicreg": Entry("vicreg", "VICReg", ("invariance_weight", "variance_weight", "covariance_weight")),
-    "swav": Entry("swav", "SwAV", (*_PROTOTYPES, "sinkhorn_iterations", "sinkhorn_epsilon")),
+    "swav": Entry("swav", "SwAV", (*_PROTOTYPES, "sinkhorn_iterations", "sinkhorn_epsilon"), takes_small_crops=True),
     "dino": Entry(
         "dino",
         "DINO",
@@ -46,5 +48,6 @@ METHODS = {
             *("momentum", "momentum_end", "projector_norm", *_PROTOTYPES, "center_momentum"),
             *("teacher_temperature", "teacher_temperature_end", "teacher_warmup_epochs"),
         ),
+        takes_small_crops=True,
     ),
 }

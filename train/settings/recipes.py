@@ -152,6 +152,7 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
         comparison.vicreg_resnet18,
         comparison.swav_resnet18,
         comparison.dino_resnet18,
+        comparison.dino_multicrop_resnet18,
         small_resnet18,
         tiny_resnet18,
         debug,

@@ -5,6 +5,7 @@ On a CPU, two 224 px views (moco_cxr) of 320 px gray JPEGs take .65 s of a core 
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels.
 """
 
+import itertools
 import weakref
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ class DaliEngine:
 
     Args:
         batch_size: the most rows a request has.
+        num_small, small_size: of small crops, which requests have behind the ``num_views`` others.
         has_blur: requests may have sigmas above 0.
         sequential: rows will come in the order of the index. If they do, and it is that of the shards, on a local disk,
             and ``samples`` compares no checksums, DALI's own WebDataset reader reads them. THIS PATH SEES NO CHECKSUMS:
@@ -52,6 +54,8 @@ class DaliEngine:
         batch_size: int,
         num_views: int,
         has_blur: bool,
+        num_small: int = 0,
+        small_size: int = 0,
         sequential: bool = False,
     ) -> None:
         self._samples, self._device, self._is_sequential = samples, device, sequential
@@ -63,9 +67,19 @@ class DaliEngine:
             batch_size=batch_size,
             num_views=num_views,
             has_blur=has_blur,
+            num_small=num_small,
+            small_size=small_size,
         )
-        self._buffers = Buffers((num_views, batch_size, 1, size, size), keep=BATCHES_AHEAD + 1)
+        self._buffers = [
+            Buffers((number, batch_size, 1, side, side), keep=BATCHES_AHEAD + 1) for number, side in self._parts()
+        ]
         self._runs: weakref.WeakSet[Generator[Views]] = weakref.WeakSet()
+
+    def _parts(self) -> list[tuple[int, int]]:
+        """Number and side of the views, and of the small crops where there are some."""
+        graph = self._graph
+        parts = [(graph.num_views, graph.size), (graph.num_small, graph.small_size)]
+        return parts if graph.num_small else parts[:1]
 
     def run(self, requests: Iterable[Request]) -> Generator[Views]:
         run = self._run(requests)
@@ -102,7 +116,8 @@ class DaliEngine:
                     failure = str(error)
                 else:
                     shown = feed.in_flight.popleft().shown
-                    yield Views(make_views(shown, outputs), shown.rows)
+                    pixels, *small = make_views(shown, outputs)
+                    yield Views(pixels, shown.rows, *small)
         finally:
             del pipe  # and with it its threads, also where an error holds on to this frame
         if failure is not None:
@@ -116,25 +131,24 @@ class DaliEngine:
         """
         return (torch.cuda.current_stream(self._device),) if self._device.type == "cuda" else ()
 
-    def _make_on_cpu(self, shown: Request, outputs: Sequence[Any]) -> torch.Tensor:
-        pixels = self._buffers.take()[:, : len(shown.rows)]
+    def _make_on_cpu(self, shown: Request, outputs: Sequence[Any]) -> list[torch.Tensor]:
+        parts = [buffers.take()[:, : len(shown.rows)] for buffers in self._buffers]
         # One table look-up a pixel, the quickest way from uint8 to toned float32, is the copy out of DALI's memory too.
         tables = (shown.tones[..., :1] * _GREY_LEVELS + shown.tones[..., 1:]).astype(np.float32)
-        for view, output in enumerate(outputs):
-            levels, made = np.asarray(output.as_tensor()), pixels[view, :, 0].numpy()
+        for table, output, pixels in zip(tables, outputs, itertools.chain(*parts), strict=True):
+            levels, made = np.asarray(output.as_tensor()), pixels[:, 0].numpy()
             for i in range(len(made)):
-                cv2.LUT(levels[i, :, :, 0], tables[view, i], dst=made[i])
-        return pixels
+                cv2.LUT(levels[i, :, :, 0], table[i], dst=made[i])
+        return parts
 
     @without_autocast
-    def _make_on_gpu(self, shown: Request, outputs: Sequence[Any]) -> torch.Tensor:
-        num_views, num_rows = shown.tones.shape[:2]
-        size = self._graph.size
-        pixels = torch.empty(num_views, num_rows, 1, size, size, device=self._device)
+    def _make_on_gpu(self, shown: Request, outputs: Sequence[Any]) -> list[torch.Tensor]:
+        num_rows = len(shown.rows)
+        parts = [torch.empty(number, num_rows, 1, side, side, device=self._device) for number, side in self._parts()]
         tones = upload(torch.from_numpy(shown.tones).float(), self._device)
         gain, bias = tones[..., None, None, None].unbind(2)
         with torch.cuda.device(self._device):
-            for view, output in enumerate(outputs):
-                levels = from_dlpack(output.as_tensor())[:num_rows].view(num_rows, 1, size, size)
-                torch.addcmul(bias[view], levels, gain[view], out=pixels[view])
-        return pixels
+            for view, (output, pixels) in enumerate(zip(outputs, itertools.chain(*parts), strict=True)):
+                levels = from_dlpack(output.as_tensor())[:num_rows].view(pixels.shape)
+                torch.addcmul(bias[view], levels, gain[view], out=pixels)
+        return parts

@@ -33,7 +33,7 @@ Arrays = Array | list[Array]
 @dataclass(frozen=True, kw_only=True)
 class Graph:
     """What is built for each run over requests; ``V`` outputs of grey levels (B, S, S, 1): uint8 on a CPU, float32 on
-    a GPU."""
+    a GPU. Behind those of the views stand ``num_small`` of small crops, ``small_size`` pixels on a side."""
 
     size: int
     fill: Fill
@@ -42,6 +42,13 @@ class Graph:
     batch_size: int
     num_views: int
     has_blur: bool
+    num_small: int = 0
+    small_size: int = 0
+
+    @property
+    def sizes(self) -> list[int]:
+        """Side of each output, in pixels."""
+        return [self.size] * self.num_views + [self.small_size] * self.num_small
 
     def build(
         self, source: Callable[[], list[Arrays]], *, shards: Sequence[tuple[Path, Path]] | None = None
@@ -72,13 +79,14 @@ class Graph:
             exec_dynamic=on_gpu,
         )
         per_view = [types.FLOAT] + ([types.FLOAT, types.INT32] if self.has_blur else [])
-        kinds = ([] if shards else [types.UINT8]) + per_view * self.num_views
+        kinds = ([] if shards else [types.UINT8]) + per_view * len(self.sizes)
         with pipe:
             inputs = list(fn.external_source(source=source, num_outputs=len(kinds), batch=True, dtype=kinds))
             encoded = _read(shards) if shards else inputs.pop(0)
             images = fn.decoders.image(encoded, output_type=types.GRAY, **_DECODER[self.device.type])
             step = len(per_view)
-            pipe.set_outputs(*(self._view(images, *inputs[i : i + step]) for i in range(0, len(inputs), step)))
+            given = [inputs[i : i + step] for i in range(0, len(inputs), step)]
+            pipe.set_outputs(*(self._view(images, size, *each) for size, each in zip(self.sizes, given, strict=True)))
         return pipe
 
     def inputs(self, matrices: Floats, sigmas: Floats) -> list[Arrays]:
@@ -94,8 +102,8 @@ class Graph:
                 arrays += [sigma.astype(np.float32), windows.astype(np.int32)]
         return arrays
 
-    def _view(self, images: Any, matrix: Any, sigma: Any = None, window: Any = None) -> Any:
-        edge, size = self.fill == "edge", (self.size, self.size)
+    def _view(self, images: Any, side: int, matrix: Any, sigma: Any = None, window: Any = None) -> Any:
+        edge, size = self.fill == "edge", (side, side)
         if self.device.type == "cuda":
             fill: dict[str, Any] = (
                 {} if edge else {"fill_value": self.fill}

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.engines.samples import Samples, decode_gray
 from pipeline.engines.threads import Decoder, KorniaEngine, place_padded, warp_on_device
-from pipeline.loader import plan_batch
+from pipeline.plan import plan_batch
 from pipeline.views import PRESETS
 from shards.index import ShardIndex
 

@@ -11,7 +11,8 @@ import torch
 
 from pipeline.engines.dali.engine import DaliEngine
 from pipeline.engines.samples import Samples
-from pipeline.loader import build_loader, plan_batch
+from pipeline.loader import build_loader
+from pipeline.plan import plan_batch
 from pipeline.views import PRESETS
 from shards.index import ShardIndex
 from tests.gpu.fake import DEVICE, FakeCuda

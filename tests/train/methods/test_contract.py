@@ -124,6 +124,24 @@ def test_the_step_never_waits_for_the_device(name: str, build: Any, batch_of: An
             step(method, batch_of(number), progress=number / 2, number=number)
 
 
+def test_small_crops_are_learnt_from(name: str, build: Any, batch_of: Any) -> None:
+    """At a lower size, behind the first two views: they change loss and gradient, not what else is told."""
+    if not METHODS[name].takes_small_crops:
+        return
+    found, batch = [], batch_of(0)
+    small = tuple(torch.randn(3, 8, 1, 16, 16, generator=torch.Generator().manual_seed(1)))
+    for views in (batch.views, (*batch.views, *small), (*batch.views, *(crop.flip(0) for crop in small))):
+        _, method = build(name, "plain", num_prototypes=12)
+        batch.views = views
+        found.append((step(method, batch), method.model.encoder.conv1.weight.grad))
+    (without, _), (one, gradient), (other, other_gradient) = found
+    assert len({objective.loss.item() for objective, _ in found}) == 3
+    assert not torch.equal(gradient, other_gradient)
+    assert torch.equal(without.first, one.first)
+    assert torch.equal(without.second, other.second)
+    assert one.features.shape == (8, 64)
+
+
 @pytest.mark.gpu
 def test_the_step_never_synchronises_with_a_gpu(name: str, build: Any, batch_of: Any) -> None:
     _, method = build(name, strategy_of(name), device="cuda")

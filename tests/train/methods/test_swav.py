@@ -184,6 +184,21 @@ def test_loss_equals_the_double_sum_in_value_and_gradient() -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("num_small", [0, 3])
+def test_small_crops_predict_both_codes(num_small: int) -> None:
+    """Equation 6, term by term: codes of the first two views only, each predicted by all other views."""
+    views = [scores(seed) for seed in range(2 + num_small)]
+    codes = (sinkhorn(views[0], epsilon=0.05, iterations=3), sinkhorn(views[1], epsilon=0.05, iterations=3))
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(2):
+        for v in {*range(len(views))} - {i}:
+            shares = (views[v].double() / 0.1).exp()
+            shares = shares / shares.sum(dim=1, keepdim=True)
+            total = total - (codes[i].double() * shares.log()).sum() / 24 / (len(views) - 1)
+    loss = swapped_prediction(tuple(views), codes, temperature=0.1)
+    torch.testing.assert_close(loss.double(), total / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_equals_lightlys() -> None:
     peer = pytest.importorskip("lightly.loss").SwaVLoss(temperature=0.1, sinkhorn_iterations=3, sinkhorn_epsilon=0.05)
     first, second = scores(0), scores(1)

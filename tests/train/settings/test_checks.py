@@ -26,6 +26,11 @@ def method(name: str, **fields: Any) -> PretrainConfig:
     return replace(config, method=MethodConfig(name=name, **fields))  # type: ignore[arg-type]
 
 
+def views_of(name: str, **fields: Any) -> PretrainConfig:
+    """Settings of a method, with other views."""
+    return replace(method(name), views=replace(BASE.views, **fields))
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_yaml_round_trip(name: str) -> None:
     config = replace(recipe(name), data=("a",), output=Path("run"))
@@ -78,6 +83,17 @@ def test_yaml_refuses(text: str, message: str) -> None:
         ),
         (method("dino", teacher_warmup_epochs=3.0), 1, "method.teacher_warmup_epochs 3: .*give both, or neither"),
         (method("dino", teacher_temperature_end=0.07), 1, "method.teacher_warmup_epochs 0: .*give both, or neither"),
+        (views_of("moco_v2", small_crops=2), 1, "views.small_crops 2: moco_v2 does not .*--method.name swav or dino"),
+        (
+            replace(views_of("dino", small_crops=2), loader=replace(BASE.loader, positives="study")),
+            1,
+            "views.small_crops 2: loader.positives study makes pairs",
+        ),
+        (
+            replace(views_of("dino", small_crops=2), encoder=replace(BASE.encoder, name="vit_small")),
+            1,
+            "views.small_size 14: .*multiples of 16 px",
+        ),
         (method("swav", freeze_prototypes_epochs=20.0), 1, "method.freeze_prototypes_epochs 20: .*never learn"),
         (replace(method("swav"), norm=NormConfig(strategy="shuffle")), 2, "norm.strategy shuffle: .*swav has none"),
         (

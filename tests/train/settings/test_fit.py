@@ -55,6 +55,11 @@ def test_each_recipe_fits_any_number_of_images(name: str) -> None:
         (made("debug", method={"predictor_hidden": 7}), {"method.predictor_hidden": "4096"}),
         (made("debug", optimizer={"name": "lars"}, run={"zero_stage": 1}), {"run.zero_stage": "0"}),
         (made("debug", encoder={"name": "vit_small"}, views={"size": 72}), {"views.size": "64"}),
+        (
+            made("dino_multicrop_resnet18"),
+            {"views.size": "64", "views.small_size": "27"},
+        ),
+        (made("debug", views={"small_crops": 3}), {"views.small_crops": "0"}),
     ],
 )
 def test_what_is_changed_on_300_images_of_64_pixels(config: PretrainConfig, wanted: dict[str, str]) -> None:

@@ -46,7 +46,8 @@ def test_each_method_has_a_recipe() -> None:
 )
 def test_recipes_to_compare_methods_differ_in_the_method_only(name: str) -> None:
     config, first = recipe(name), recipe("moco_v2plus_resnet18")
-    assert (config.views, config.selection, config.loader, config.run) == (
+    views = first.views if "multicrop" in name else config.views
+    assert (views, config.selection, config.loader, config.run) == (
         first.views,
         first.selection,
         first.loader,
