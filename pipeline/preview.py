@@ -13,13 +13,15 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from pipeline.engines.samples import DamagedSample, Pixels, Samples
+from pipeline.engines.pixels import Pixels
+from pipeline.engines.samples import DamagedSample, Samples
 from pipeline.engines.warps import make_views, to_pixels
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.base.words import as_called
 from shards.checks.preview import fit_text
+from shards.images.gray import as_shown
 from shards.index import ShardIndex
 
 _MARGIN, _LINE = 6, 15
@@ -63,7 +65,7 @@ def view_sheet(
     for i, (row, key) in enumerate(zip(chosen.rows.tolist(), chosen.column("key"), strict=True)):
         pixels = _decode(samples, row, index)
         height, width = pixels.shape
-        fitted = ImageOps.contain(Image.fromarray(pixels), (tile, tile), Image.Resampling.BICUBIC)
+        fitted = ImageOps.contain(as_shown(Image.fromarray(pixels)), (tile, tile), Image.Resampling.BICUBIC)
         line = [(fitted, [key, f"{width}x{height} px"])]
         views = np.empty((len(matrices[i]), spec.size, spec.size), dtype=np.float32)
         make_views(pixels, to_pixels(matrices[i]), views, fill=spec.fill, tones=factors[i], sigmas=blurs[i])

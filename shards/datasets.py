@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ class Packed:
     ``blanks`` has the rule of each label; ``tells_blanks``: it was packed with one, and is not of the time before.
     ``shard_bytes`` is what ``dataset.json`` says of its shards, by name, empty in one of an early version.
     ``kept`` are the columns of its release's list that a user asked to keep.
+    ``depth`` is the bits of a stored gray level.
     ``image`` has the fields of :class:`shards.images.store.ImageSpec`, by which the images were stored.
     ``source`` and ``is_pseudonymised`` say from what and how it was packed.
     ``num_without_patient`` of its images are taken for patients of their own, because nothing says whose they are.
@@ -60,6 +61,7 @@ class Packed:
     tells_blanks: bool
     num_images: int
     num_without_patient: int
+    depth: Literal[8, 16]
     extension: str
     image: Mapping[str, Any]
     fingerprint: str
@@ -205,6 +207,7 @@ def _load(home: _Home, cache: Cache | None, *, above: tuple[str, ...]) -> _Loade
             tells_blanks="blanks" in about,
             num_images=len(table),
             num_without_patient=_num_without_patient(about, len(table)),
+            depth=about["image"].get("depth", 8),
             extension="jpg" if about["image"]["format"] == "jpeg" else "png",
             image=about["image"],
             fingerprint=about["fingerprint"],

@@ -72,6 +72,10 @@ def merge_notes(index: ShardIndex) -> list[str]:
         if len(set(rules.values())) > 1:
             told = ", ".join(f"{rule} in {name}" for name, rule in rules.items())
             notes.append(f"label {label!r} left blank is {told}")
+    deep = [packed.folder.name for packed in index.packed if packed.depth == 16]
+    if 0 < len(deep) < len(index.packed):
+        told = f"images of {', '.join(deep)} have 16 bits a pixel and the others 8"
+        notes.append(f"{told}; where both are read, pixels of both take two bytes")
     names = {str(name) for name in index.column("dataset")}
     if len(names) < len(index.packed):
         alike = "patients of one number in them count as one person; build with --name to tell them apart"

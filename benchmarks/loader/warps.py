@@ -18,7 +18,8 @@ from torchvision.transforms.v2 import functional
 from benchmarks.loader.feeds import Setting
 from benchmarks.measuring.result import Comparison
 from benchmarks.measuring.timing import time_variants
-from pipeline.engines.samples import Pixels, decode_gray
+from pipeline.engines.pixels import Pixels
+from pipeline.engines.samples import decode_gray
 from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.plan import plan_batch
 

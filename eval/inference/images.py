@@ -27,7 +27,7 @@ from shards.sources.release import IMAGE_SUFFIXES
 _FEW = 8  # images, for which no process more is started
 _TEXT = "indication"
 _NOTHING = ("not-an-image", "empty")
-_DECISIVE = ("size", "square", "format")
+_DECISIVE = ("size", "square", "format", "depth")
 _ROOT = FolderFiles(Path("/"))
 
 

@@ -19,24 +19,26 @@ import numpy.typing as npt
 import torch
 
 from pipeline.engines.contract import Rows
-from pipeline.engines.samples import Pixels, Samples
+from pipeline.engines.pixels import Pixels, device_pixel, device_type, pixel_type
+from pipeline.engines.samples import Samples
 from pipeline.ranks import gather, have_met, machine
 from pipeline.upload import upload
 from pipeline.views import Fill
 from shards.base.errors import InputError
 from shards.index import ShardIndex
+from shards.stored_as import depth_of
 
 _DECODED_AHEAD = 256  # images on their way to a device
 _CELL = 32  # pixels of a line that a device gathers by one index
 
 
 def decoded_bytes(index: ShardIndex) -> int:
-    """Bytes of the selection's pixels, one a pixel, and its flags."""
-    return int(index.sizes().prod(axis=1).sum()) + len(index)
+    """Bytes of the selection's pixels, one or two a pixel, and its flags."""
+    return int(index.sizes().prod(axis=1).sum()) * pixel_type(depth_of(index)).itemsize + len(index)
 
 
 class Layout:
-    """Where each row's pixels lie in one flat array."""
+    """Where each row's pixels lie in one flat array; ``total`` are all of them."""
 
     def __init__(self, index: ShardIndex) -> None:
         self.rows = index.rows
@@ -63,9 +65,11 @@ class PixelStore:
         self._layout = Layout(samples.index)
         self._sizes = samples.index.sizes()
         num_rows = len(self._layout.rows)
-        memory = _shared_memory(num_rows + self._layout.total, rank=rank, world_size=world_size)
+        num_bytes = self._layout.total * samples.kind.itemsize
+        memory = _shared_memory(num_bytes + num_rows, rank=rank, world_size=world_size)
         everything = np.frombuffer(memory, dtype=np.uint8)
-        self._is_filled, self._pixels = everything[:num_rows], everything[num_rows:]
+        self._pixels: Pixels = everything[:num_bytes].view(samples.kind)
+        self._is_filled = everything[num_bytes:]
         first = rank * num_rows // world_size  # each rank fills from another place, so that they meet late
         self._to_fill = iter([*range(first, num_rows), *range(first)])
 
@@ -98,7 +102,8 @@ class PixelStore:
 
     def close(self) -> None:
         """Lets go of the memory, which must not be in use."""
-        self._is_filled = self._pixels = np.empty(0, dtype=np.uint8)
+        self._is_filled = np.empty(0, dtype=np.uint8)
+        self._pixels = np.empty(0, dtype=np.uint8)
 
 
 class DeviceStore:
@@ -109,7 +114,7 @@ class DeviceStore:
         self._layout = Layout(samples.index)
         self._sizes = samples.index.sizes()
         self._is_filled = np.zeros(len(self._sizes), dtype=bool)
-        self._pixels = torch.empty(self._layout.total + _CELL - 1, dtype=torch.uint8, device=device)
+        self._pixels = torch.empty(self._layout.total + _CELL - 1, dtype=device_type(samples.kind), device=device)
         self._to_fill = iter(range(len(self._sizes)))
         self._decoded: deque[tuple[int, torch.Tensor]] = deque()
 
@@ -152,10 +157,10 @@ class DeviceStore:
         for slot in self._to_fill:
             if not self._is_filled[slot]:
                 width, height = self._sizes[slot].tolist()
-                image = torch.empty(height, width, dtype=torch.uint8)
+                image = torch.empty(height, width, dtype=self._pixels.dtype)
                 row = int(self._layout.rows[slot])
                 try:
-                    self.samples.decode(row, image.numpy())
+                    self.samples.decode(row, image.numpy().view(self.samples.kind))
                 except InputError:
                     return True  # reported when a batch asks for the row
                 self._decoded.append((row, image))
@@ -171,7 +176,7 @@ class DeviceStore:
             self.put_flat(np.array(rows), pixels, is_whole=np.ones(len(rows), dtype=bool))
 
     def take(self, rows: Rows, fill: Fill) -> torch.Tensor:
-        """Grey levels (B, H, W) of rows that are here, H and W the largest among them; beyond an image is the fill, or
+        """Pixels (B, H, W) of rows that are here, H and W the largest among them; beyond an image is the fill, or
         its edge. Beside them it takes an index of 8 bytes for 32 pixels, and a byte a pixel for what lies beyond."""
         slots = self._layout.slots(rows)
         device = self._pixels.device
@@ -187,7 +192,7 @@ class DeviceStore:
         images = images.view(len(slots), largest_height, -1)[:, :, :largest_width]
         if fill == "edge":
             return torch.where(x >= width, self._pixels[lines + width - 1], images)
-        return images.masked_fill_((x >= width) | (y >= height), fill)
+        return images.masked_fill_((x >= width) | (y >= height), device_pixel(fill, images.dtype))
 
 
 def _shared_memory(num_bytes: int, *, rank: int, world_size: int) -> mmap.mmap:

@@ -6,16 +6,15 @@ import zlib
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
 from pipeline.engines.contract import Rows
+from pipeline.engines.pixels import Pixels, pixel_type, steps
 from pipeline.options import DamagePolicy
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from shards.open_shards import CutOff
-
-Pixels = npt.NDArray[np.uint8]
+from shards.stored_as import depth_of
 
 
 class DamagedSample(InputError):
@@ -23,7 +22,7 @@ class DamagedSample(InputError):
 
 
 class Samples:
-    """The encoded images of an index.
+    """The encoded images of an index. ``kind`` is the type of their pixels: that of the deepest, if depths are mixed.
 
     Args:
         on_damage: ``error`` raises :class:`DamagedSample`; ``skip`` has the engine put another row of the batch in the
@@ -33,7 +32,7 @@ class Samples:
     """
 
     def __init__(self, index: ShardIndex, *, on_damage: DamagePolicy = "error", checksums: bool = True) -> None:
-        self.index = index
+        self.index, self.kind = index, pixel_type(depth_of(index))
         self.on_damage, self.checksums = on_damage, checksums
         self.skipped: dict[int, str] = {}
         """The damaged rows met so far, each with what is wrong."""
@@ -63,12 +62,15 @@ class Samples:
         return data
 
     def decode(self, row: int, out: Pixels | None = None) -> Pixels:
-        """Pixels (H, W) of a row, in ``out`` if given: contiguous and of that shape.
+        """Pixels (H, W) of a row, in ``out`` if given: contiguous, of that shape and of :attr:`kind`.
 
         Raises:
             DamagedSample: they have another checksum than when they were packed, or cannot be decoded.
         """
         data = self.read(row)
+        if out is None:
+            width, height = self.index.datasets.sizes[row].tolist()
+            out = np.empty((height, width), dtype=self.kind)
         try:
             return decode_gray(data, out)
         except ValueError as error:
@@ -119,20 +121,21 @@ def size_of(data: memoryview) -> tuple[int, int]:
 
 
 def decode_gray(data: memoryview, out: Pixels | None = None) -> Pixels:
-    """Pixels (H, W) of an encoded JPEG or PNG.
+    """Pixels (H, W) of an encoded JPEG or PNG, uint8, or uint16 of a PNG of 16 bits.
 
     Args:
         out: contiguous (H, W) pixels to decode into and return: for a JPEG 30 % less time than fresh memory takes.
+            Those of uint16 take images of 8 bits too.
 
     Raises:
-        ValueError: it cannot be decoded, or is of another size than ``out``.
+        ValueError: it cannot be decoded, or is of another size than ``out``, or deeper.
     """
     if data[:2] == b"\xff\xd8":
-        buffer = None if out is None else out[:, :, None]
+        buffer = None if out is None or out.dtype != np.uint8 else out[:, :, None]
         pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY", buffer=buffer)[:, :, 0]
     else:
         try:
-            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         except cv2.error as error:
             raise ValueError(str(error)) from error
         if pixels is None:
@@ -141,6 +144,10 @@ def decode_gray(data: memoryview, out: Pixels | None = None) -> Pixels:
         return pixels
     if pixels.shape != out.shape:
         raise ValueError(f"it is {pixels.shape[1]}x{pixels.shape[0]} px instead of {out.shape[1]}x{out.shape[0]}")
-    if not np.may_share_memory(pixels, out):
+    if pixels.dtype.itemsize > out.dtype.itemsize:
+        raise ValueError("it has 16 bits a pixel instead of 8")
+    if pixels.dtype != out.dtype:
+        np.multiply(pixels, steps(out.dtype), out=out, dtype=out.dtype)
+    elif not np.may_share_memory(pixels, out):
         out[:] = pixels
     return out

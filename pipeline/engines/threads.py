@@ -1,8 +1,8 @@
 """The Kornia engine: pixels by row in threads, one warp a view.
 
-On a GPU the decoded images travel once, as uint8, and Kornia warps them there; with a store in the GPU's memory, they
-travel once for all epochs. On a CPU a compiled kernel takes the same matrices in the threads that decode, image by
-image while its pixels are in the cache.
+On a GPU the decoded images travel once, as uint8 or 16 bits, and Kornia warps them there; with a store in the GPU's
+memory, they travel once for all epochs. On a CPU a compiled kernel takes the same matrices in the threads that decode,
+image by image while its pixels are in the cache.
 """
 
 import threading
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from pipeline.engines.contract import Buffers, Request, Rows, Views
+from pipeline.engines.pixels import Pixels, device_type, grey_levels, steps
 from pipeline.engines.resident import DeviceStore
-from pipeline.engines.samples import DamagedSample, Pixels, Samples
+from pipeline.engines.samples import DamagedSample, Samples
 from pipeline.engines.warps import make_views, make_views_kornia, shift_half_pixel, to_pixels
 from pipeline.upload import upload
 from pipeline.views import Fill
@@ -34,7 +35,7 @@ class PixelSource(Protocol):
     samples: Samples
 
     def pixels(self, row: int, height: int, width: int, scratch: Pixels) -> Pixels:
-        """Grey levels (height, width) of a row, in ``scratch`` (at least height * width bytes) or elsewhere."""
+        """Grey levels (height, width) of a row, in ``scratch`` (at least height * width pixels) or elsewhere."""
         ...
 
     def close(self) -> None:
@@ -145,7 +146,8 @@ class KorniaEngine:
                 positions = self._store.missing(request.rows)
                 shape, make_slice = (int(request.sizes[positions].prod(axis=1).sum()),), self._flat_slice
             # Pinned memory comes from a cache that knows which copies still read it.
-            batch = _Batch(request, positions, torch.empty(shape, dtype=torch.uint8, pin_memory=True))
+            kind = device_type(self._source.samples.kind)
+            batch = _Batch(request, positions, torch.empty(shape, dtype=kind, pin_memory=True))
         slices = np.array_split(np.arange(len(positions)), min(self._num_threads, max(1, len(positions))))
         with self._lock:
             self._num_waiting += len(slices)
@@ -169,7 +171,7 @@ class KorniaEngine:
         row, (width, height) = int(batch.request.rows[position]), batch.request.sizes[position].tolist()
         scratch = getattr(self._scratch, "pixels", None)
         if scratch is None or scratch.size < height * width:
-            scratch = self._scratch.pixels = np.empty(height * width, dtype=np.uint8)
+            scratch = self._scratch.pixels = np.empty(height * width, dtype=self._source.samples.kind)
         try:
             return self._source.pixels(row, height, width, scratch)
         except DamagedSample as error:
@@ -202,7 +204,7 @@ class KorniaEngine:
                 make_views(pixels, inverses[i, these], out[:, position], fill=self._fill, **views)
 
     def _pixel_slice(self, batch: _Batch, part: Rows) -> None:
-        out = batch.made.numpy()
+        out = batch.made.numpy().view(self._source.samples.kind)
         for i in part.tolist():
             pixels = self._pixels(batch, int(batch.positions[i]))
             if pixels is not None:
@@ -212,7 +214,7 @@ class KorniaEngine:
         """As :meth:`_pixel_slice`, but one image behind the other."""
         counts = batch.request.sizes[batch.positions].prod(axis=1)
         starts = np.cumsum(counts) - counts
-        out = batch.made.numpy()
+        out = batch.made.numpy().view(self._source.samples.kind)
         for i in part.tolist():
             pixels = self._pixels(batch, int(batch.positions[i]))
             if pixels is not None:
@@ -256,17 +258,17 @@ def place_padded(pixels: Pixels, out: Pixels, fill: Fill) -> None:
     """Puts (h, w) pixels into the corner of a larger ``out`` (H, W); beyond them lies the fill, or their edge."""
     height, width = pixels.shape
     out[:height, :width] = pixels
-    out[:height, width:] = pixels[:, -1:] if fill == "edge" else fill
-    out[height:] = out[height - 1] if fill == "edge" else fill
+    out[:height, width:] = pixels[:, -1:] if fill == "edge" else fill * steps(out.dtype)
+    out[height:] = out[height - 1] if fill == "edge" else fill * steps(out.dtype)
 
 
 def warp_on_device(
     images: torch.Tensor, request: Request, taken: Rows, *, size: int, fill: Fill, views: slice = slice(None)
 ) -> torch.Tensor:
-    """Those ``views`` of the request, (V, B, 1, S, S), of padded grey levels (B, H, W), uint8 on the device; ``taken``
+    """Those ``views`` of the request, (V, B, 1, S, S), of padded pixels (B, H, W) on the device; ``taken``
     as in :meth:`pipeline.engines.samples.Samples.skip`."""
     device = images.device
-    levels = images.unsqueeze(1).float()
+    levels = grey_levels(images).unsqueeze(1)
     arrays = (shift_half_pixel(request.matrices), request.tones)
     matrices, tones = (upload(torch.from_numpy(array[views, taken]).float(), device) for array in arrays)
     sigmas = torch.from_numpy(request.sigmas[views, taken])  # the host reads them

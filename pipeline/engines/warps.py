@@ -1,5 +1,5 @@
-"""Pixels to views outside DALI: warp, blur, and one multiply-add; by a kernel of our own in CPU threads, or by Kornia
-on a device.
+"""Pixels of 8 or 16 bits to views outside DALI: warp, blur, and one multiply-add; by a kernel of our own in CPU
+threads, or by Kornia on a device.
 
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels. Matrices here are in coordinates whose origin is the centre of
 the first pixel (:func:`shift_half_pixel`).
@@ -25,6 +25,7 @@ import torch
 from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from kornia.geometry.transform import warp_affine
 
+from pipeline.engines.pixels import Pixels, steps
 from pipeline.upload import upload
 from pipeline.views import Fill, shift_half_pixel
 
@@ -32,7 +33,6 @@ __all__ = ["blur_window", "is_compiled", "make_views", "make_views_kornia", "shi
 
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -40,18 +40,20 @@ Made = TypeVar("Made")
 _scratch = threading.local()
 
 
-def _load_kernel() -> "ctypes._NamedFuncPointer | None":
+def _load_kernel(name: str) -> "ctypes._NamedFuncPointer | None":
     found = find_spec("pipeline.engines._affine")
     if found is None or found.origin is None:
         return None
-    kernel = ctypes.CDLL(found.origin).make_views  # calls through ctypes leave the interpreter's lock
+    kernel = getattr(ctypes.CDLL(found.origin), name, None)  # calls through ctypes leave the interpreter's lock
+    if kernel is None:
+        return None  # compiled of an earlier source
     number, pointer, real = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
     kernel.argtypes = [pointer, pointer, number, number, pointer, pointer, number, real, pointer, ctypes.c_long, number]
     kernel.restype = None
     return kernel
 
 
-_make_views = _load_kernel()
+_make_views, _make_deep_views = _load_kernel("make_views"), _load_kernel("make_deep_views")
 
 
 def is_compiled() -> bool:
@@ -80,7 +82,7 @@ def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, ton
     """Writes the views of one image, ``gain * grey + bias``, into ``out`` (V, S, S).
 
     Args:
-        pixels: grey levels (H, W), contiguous.
+        pixels: (H, W) uint8 or uint16, contiguous.
         inverses: (V, 2, 3), contiguous, as :func:`to_pixels` gives them.
         out: each view contiguous; where it has been written to before, its pages need not be fetched again.
         tones: gain and bias, (V, 2), contiguous.
@@ -88,16 +90,19 @@ def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, ton
     """
     size = out.shape[1]
     assert all(array.flags.c_contiguous for array in (pixels, inverses, tones))
-    assert (pixels.dtype, out.dtype, out.strides[1:]) == (np.uint8, np.float32, (4 * size, 4))
+    assert (out.dtype, out.strides[1:]) == (np.float32, (4 * size, 4))
     blurred = np.flatnonzero(sigmas)
     plain = tones
     if len(blurred):
         plain = tones.copy()
         plain[blurred] = 1.0, 0.0
-    if _make_views is None:
+    each, kernel = steps(pixels.dtype), _make_views if pixels.dtype == np.uint8 else _make_deep_views
+    if each > 1:
+        plain, fill = plain / [each, 1.0], fill if fill == "edge" else each * fill
+    if kernel is None:
         _make_views_opencv(pixels, inverses, out, fill=fill, tones=plain)
     else:
-        _make_views_compiled(_make_views, pixels, inverses, out, fill=fill, tones=plain)
+        _make_views_compiled(kernel, pixels, inverses, out, fill=fill, tones=plain)
     for view in blurred.tolist():
         sigma, (gain, bias) = float(sigmas[view]), tones[view].tolist()
         window = blur_window(sigma)
@@ -110,9 +115,9 @@ def _make_views_compiled(
 ) -> None:
     height, width = pixels.shape
     num_views, size, _ = out.shape
-    words = getattr(_scratch, "words", None)
-    if words is None or words.size < pixels.size:
-        words = _scratch.words = np.empty(pixels.size, dtype=np.uint32)
+    words = getattr(_scratch, "words", None)  # each of four pixels
+    if words is None or words.nbytes < 4 * pixels.nbytes:
+        words = _scratch.words = np.empty((pixels.nbytes + 1) // 2, dtype=np.uint64)
     kernel(
         _address(pixels),
         _address(words),

@@ -26,6 +26,7 @@ from shards.checks.same_picture import detail_of, is_same
 from shards.datasets import Rows
 from shards.format.schema import FINGERPRINT
 from shards.images.fingerprint import IS_ODD, NUM_BYTES, SIDE, as_vectors, fingerprints, thumbnail
+from shards.images.gray import as_shown
 from shards.index import ShardIndex
 
 # Distances. Of different films one pair in thousands is nearer than the third, none was found nearer than the first.
@@ -214,7 +215,7 @@ def _read(index: ShardIndex, position: int, side: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
         image.draft("L", (side, side))
-        return image.convert("L")
+        return as_shown(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         key, folders = index.column("key")[position], " ".join(map(str, index.folders))
         shard = index.place(int(index.rows[position])).tar.name

@@ -14,6 +14,7 @@ from shards.base.randomness import generator
 from shards.base.words import as_called
 from shards.drawn import drawn_boxes
 from shards.format.boxes import Box
+from shards.images.gray import as_shown
 from shards.index import ShardIndex
 
 _MARGIN, _LINE = 6, 15
@@ -83,13 +84,12 @@ def save_sheet(sheet: Image.Image, output: Path) -> None:
 def _read(index: ShardIndex, row: int, key: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(index.read(row)), formats=("JPEG", "PNG"))
-        image.load()
+        return as_shown(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         place, folders = f"{key} in {index.place(row).tar.name}", " ".join(map(str, index.folders))
         raise InputError(
             f"image {place}: cannot be decoded ({error}); run: {as_called(f'shards verify {folders}')}"
         ) from None
-    return image.convert("L")
 
 
 def _draw_boxes(image: Image.Image, boxes: Sequence[Box], about: dict[str, Any], font: Font) -> None:

@@ -88,7 +88,7 @@ class Duplicates:
 class DatasetStats:
     """All of it. ``blanks`` says in words what a blank label means, ``unknown_patients`` where each image counts as a
     patient of its own. ``duplicates`` are identical images, ``alike`` show one picture at several sizes, qualities or
-    gray scales; ``num_not_compared`` images were not looked at for it."""
+    gray scales; ``num_not_compared`` images were not looked at for it. ``num_deep`` have 16 bits a pixel."""
 
     datasets: dict[str, int]
     num_images: int
@@ -103,6 +103,7 @@ class DatasetStats:
     duplicates: Duplicates
     alike: Duplicates
     num_not_compared: int
+    num_deep: int
     overlaps: tuple[Overlap, ...]
     shared_names: tuple[SharedNames, ...]
 
@@ -133,6 +134,7 @@ def dataset_stats(index: ShardIndex) -> DatasetStats:
         duplicates=_duplicates(index, identical),
         alike=_duplicates(index, in_several_forms(same, identical)),
         num_not_compared=num_not_compared(index),
+        num_deep=sum(index.packed[number].depth == 16 for number in index.packed_numbers().tolist()),
         overlaps=tuple(split_overlaps(index, identical, same)),
         shared_names=tuple(shared_names(index, same, named)),
     )

@@ -30,6 +30,7 @@ def stats_text(stats: DatasetStats) -> str:
             ["pixels", "width min / median / max", "height min / median / max", "sizes", "commonest"],
             [_sizes("stored", stats.stored), _sizes("source", stats.source)],
         ),
+        f"16 bits a pixel: {stats.num_deep:,} images" if stats.num_deep else "",
         _duplicates_text(stats.duplicates, "identical images", sign="="),
         _duplicates_text(stats.alike, "the same picture at another size, quality or gray scale", sign="~"),
         _not_compared(stats),

@@ -80,7 +80,8 @@ def _verify(folder: Path, *, workers: int, above: tuple[Path, ...]) -> Verificat
     if index is not None and rejected is not None and about is not None:
         damages += _check_totals(index, rejected, about)
     tars = [name for name in names if name.endswith(".tar") and name not in others]
-    damages += _check_shards(folder, tars, index, checksums, damages, workers)
+    depth = None if about is None else about["image"].get("depth", 8)
+    damages += _check_shards(folder, tars, index, checksums, depth, damages, workers)
     num_images = 0 if index is None else len(index)
     return Verification(
         num_files=1 + len(names), num_bytes=num_bytes, num_images=num_images, damages=tuple(sorted(set(damages)))
@@ -209,6 +210,7 @@ def _check_shards(
     tars: Sequence[str],
     index: pa.Table | None,
     checksums: Mapping[str, Checksum] | None,
+    depth: int | None,
     known: Sequence[Damage],
     workers: int,
 ) -> list[Damage]:
@@ -226,7 +228,7 @@ def _check_shards(
             chosen = None if rows is None else rows.filter(pc.equal(rows["shard"], name))
             checksum = None if checksums is None else checksums[name]
             reads_idx = f"{name.removesuffix('.tar')}.idx" not in changed
-            yield joblib.delayed(check_shard)(folder / name, chosen, checksum, reads_idx=reads_idx)
+            yield joblib.delayed(check_shard)(folder / name, chosen, checksum, depth=depth, reads_idx=reads_idx)
 
     bar = Bar(total=len(present), unit="shard", desc=f"verifying {folder.name}", leave=False)
     with local_workers(workers), bar as progress:

@@ -16,6 +16,7 @@ from shards.format.manifest import Checksum, file_checksum
 from shards.format.tar import TarEntry, dali_index
 
 ROW_COLUMNS = ("key", "shard", "offset", "length", "crc32", "width", "height")
+_MODES = {8: "L", 16: "I;16"}
 _FORMATS = {"jpg": "JPEG", "png": "PNG"}
 
 
@@ -27,16 +28,19 @@ class Damage:
     message: str
 
 
-def check_shard(path: Path, rows: pa.Table | None, checksum: Checksum | None, *, reads_idx: bool) -> list[Damage]:
+def check_shard(
+    path: Path, rows: pa.Table | None, checksum: Checksum | None, *, depth: int | None, reads_idx: bool
+) -> list[Damage]:
     """Damage of a tar, and of the DALI index beside it where ``reads_idx``.
 
     Args:
         rows: :data:`ROW_COLUMNS` and the number ``row`` of the tar's images; None if the index cannot be trusted.
         checksum: what ``dataset.json`` says of the tar; None if that cannot be trusted.
+        depth: bits of a gray level, by the same.
     """
     entries: list[TarEntry] = []
     try:
-        messages = _check_tar(path, rows, checksum, entries)
+        messages = _check_tar(path, rows, checksum, depth, entries)
     except OSError as error:
         messages = [f"cannot be read ({error.strerror or error})"]
     damages = [Damage(file=path.name, message=message) for message in messages]
@@ -49,7 +53,9 @@ def check_shard(path: Path, rows: pa.Table | None, checksum: Checksum | None, *,
     return damages
 
 
-def _check_tar(path: Path, rows: pa.Table | None, checksum: Checksum | None, entries: list[TarEntry]) -> list[str]:
+def _check_tar(
+    path: Path, rows: pa.Table | None, checksum: Checksum | None, depth: int | None, entries: list[TarEntry]
+) -> list[str]:
     """What is wrong with a tar, whose members are added to ``entries``."""
     messages = difference(file_checksum(path), checksum) if checksum is not None else []
     try:
@@ -65,7 +71,7 @@ def _check_tar(path: Path, rows: pa.Table | None, checksum: Checksum | None, ent
     with path.open("rb") as file:  # not mapped: a bad disk would then end the process (SIGBUS)
         for image in images:
             file.seek(max(0, image["offset"]))
-            messages += _check_image(file.read(max(0, image["length"])), image, names.get(image["offset"]))
+            messages += _check_image(file.read(max(0, image["length"])), image, names.get(image["offset"]), depth)
     return messages
 
 
@@ -92,7 +98,7 @@ def _check_members(entries: Sequence[TarEntry], images: Sequence[Mapping[str, An
     return messages
 
 
-def _check_image(encoded: bytes, image: Mapping[str, Any], name: str | None) -> list[str]:
+def _check_image(encoded: bytes, image: Mapping[str, Any], name: str | None, depth: int | None) -> list[str]:
     """What is wrong with an image: other bytes than were packed, not decodable, of another form or size. ``name``: the
     tar member's, None where there is none at that offset."""
     what = f"image {image['key']} (row {image['row']})"
@@ -102,8 +108,10 @@ def _check_image(encoded: bytes, image: Mapping[str, Any], name: str | None) -> 
         with Image.open(io.BytesIO(encoded)) as decoded:
             form, mode, size = decoded.format, decoded.mode, decoded.size
             wanted = _FORMATS.get(name.rpartition(".")[2]) if name else form
-            if form != wanted or mode != "L":
-                return [f"{what}: is {form} of mode {mode}, where {wanted} of mode L, 8-bit gray, belongs"]
+            gray = _MODES[depth or (16 if mode == _MODES[16] else 8)]
+            if form != wanted or mode != gray:
+                bits = f"{depth or 8}-bit gray"
+                return [f"{what}: is {form} of mode {mode}, where {wanted} of mode {gray}, {bits}, belongs"]
             if size != (image["width"], image["height"]):
                 return [f"{what}: is {size[0]}x{size[1]} px, but its row says {image['width']}x{image['height']}"]
             decoded.load()  # once it is known to be what a build writes, and no larger

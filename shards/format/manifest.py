@@ -85,6 +85,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 @dataclass(frozen=True, kw_only=True)
 class _Image:
     format: Literal["jpeg", "png"]
+    depth: Literal[8, 16] = 8
 
 
 @dataclass(frozen=True, kw_only=True)

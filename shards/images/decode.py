@@ -1,4 +1,4 @@
-"""Any picture to 8-bit gray: bytes in, pixels out or the reason why not.
+"""Any picture to gray of 8 or 16 bits: bytes in, pixels out or the reason why not.
 
 Reads what Pillow reads, whatever the file is called, JPEG of other kinds than Pillow's, deep TIFF and PNG, DICOM,
 NumPy's arrays, and JSRT's raw films.
@@ -9,13 +9,14 @@ import struct
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from shards.images import jpeg, npy, png, raw, tiff
 from shards.images.codestream import JP2, JPEG, JPEG_2000, read_codestream
-from shards.images.depth import to_levels
+from shards.images.depth import Depth, to_levels
 from shards.images.dicom.signature import is_dicom
-from shards.images.gray import luminance, to_gray
+from shards.images.gray import as_picture, luminance, to_gray
 from shards.images.refusal import ImageError, check_size
 
 # Of bombs, which are refused here, and of odd but readable metadata.
@@ -59,8 +60,9 @@ _DAMAGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """A gray picture (mode ``L``) of which ``extent`` (width, height) is the image, as it may be decoded at a reduced
-    size; ``size`` is the source's. It is still to be turned by ``turn``."""
+    """A gray picture, as :func:`shards.images.gray.as_picture` makes them, of which ``extent`` (width,
+    height) is the image, as it may be decoded at a reduced size; ``size`` is the source's. It is still to be turned by
+    ``turn``."""
 
     gray: Image.Image
     extent: tuple[float, float]
@@ -68,8 +70,8 @@ class Decoded:
     turn: Image.Transpose | None = None
 
 
-def decode_image(data: bytes, *, shorter: int) -> Decoded:
-    """Decodes a picture of which ``shorter`` pixels of the shorter side are wanted.
+def decode_image(data: bytes, *, shorter: int, depth: Depth = 8) -> Decoded:
+    """Decodes a picture of which ``shorter`` pixels of the shorter side are wanted, to levels of ``depth`` bits.
 
     Raises:
         MemoryError: there is not enough memory for the picture, or for what it says to be.
@@ -82,19 +84,19 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
     if is_dicom(data):
         from shards.images.dicom.decode import decode_dicom  # takes as long to import as all else
 
-        return _whole(Image.fromarray(decode_dicom(data)))
+        return _whole(decode_dicom(data, depth), depth)
     try:
         if data.startswith(tiff.SIGNATURES):
-            return _whole(tiff.decode_tiff(data))
+            return _whole(tiff.decode_tiff(data, depth), depth)
         if data.startswith(npy.SIGNATURE):
-            return _whole(Image.fromarray(to_levels(npy.decode_npy(data))))
+            return _whole(to_levels(npy.decode_npy(data), depth=depth), depth)
         if data.startswith(png.SIGNATURE):
             data = png.check_whole(data)
         if data.startswith((JP2, JPEG_2000)) and read_codestream(data).bits > 8:
-            return _decode_stream(data)
+            return _decode_stream(data, depth)
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return _decode_opened(image, data, shorter)
+                return _decode_opened(image, data, shorter, depth)
         except ImageError:
             raise
         except _DAMAGE:
@@ -102,12 +104,12 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
             if bare == data:
                 raise
         with Image.open(io.BytesIO(bare)) as image:  # what is unreadable was a text or the like
-            return _decode_opened(image, bare, shorter)
+            return _decode_opened(image, bare, shorter, depth)
     except UnidentifiedImageError:
         if raw.is_raw(data):
-            return _whole(Image.fromarray(to_levels(raw.decode_raw(data), bits=12)))
+            return _whole(to_levels(raw.decode_raw(data), bits=12, depth=depth), depth)
         if data.startswith(JPEG):
-            return _decode_stream(data)
+            return _decode_stream(data, depth)
         if data.startswith(tiff.SIGNATURES):
             raise tiff.unread(data) from None
         other = next((name for (place, start), name in _NOT_READ.items() if data.startswith(start, place)), None)
@@ -123,7 +125,7 @@ def decode_image(data: bytes, *, shorter: int) -> Decoded:
         raise ImageError("damaged", f"cut, or damaged inside ({str(error) or type(error).__name__})") from error
 
 
-def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
+def _decode_opened(image: Image.Image, data: bytes, shorter: int, depth: Depth) -> Decoded:
     if image.format == "EPS":  # another program would have to run it
         raise UnidentifiedImageError
     num_pictures = getattr(image, "n_frames", 1) if image.format in _SERIES else 1
@@ -137,23 +139,25 @@ def _decode_opened(image: Image.Image, data: bytes, shorter: int) -> Decoded:
             data, width=width, height=height, scale=min(1.0, shorter / min(width, height)), mode=image.mode
         )
         extent = width / divisor, height / divisor
-        return Decoded(gray=Image.fromarray(pixels), extent=extent, size=(width, height), turn=turn)
+        return Decoded(gray=as_picture(pixels, depth), extent=extent, size=(width, height), turn=turn)
     image.load()
     if image.format == "PNG":
         png.check_filled(image, data)
     samples = png.deep_colors(data) if image.format == "PNG" else None
-    return _whole(to_gray(image) if samples is None else Image.fromarray(luminance(to_levels(samples))), turn=turn)
+    levels = to_gray(image, depth) if samples is None else luminance(to_levels(samples, depth=depth))
+    return _whole(levels, depth, turn=turn)
 
 
-def _decode_stream(data: bytes) -> Decoded:
+def _decode_stream(data: bytes, depth: Depth) -> Decoded:
     from shards.images.codecs import decode_stream  # imports decoders that few files need
 
     found = decode_stream(data)
-    levels = to_levels(found.values, bits=found.bits)
+    levels = to_levels(found.values, bits=found.bits, depth=depth)
     if levels.ndim == 3:
         levels = levels[:, :, 0] if found.colors == "YBR" else luminance(levels)
-    return _whole(Image.fromarray(levels))
+    return _whole(levels, depth)
 
 
-def _whole(gray: Image.Image, *, turn: Image.Transpose | None = None) -> Decoded:
+def _whole(levels: np.ndarray, depth: Depth, *, turn: Image.Transpose | None = None) -> Decoded:
+    gray = as_picture(levels, depth)
     return Decoded(gray=gray, extent=gray.size, size=gray.size, turn=turn)

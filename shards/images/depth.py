@@ -1,4 +1,4 @@
-"""Deep pixels to 8-bit gray: one rule for how many bits a picture has, whatever file it comes in.
+"""Deep pixels to gray levels of 8 or 16 bits: one rule for how many bits a picture has, whatever file it comes in.
 
 A file's type is an upper bound only: 12-bit radiographs come in 16-bit files, and in floating point. So the depth is
 the smallest that holds all but the brightest half per cent of the values, as lead markers and a decoder's overshoot may
@@ -6,19 +6,33 @@ lie anywhere above; those are white. Where more than half a per cent is negative
 """
 
 import math
+from typing import Any, Literal
 
 import numpy as np
 
 from shards.images.refusal import ImageError
 
+Depth = Literal[8, 16]
+"""Bits of a stored gray level; white is 255 or 65535."""
 CUT = 0.005  # share of the pixels that may lie beyond either end
 _OVERSHOOT = 1 / 32  # of whole numbers beyond their depth, as lossy coding leaves it
 _FLOAT_OVERSHOOT = 1 / 8  # of fractions beyond 1 or below 0, as resampling leaves it
 _LEAST_FLOAT_DEPTH = 128.0  # numbers below this that are no fractions follow no depth, such as standardised ones
 
 
-def to_levels(values: np.ndarray, *, bits: int | None = None) -> np.ndarray:
-    """``values`` of any numeric type as uint8 of the same shape.
+def brightest(depth: Depth) -> int:
+    """The level of white."""
+    return (1 << depth) - 1
+
+
+def rounded(levels: np.ndarray, depth: Depth) -> np.ndarray:
+    """Fractional levels as whole ones, uint8 or uint16; what lies beyond is black or white."""
+    kind: type[np.unsignedinteger[Any]] = np.uint8 if depth == 8 else np.uint16
+    return np.clip(np.rint(levels), 0, brightest(depth)).astype(kind)
+
+
+def to_levels(values: np.ndarray, *, bits: int | None = None, depth: Depth = 8) -> np.ndarray:
+    """``values`` of any numeric type as gray levels of the same shape: uint8, or uint16 of 16 bits.
 
     ``bits`` is a depth that the file declares. It is believed if it is no whole number of bytes (12 of 16), for then
     somebody meant it; otherwise no more bits than that are taken. Signed values of a declared depth have zero in the
@@ -38,9 +52,9 @@ def to_levels(values: np.ndarray, *, bits: int | None = None) -> np.ndarray:
         dark, white = _whole_range(low, high, is_signed=is_signed, bits=bits)
     if values.dtype.kind in "iu" and values.dtype.itemsize <= 2:  # a table is faster than arithmetic
         kind = np.iinfo(values.dtype)
-        table = _shown(np.arange(kind.min, kind.max + 1), dark, white)
+        table = _shown(np.arange(kind.min, kind.max + 1), dark, white, depth)
         return table[values.astype(np.int32) - kind.min]
-    return _shown(values, dark, white)
+    return _shown(values, dark, white, depth)
 
 
 def quantiles(values: np.ndarray) -> tuple[float, float]:
@@ -63,8 +77,8 @@ def _num_bits(top: float) -> int:
     return math.ceil(math.log2(max(top, 1.0) + 1.0))
 
 
-def _shown(values: np.ndarray, dark: float, white: float) -> np.ndarray:
-    return np.clip(np.rint((values - dark) * (255.0 / (white - dark))), 0, 255).astype(np.uint8)
+def _shown(values: np.ndarray, dark: float, white: float, depth: Depth) -> np.ndarray:
+    return rounded((values - dark) * (brightest(depth) / (white - dark)), depth)
 
 
 def _whole_range(low: float, high: float, *, is_signed: bool, bits: int | None) -> tuple[float, float]:

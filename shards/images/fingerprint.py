@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from shards.images.gray import STEPS
+
 NUM_BYTES, SIDE = 63, 32
 _WAVES = 8
 _SCALE = 127
@@ -25,8 +27,10 @@ IS_ODD: npt.NDArray[np.bool_] = np.tile(_frequencies % 2 == 1, _WAVES)[1:]
 
 
 def thumbnail(gray: Image.Image) -> bytes:
-    """What a fingerprint is made of: a picture (mode ``L``) as 32 x 32 levels."""
-    return gray.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0).tobytes()
+    """What a fingerprint is made of: a picture, as :func:`shards.images.gray.as_picture` makes them, as 32 x 32 levels
+    of 8 bits."""
+    small = gray.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return small.tobytes() if small.mode == "L" else np.rint(np.asarray(small) / STEPS).astype(np.uint8).tobytes()
 
 
 def fingerprints(thumbnails: Sequence[bytes]) -> list[bytes | None]:

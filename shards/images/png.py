@@ -1,18 +1,20 @@
 """PNG: checksums of all chunks, 16-bit colours, and whether a file holds nothing but a gray image."""
 
+import io
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
+from shards.images.depth import Depth
 from shards.images.opencv import decode_deep
 from shards.images.refusal import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _NEEDED_CHUNKS = {*_PLAIN_CHUNKS, b"PLTE", b"tRNS", b"eXIf"}
-_GRAY_8_BIT = b"\x08\x00"
+_GRAY = {8: b"\x08\x00", 16: b"\x10\x00"}
 _NUM_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _INTERLACED = (  # left, top, step across and down of the seven passes
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
@@ -89,10 +91,16 @@ def deep_colors(data: bytes) -> np.ndarray | None:
     return decode_deep(data, bits=16) if data[24:26] in _DEEP_COLORS else None
 
 
-def plain_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height, if these are the bytes of an 8-bit gray PNG, and no others: no text, times, EXIF or bytes
-    behind the end."""
-    if not data.startswith(SIGNATURE) or data[24:26] != _GRAY_8_BIT:
+def samples(data: bytes) -> np.ndarray:
+    """The samples (H, W) of a gray PNG of 8 or 16 bits that can be decoded, as they are stored."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def plain_size(data: bytes, depth: Depth = 8) -> tuple[int, int] | None:
+    """Width and height, if these are the bytes of a gray PNG of this depth, and no others: no text, times, EXIF or
+    bytes behind the end."""
+    if not data.startswith(SIGNATURE) or data[24:26] != _GRAY[depth]:
         return None
     chunks = list(_chunks(data))
     is_bare = all(kind in _PLAIN_CHUNKS for kind, _, _ in chunks) and chunks[-1][2] + 4 == len(data)

@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 from shards.images import jpeg
 from shards.images.codestream import read_codestream
-from shards.images.depth import to_levels
+from shards.images.depth import Depth, brightest, to_levels
 from shards.images.gray import DEEP_MODES, luminance, to_gray
 from shards.images.opencv import decode_deep
 from shards.images.refusal import ImageError, check_size
@@ -30,9 +30,9 @@ _OTHERS |= dict.fromkeys((50002, 52546), "JPEG XL") | {34887: "LERC", 34933: "PN
 _REMEDY = "save it as TIFF of 8 or 16 bits without compression, or as PNG"
 
 
-def decode_tiff(data: bytes) -> Image.Image:
-    """The one image of a TIFF, beside which there may be smaller copies, as gray (mode ``L``), turned as its
-    orientation says.
+def decode_tiff(data: bytes, depth: Depth = 8) -> np.ndarray:
+    """The one image of a TIFF, beside which there may be smaller copies, as gray levels (H, W), turned as its
+    orientation says; uint16 where both the samples and ``depth`` are of more than 8 bits.
 
     Raises:
         ImageError: ``damaged``, ``unsupported``, ``multi-frame``, ``too-large``, ``too-small``.
@@ -57,12 +57,13 @@ def decode_tiff(data: bytes) -> Image.Image:
             raise unread(data) from error
         if bits in _PACKED:
             samples >>= 16 - bits  # OpenCV fills up to 16 bits from below
-    levels = to_levels(samples, bits=bits if bits < 16 and samples.dtype.kind == "u" else None)
+    declared = bits if bits < 16 and samples.dtype.kind == "u" else None
+    levels = to_levels(samples, bits=declared, depth=depth)
     if levels.ndim == 3:
         levels = luminance(levels)
     if _number(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
-        levels = 255 - levels
-    return Image.fromarray(levels)
+        levels = brightest(depth) - levels
+    return levels
 
 
 def unread(data: bytes) -> ImageError:

@@ -51,8 +51,10 @@ class BuildConfig:
     """Shorter side of the stored images in pixels; smaller sources keep their size."""
     square: bool = False
     """Keep the largest centred square of each image, so that both sides are of --size."""
-    format: Literal["jpeg", "png"] = "jpeg"
-    """Stored format: gray baseline JPEG, or lossless PNG."""
+    format: Literal["jpeg", "png"] | None = None
+    """Stored format: gray baseline JPEG, or lossless PNG; default: JPEG, and PNG where --depth is 16."""
+    depth: Literal[8, 16] = 8
+    """Bits of a stored gray level; 16 keep what deep sources tell apart, in several times the bytes."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     """JPEG quality."""
     split: str | None = None

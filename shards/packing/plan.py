@@ -74,7 +74,8 @@ def make_plan(config: BuildConfig) -> Plan:
     Raises:
         InputError: an input that is no such release, options that make no sense, a key file that cannot be used.
     """
-    spec = ImageSpec(size=config.size, square=config.square, format=config.format, quality=config.quality)
+    form = config.format or ("png" if config.depth == 16 else "jpeg")
+    spec = ImageSpec(size=config.size, square=config.square, format=form, quality=config.quality, depth=config.depth)
     pseudonyms = _pseudonyms(config)
     with withholding(pseudonyms):
         files = open_files(config.input.absolute())  # workers may run in another folder
@@ -88,6 +89,7 @@ def make_plan(config: BuildConfig) -> Plan:
     if config.split is not None:
         options += f" {Shares.parse(config.split)} {config.split_seed}"
     options += "".join(f" {label!r} unknown where blank" for label in _unknown_labels(release.blanks, records))
+    options += f" {spec.depth} bits" if spec.depth != 8 else ""
     options += "".join(f" keeps {column!r}" for column in release.kept)
     return Plan(
         packing=Packing(

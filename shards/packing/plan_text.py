@@ -79,6 +79,7 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     free = _free_bytes(plan.packing.output)
     spec = plan.packing.spec
     form = f"JPEG of quality {spec.quality}" if spec.format == "jpeg" else "PNG"
+    form += f" of {spec.depth} bits" if spec.depth != 8 else ""
     lines = [
         f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
         *(f"  {line}" for line in _found(plan)),

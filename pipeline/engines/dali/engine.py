@@ -69,6 +69,7 @@ class DaliEngine:
             has_blur=has_blur,
             num_small=num_small,
             small_size=small_size,
+            kind=samples.kind,
         )
         self._buffers = [
             Buffers((number, batch_size, 1, side, side), keep=BATCHES_AHEAD + 1) for number, side in self._parts()
@@ -135,10 +136,15 @@ class DaliEngine:
         parts = [buffers.take()[:, : len(shown.rows)] for buffers in self._buffers]
         # One table look-up a pixel, the quickest way from uint8 to toned float32, is the copy out of DALI's memory too.
         tables = (shown.tones[..., :1] * _GREY_LEVELS + shown.tones[..., 1:]).astype(np.float32)
-        for table, output, pixels in zip(tables, outputs, itertools.chain(*parts), strict=True):
+        views = itertools.chain(*parts)
+        for tone, table, output, pixels in zip(shown.tones, tables, outputs, views, strict=True):
             levels, made = np.asarray(output.as_tensor()), pixels[:, 0].numpy()
             for i in range(len(made)):
-                cv2.LUT(levels[i, :, :, 0], table[i], dst=made[i])
+                if levels.dtype == np.uint8:
+                    cv2.LUT(levels[i, :, :, 0], table[i], dst=made[i])
+                else:
+                    gain, bias = tone[i].tolist()
+                    cv2.addWeighted(levels[i, :, :, 0], gain, levels[i, :, :, 0], 0.0, bias, dst=made[i])
         return parts
 
     @without_autocast

@@ -1,5 +1,7 @@
 """The DALI graph: decode once, then one warp and one blur a view, on DALI's GPU or CPU operators.
 
+Pixels of 16 bits become float32 grey levels before the warp, as does on a CPU what comes of it; of 8 bits it is uint8.
+
 DALI takes the forward matrices as they are (``inverse_map=False``, continuous coordinates). The CPU's warp is
 ``warp_perspective`` with an affine matrix, which is OpenCV's: two 224 px views of a 320 px image take .3 ms of a core
 instead of 3 with ``warp_affine``, and are the rounded bilinear values, which ``warp_affine`` misses by up to .9 levels.
@@ -19,12 +21,14 @@ from nvidia.dali import fn, types
 from nvidia.dali.pipeline import Pipeline
 
 from pipeline.engines.contract import Floats
+from pipeline.engines.pixels import PixelType, steps
 from pipeline.views import Fill
 
 BATCHES_AHEAD = 2
 # All that the hardware can decode goes there. By default a share of each batch (.65) would, and the rest to another
 # decoder, so that an image's grey levels could depend on what else is in its batch.
 _DECODER: dict[str, dict[str, Any]] = {"cpu": {"device": "cpu"}, "cuda": {"device": "mixed", "hw_decoder_load": 1.0}}
+_BYTES: PixelType = np.dtype(np.uint8)
 Array = npt.NDArray[Any]
 Arrays = Array | list[Array]
 """The values of a batch: one array with a row for each image, or a list of arrays."""
@@ -32,8 +36,9 @@ Arrays = Array | list[Array]
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What is built for each run over requests; ``V`` outputs of grey levels (B, S, S, 1): uint8 on a CPU, float32 on
-    a GPU. Behind those of the views stand ``num_small`` of small crops, ``small_size`` pixels on a side."""
+    """What is built for each run over requests; ``V`` outputs of grey levels (B, S, S, 1): float32, but uint8 on a CPU
+    where pixels of ``kind`` are uint8. Behind those of the views stand ``num_small`` of small crops, ``small_size``
+    pixels on a side."""
 
     size: int
     fill: Fill
@@ -42,6 +47,7 @@ class Graph:
     batch_size: int
     num_views: int
     has_blur: bool
+    kind: PixelType = _BYTES
     num_small: int = 0
     small_size: int = 0
 
@@ -83,7 +89,7 @@ class Graph:
         with pipe:
             inputs = list(fn.external_source(source=source, num_outputs=len(kinds), batch=True, dtype=kinds))
             encoded = _read(shards) if shards else inputs.pop(0)
-            images = fn.decoders.image(encoded, output_type=types.GRAY, **_DECODER[self.device.type])
+            images = self._decoded(encoded)
             step = len(per_view)
             given = [inputs[i : i + step] for i in range(0, len(inputs), step)]
             pipe.set_outputs(*(self._view(images, size, *each) for size, each in zip(self.sizes, given, strict=True)))
@@ -101,6 +107,13 @@ class Graph:
                 windows = 2 * np.ceil(3.0 * sigma) + 1  # 1 leaves the view as it is
                 arrays += [sigma.astype(np.float32), windows.astype(np.int32)]
         return arrays
+
+    def _decoded(self, encoded: Any) -> Any:
+        where = _DECODER[self.device.type]
+        if self.kind == np.uint8:
+            return fn.decoders.image(encoded, output_type=types.GRAY, **where)
+        deep = fn.decoders.image(encoded, output_type=types.GRAY, dtype=types.UINT16, **where)
+        return fn.cast(deep, dtype=types.FLOAT) * (1.0 / steps(self.kind))
 
     def _view(self, images: Any, side: int, matrix: Any, sigma: Any = None, window: Any = None) -> Any:
         edge, size = self.fill == "edge", (side, side)

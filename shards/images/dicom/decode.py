@@ -1,4 +1,4 @@
-"""DICOM files to 8-bit gray, as they are meant to be looked at.
+"""DICOM files to gray levels of 8 or 16 bits, as they are meant to be looked at.
 
 Stored values of up to 16 bits go through the modality transform (rescale or LUT), then through the VOI LUT or the
 window; where there is neither, the darkest and brightest half per cent are cut off (8-bit images are taken as they
@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from shards.images.depth import full_scale, to_levels
+from shards.images.depth import Depth, brightest, full_scale, rounded, to_levels
 from shards.images.dicom.frame import Frame, read_frame
 from shards.images.dicom.header import check_modality, number, read_header
 from shards.images.dicom.luts import read_lut
@@ -23,8 +23,8 @@ _COLORS = ("Red", "Green", "Blue")
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 
 
-def decode_dicom(data: bytes) -> np.ndarray:
-    """Gray pixels (H, W) uint8 of a DICOM radiograph, black is air.
+def decode_dicom(data: bytes, depth: Depth = 8) -> np.ndarray:
+    """Gray levels (H, W) of a DICOM radiograph, uint8 or, of 16 bits, uint16; black is air.
 
     Raises:
         ImageError: ``other-modality``, ``no-pixels``, ``multi-frame``, ``unsupported`` (a transfer syntax, a
@@ -39,7 +39,7 @@ def decode_dicom(data: bytes) -> np.ndarray:
         if not header:
             raise ImageError("damaged", "DICOM that is cut in its header")
         check_modality(header)
-        return show_header(header)
+        return show_header(header, depth)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # a damaged header or stream shows as any exception of pydicom or of its decoders
@@ -47,23 +47,23 @@ def decode_dicom(data: bytes) -> np.ndarray:
         raise ImageError("damaged", f"DICOM that cannot be read ({type(error).__name__})") from error
 
 
-def show_header(header: Dataset) -> np.ndarray:
+def show_header(header: Dataset, depth: Depth = 8) -> np.ndarray:
     """As :func:`decode_dicom`, of any modality."""
     frame = read_frame(header)
     if frame.kind == "gray":
-        return _show_gray(frame, header)
+        return _show_gray(frame, header, depth)
     if frame.kind == "index":
-        return _show_palette(frame, header)
+        return _show_palette(frame, header, depth)
     values = frame.values if frame.is_signed else frame.values.astype(np.uint16 if frame.bits <= 16 else np.uint32)
     if frame.kind == "RGB":
-        return luminance(to_levels(values, bits=frame.bits))
-    gray = to_levels(values if frame.kind == "luminance" else values[:, :, 0], bits=frame.bits)
-    if frame.photometric.startswith("YBR_PARTIAL"):  # black is 16 and white 235
-        return np.clip((gray.astype(np.float32) - 16) * (255 / 219), 0, 255).round().astype(np.uint8)
+        return luminance(to_levels(values, bits=frame.bits, depth=depth))
+    gray = to_levels(values if frame.kind == "luminance" else values[:, :, 0], bits=frame.bits, depth=depth)
+    if frame.photometric.startswith("YBR_PARTIAL"):  # black is 16 and white 235, of 255
+        return rounded((gray.astype(np.float32) - brightest(depth) // 255 * 16) * (255 / 219), depth)
     return gray
 
 
-def _show_gray(frame: Frame, header: Dataset) -> np.ndarray:
+def _show_gray(frame: Frame, header: Dataset, depth: Depth) -> np.ndarray:
     if 0 < frame.bits <= 16:
         lowest = -(1 << frame.bits - 1) if frame.is_signed else 0
         stored = np.arange(lowest, lowest + (1 << frame.bits))
@@ -79,7 +79,7 @@ def _show_gray(frame: Frame, header: Dataset) -> np.ndarray:
     if frame.photometric == "MONOCHROME1":
         shown = 1.0 - shown
     shown[is_padding] = 0.0
-    return np.rint(shown * 255.0).astype(np.uint8)[places].reshape(frame.values.shape)
+    return rounded(shown * brightest(depth), depth)[places].reshape(frame.values.shape)
 
 
 def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
@@ -96,7 +96,7 @@ def _padding(stored: np.ndarray, header: Dataset) -> np.ndarray:
     return (stored >= low) & (stored <= high)
 
 
-def _show_palette(frame: Frame, header: Dataset) -> np.ndarray:
+def _show_palette(frame: Frame, header: Dataset, depth: Depth) -> np.ndarray:
     """Colours by index (PS3.3 C.7.6.3.1.5)."""
     if "SegmentedRedPaletteColorLookupTableData" in header:
         colors = apply_color_lut(frame.values, header)[:, :, :3]
@@ -108,4 +108,4 @@ def _show_palette(frame: Frame, header: Dataset) -> np.ndarray:
             raise ImageError("unsupported", f"DICOM of indexed colours whose {missing[0]} table is missing or damaged")
         colors = np.stack([table.apply(frame.values) for table in tables if table is not None], axis=2)
     white = full_scale(float(colors.max()))
-    return luminance(np.rint(colors * (255.0 / white)).astype(np.uint8))
+    return luminance(rounded(colors * (brightest(depth) / white), depth))
