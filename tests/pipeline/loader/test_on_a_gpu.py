@@ -89,7 +89,7 @@ def test_what_dali_has_warped_is_toned_without_waiting(index: ShardIndex, monkey
         warped = SimpleNamespace(as_tensor=lambda: torch.empty(8, 48, 48, 1, device=DEVICE))
         monkeypatch.setattr("pipeline.engines.dali.engine.from_dlpack", lambda tensor: tensor)
         with cuda.watching(), torch.autocast("cuda", torch.bfloat16):
-            views = engine._make_on_gpu(request, [warped, warped])
+            (views,) = engine._make_on_gpu(request, [warped, warped])
         assert (views.device, views.dtype, views.shape) == (DEVICE, torch.float32, (2, 4, 1, 48, 48))
     assert not cuda.found
 
