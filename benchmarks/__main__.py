@@ -16,7 +16,8 @@ python -m benchmarks report
 python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
 python -m benchmarks guard
 
-Results go to benchmarks/results, where those of a quiet machine are kept; those of quick forms go to its folder quick.
+Results go to the folder benchmark-results of where you are, those of quick forms to its folder quick. Those that are
+kept stand in benchmarks/results, and nothing is written there but by --output.
 Each has a --quick form of under a minute on two cores.
 """
 
@@ -46,9 +47,7 @@ from benchmarks.suite import AllConfig, run_suite
 from shards.base.commands import run_subcommand
 from shards.base.errors import run_command
 
-RESULTS = Path(__file__).parent / "results"
-QUICK_RESULTS = RESULTS / "quick"
-_DOCS = Path(__file__).parents[1] / "docs"
+RESULTS = Path("benchmark-results")  # in the working directory: neither over what is kept nor beside installed code
 
 
 def main() -> int | None:
@@ -186,12 +185,14 @@ def compare(
     allow: Annotated[float, Field(ge=0, le=1e6)] = 0.2,
     only: tuple[str, ...] = (),
 ) -> int:
-    """Two results of one benchmark: exit code 1 where a ratio worsened by more than the allowed share.
+    """Two results of one benchmark: exit code 1 where one fell by more than the allowed share, beyond the spread.
+
+    What is compared is how many times as fast as the first variant of its run each variant is.
 
     Args:
         before: A result file.
         after: One of the same grid, later.
-        allow: Share by which a ratio may worsen.
+        allow: Share by which a speed may fall.
         only: Words, one of which is to be in a variant's name for it to count; default: all variants.
     """
     from benchmarks.reporting.compare import compare
@@ -199,16 +200,16 @@ def compare(
     return compare(before, after, allow=allow, only=only)
 
 
-def report(results: Path = RESULTS, output: Path = _DOCS) -> None:
-    """A Markdown page with plots of all results.
+def report(results: Path = RESULTS, output: Path | None = None) -> None:
+    """A Markdown page with a summary of all results, and a page with plots of each.
 
     Args:
         results: Folder of result files.
-        output: Folder that gets benchmarks.md, and a folder benchmarks of plots.
+        output: Folder that gets benchmarks.md, and a folder benchmarks of pages and plots; default: --results.
     """
     from benchmarks.reporting.page import write_report
 
-    print(f"written: {write_report(results, output)}")
+    print(f"written: {write_report(results, output or results)}")
 
 
 def guard() -> int:
@@ -224,7 +225,7 @@ def _report(
     """Writes and prints comparisons, and remarks on all of it, as they come."""
     from benchmarks.measuring.machine import describe_machine
 
-    path = output or (QUICK_RESULTS if quick else RESULTS) / f"{name}-{device}.json"
+    path = output or (RESULTS / "quick" if quick else RESULTS) / f"{name}-{device}.json"
     for part in write_as_it_comes(path, name, describe_machine(device), parts):
         print(part if isinstance(part, str) else f"{part.table()}\n", flush=True)
     print(f"\nwritten: {path}\n")

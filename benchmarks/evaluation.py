@@ -146,11 +146,10 @@ def _bootstrap(num_resamples: int, *, turns: int) -> Comparison:
         median=looped.median * share,
         low_quartile=looped.low_quartile * share,
         high_quartile=looped.high_quartile * share,
-        ratio=1.0,
+        speed=1.0,
         turns=looped.turns,
     )
     ours = timings["eval.bootstrap"]
-    ratio = ours.ratio / share
     return Comparison(
         title="Paired bootstrap of AUROC",
         work=f"{num_resamples:,} resamples of {_PATIENTS:,} patients with {_IMAGES:,} images, two models",
@@ -162,7 +161,7 @@ def _bootstrap(num_resamples: int, *, turns: int) -> Comparison:
                 median=ours.median,
                 low_quartile=ours.low_quartile,
                 high_quartile=ours.high_quartile,
-                ratio=ratio,
+                speed=ours.speed * share,
                 turns=ours.turns,
             ),
         },

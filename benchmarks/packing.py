@@ -114,7 +114,7 @@ def _remarks(timings: dict[str, Timing], num_images: int, workers: int) -> list[
         limit = timings["decode only, one process" if used == 1 else f"decode only, {workers} processes"]
         remarks.append(
             f"{name}: {num_images / timing.median / used:,.1f} images/s a core, {limit.median / timing.median:.0%} of "
-            f"decoding alone, {1 / timing.ratio:.2f} times the rate of {first}"
+            f"decoding alone, {timing.speed:.2f} times as fast as {first}"
         )
     return remarks
 

@@ -52,5 +52,4 @@ def all_commands(config: AllConfig) -> list[list[str]]:
 
 def _succeeds(words: Sequence[str]) -> bool:
     print(f"python -m benchmarks {' '.join(words)}", flush=True)
-    root = Path(__file__).parents[1]
-    return subprocess.run([sys.executable, "-m", "benchmarks", *words], check=False, cwd=root).returncode == 0
+    return subprocess.run([sys.executable, "-m", "benchmarks", *words], check=False).returncode == 0

@@ -51,7 +51,7 @@ def on_page_markdown(text: str, *, page: Page, config: MkDocsConfig, files: File
     """Turns links into those of the site, and names of modules and what is in them into links to their interfaces."""
     text = text.replace("](docs/", "](").replace("](../README.md)", "](index.md)")
     text = text.replace("](../CONTRIBUTING.md", "](CONTRIBUTING.md")
-    text = text.replace(f"](../{RESULTS}/", f"]({RESULTS}/")
+    text = text.replace(f"](../../{RESULTS}/", "](results/").replace(f"](../{RESULTS}/", f"]({RESULTS}/")
     text = re.sub(r"\[([^]]*)\]\((?:LICENSE|CITATION\.cff)\)", r"`\1`", text)
     return re.sub(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", r"[`\1`][\1]", text)
 

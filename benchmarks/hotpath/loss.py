@@ -134,7 +134,7 @@ def _inputs(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor
 
 def _against(ours: str, other: str, timings: Mapping[str, Timing], memory: Mapping[str, int]) -> str:
     return (
-        f"the trainer's: {1 / timings[ours].ratio:.1f} times the rate of {other}, "
+        f"the trainer's: {timings[ours].speed:.1f} times as fast as {other}, "
         f"with {memory[ours] / memory[other]:.0%} of its peak memory"
     )
 

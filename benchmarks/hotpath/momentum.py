@@ -108,7 +108,7 @@ def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 def _remarks(timings: dict[str, Timing], num_parameters: int, device: torch.device) -> list[str]:
     trainer, copied = (num_parameters / 1e9 / timings[name].median for name in (TRAINER, COPY))
     remarks = [
-        f"the trainer's update: {1 / timings[TRAINER].ratio:.1f} times the rate of the out-of-place loop; at 12 bytes "
+        f"the trainer's update: {timings[TRAINER].speed:.1f} times as fast as the out-of-place loop; at 12 bytes "
         f"a parameter {12 * trainer:.1f} GB/s, {1.5 * trainer / copied:.0%} of the copy's {8 * copied:.1f} GB/s at 8",
         "a processor that reads a line of memory before it writes it moves 12 bytes for the copy too: of that, the "
         f"update's rate is {trainer / copied:.0%}",

@@ -89,9 +89,9 @@ def measure_share(
         unit="images",
         timings=timings,
         remarks=(
-            f"momentum update, loss and queue: {timings[TRAINER].ratio:.1%} of the step; written plainly they would "
-            f"take {timings[PLAIN].median - timings[TRAINER].median:.3f} s more, "
-            f"{(timings[PLAIN].ratio - timings[TRAINER].ratio):.1%} of the step",
+            f"momentum update, loss and queue: {1 / timings[TRAINER].speed:.1%} of the step; written plainly they "
+            f"would take {timings[PLAIN].median - timings[TRAINER].median:.3f} s more, "
+            f"{(1 / timings[PLAIN].speed - 1 / timings[TRAINER].speed):.1%} of the step",
         ),
         are_rivals=False,
     )

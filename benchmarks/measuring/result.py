@@ -16,18 +16,19 @@ from shards.base.stored import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of one call: median and quartiles over the turns; ``ratio`` is the median over turns of this variant's
-    time divided by the first variant's in the same turn (below 1 is faster), with its quartiles; ``cpu_seconds``, where
-    a clock for it was given, is the median of the processor time."""
+    """Seconds of one call: median and quartiles over the turns; ``speed`` is how many times as fast as the first
+    variant this one is, above 1 being faster: the median over turns of the first one's time divided by this one's in
+    the same turn, with its quartiles; ``cpu_seconds``, where a clock for it was given, is the median of the processor
+    time."""
 
     median: float
     low_quartile: float
     high_quartile: float
-    ratio: float
+    speed: float
     turns: int
     cpu_seconds: float | None = None
-    ratio_low_quartile: float | None = None
-    ratio_high_quartile: float | None = None
+    speed_low_quartile: float | None = None
+    speed_high_quartile: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +52,19 @@ class Comparison:
     flops: float | None = None
 
     def table(self) -> str:
-        """One line a variant, at most 120 columns: milliseconds, rate, ratio of time to the first variant, and where
+        """One line a variant, at most 120 columns: milliseconds, rate, times as fast as the first variant, and where
         known operations a second and peak memory; or, where resources were measured, rates and resources."""
         if self.resources is not None:
             return self._resource_table(self.resources)
         head = f"{self.title}: {self.work}"
         width = max(28, *(len(name) + 1 for name in self.timings))
-        names = f"  {'variant':<{width}}{'ms':>10}{'quartiles':>18}{self.unit + '/s':>16}{'time ratio':>12}"
+        names = f"  {'variant':<{width}}{'ms':>10}{'quartiles':>18}{self.unit + '/s':>16}{'x as fast':>12}"
         names += f"{'GFLOP/s':>9}" if self.flops else ""
         names += f"{'peak MB':>9}" if self.memory else ""
         lines = []
         for name, t in self.timings.items():
             line = f"  {name:<{width}}{1e3 * t.median:>10.3f}{1e3 * t.low_quartile:>9.3f}-{1e3 * t.high_quartile:<8.3f}"
-            line += f"{self.rate / t.median:>16,.4g}{t.ratio:>12.3f}"
+            line += f"{self.rate / t.median:>16,.4g}{t.speed:>12.3f}"
             line += f"{self.flops / t.median / 1e9:>9,.1f}" if self.flops else ""
             line += f"{self.memory[name] / 2**20:>9,.1f}" if self.memory and name in self.memory else ""
             lines.append(line)
@@ -74,9 +75,8 @@ class Comparison:
         return self.timings[other].median / self.timings[name].median
 
     def _resource_table(self, resources: Mapping[str, Resources]) -> str:
-        first = next(iter(self.timings))
         names = (
-            f"  {'variant':<39}{self.unit + '/s':>10}{'quartiles':>16}{'x first':>9}{'of limit':>9}"
+            f"  {'variant':<38}{self.unit + '/s':>10}{'quartiles':>16}{'x as fast':>10}{'of limit':>9}"
             f"{'CPU s/1,000':>12}{'waits':>7}{'MB':>7}{'1st ms':>8}"
         )
         lines = []
@@ -84,7 +84,7 @@ class Comparison:
             share = f"{self.speedup(name, self.limit):.0%}" if self.limit else ""
             cpu = "" if t.cpu_seconds is None else f"{1e3 * t.cpu_seconds / self.rate:.2f}"
             quartiles = f"{self.rate / t.high_quartile:,.0f}-{self.rate / t.low_quartile:,.0f}"
-            line = f"  {name:<39}{self.rate / t.median:>10,.0f}{quartiles:>16}{self.speedup(name, first):>9.2f}"
+            line = f"  {name:<38}{self.rate / t.median:>10,.0f}{quartiles:>16}{t.speed:>10.2f}"
             line += f"{share:>9}{cpu:>12}"
             if (used := resources.get(name)) is not None:
                 line += f"{used.wait_share:>7.0%}{used.peak_megabytes:>7,.0f}{1e3 * used.first_batch_seconds:>8,.0f}"

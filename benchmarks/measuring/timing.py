@@ -1,7 +1,7 @@
 """Timing of variants side by side: warm-up, alternation, median and quartiles.
 
-Machines drift, so variants take turns (A B C A B C ...) and what is reported beside seconds is the ratio to the first
-variant. The device is synchronised inside each timed region.
+Machines drift, so variants take turns (A B C A B C ...) and what is reported beside seconds is how many times as fast
+as the first variant each is. The device is synchronised inside each timed region.
 """
 
 import time
@@ -50,11 +50,11 @@ def time_variants(
             median=float(np.median(seconds)),
             low_quartile=float(np.quantile(seconds, 0.25)),
             high_quartile=float(np.quantile(seconds, 0.75)),
-            ratio=float(np.median(seconds / first)),
+            speed=float(np.median(first / seconds)),
             turns=turns,
             cpu_seconds=float(np.median(cpu[name])) if cpu_clock else None,
-            ratio_low_quartile=float(np.quantile(seconds / first, 0.25)),
-            ratio_high_quartile=float(np.quantile(seconds / first, 0.75)),
+            speed_low_quartile=float(np.quantile(first / seconds, 0.25)),
+            speed_high_quartile=float(np.quantile(first / seconds, 0.75)),
         )
         for name, seconds in taken.items()
     }

@@ -1,11 +1,12 @@
-"""Two results of one benchmark beside each other: which ratios became worse?
+"""Two results of one benchmark beside each other: what became slower?
 
     python -m benchmarks compare BEFORE.json AFTER.json --allow 0.2
 
-Only ratios to the first variant of the same run are compared, since times drift with the machine. Exit code 1 where one
-worsened by more than the allowed share, 2 for a mistake.
+Only how many times as fast as the first variant of its run each is, since times drift with the machine. Exit code 1
+where one fell by more than the allowed share and beyond the spread of the turns, 2 for a mistake.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ _SAME_MACHINE = ("cpu", "gpu", "cores", "torch_threads", "environment")
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One variant's ratio of time to the first variant, before and after; below 1 is faster than the first."""
+    """How many times as fast as the first variant one is, before and after; above 1 is faster than the first."""
 
     title: str
     variant: str
@@ -27,8 +28,8 @@ class Change:
 
     @property
     def share(self) -> float:
-        """How much longer it takes relative to the first variant: .1 is a tenth longer, negative is faster."""
-        return self.after.ratio / self.before.ratio - 1
+        """How much faster it became relative to the first variant: .1 is a tenth faster, negative is slower."""
+        return self.after.speed / self.before.speed - 1
 
     @property
     def is_within_spread(self) -> bool:
@@ -37,16 +38,24 @@ class Change:
         after_low, after_high = spread(self.after)
         return after_low <= before_high and before_low <= after_high
 
+    def verdict(self, allow: float) -> str:
+        """Empty where it changed by ``allow`` at most; what is within the spread is neither better nor worse."""
+        if abs(self.share) <= allow:
+            return ""
+        if self.is_within_spread:
+            return "within the spread"
+        return "better" if self.share > 0 else "WORSE"
+
 
 def compare(before: Path, after: Path, *, allow: float = 0.2, only: Sequence[str] = ()) -> int:
-    """Prints a table of all ratios in both files.
+    """Prints a table of all speeds in both files.
 
     Args:
-        allow: share by which a ratio may worsen.
+        allow: share by which a speed may fall.
         only: words, one of which must be in a variant's name for it to count; none takes all.
 
     Returns:
-        1 where a ratio worsened by more than ``allow``, else 0.
+        1 where one fell by more than ``allow`` and beyond the spread, else 0.
 
     Raises:
         InputError: a file is no result, the two have nothing in common, or ``allow`` is negative.
@@ -59,16 +68,17 @@ def compare(before: Path, after: Path, *, allow: float = 0.2, only: Sequence[str
         which = f" whose variants' names hold {' or '.join(only)}" if only else ""
         raise InputError(f"{before} and {after} have no comparisons in common{which}; run the same grid for both")
     print("\n".join(_table(found, allow=allow)))
-    worse = [change for change in found if change.share > allow]
+    verdicts = Counter(change.verdict(allow) for change in found)
     print()
     for remark in _remarks(old, new):
         print(remark)
-    print(f"{len(found)} ratios compared, {len(worse)} worse by more than {allow:.0%}")
-    return 1 if worse else 0
+    told = f"{len(found)} compared: {verdicts['WORSE']} worse by more than {allow:.0%}, {verdicts['better']} better"
+    print(f"{told}, {verdicts['within the spread']} changed as much within the spread")
+    return 1 if verdicts["WORSE"] else 0
 
 
 def changes(before: Result, after: Result) -> Iterator[Change]:
-    """What both have: comparisons by title, variants by name, but for the first ones, whose ratio is 1."""
+    """What both have: comparisons by title, variants by name, but for the first ones, beside which others stand."""
     later = {comparison.title: comparison for comparison in after.comparisons}
     for old in before.comparisons:
         new = later.get(old.title)
@@ -80,11 +90,11 @@ def changes(before: Result, after: Result) -> Iterator[Change]:
 
 
 def spread(timing: Timing) -> tuple[float, float]:
-    """Quartiles of the ratio over the turns; of files without them, those of the time in proportion."""
-    if timing.ratio_low_quartile is not None and timing.ratio_high_quartile is not None:
-        return timing.ratio_low_quartile, timing.ratio_high_quartile
-    scale = timing.ratio / timing.median
-    return timing.low_quartile * scale, timing.high_quartile * scale
+    """Quartiles of the speed over the turns; of files without them, those of the time in proportion."""
+    if timing.speed_low_quartile is not None and timing.speed_high_quartile is not None:
+        return timing.speed_low_quartile, timing.speed_high_quartile
+    scale = timing.speed * timing.median
+    return scale / timing.high_quartile, scale / timing.low_quartile
 
 
 def _first(comparison: Comparison) -> str:
@@ -93,20 +103,14 @@ def _first(comparison: Comparison) -> str:
 
 def _table(found: Sequence[Change], *, allow: float) -> Iterator[str]:
     width = max(28, *(len(change.variant) + 1 for change in found))
-    yield f"  {'time ratio to the first variant':<{width}}{'before':>9}{'after':>9}{'change':>9}"
+    yield f"  {'times as fast as the first':<{width}}{'before':>9}{'after':>9}{'change':>9}"
     title = None
     for change in found:
         if change.title != title:
             title = change.title
             yield title
-        if change.share > allow:
-            verdict = "WORSE" + (", within the spread" if change.is_within_spread else "")
-        elif change.share < -allow:
-            verdict = "better" + (", within the spread" if change.is_within_spread else "")
-        else:
-            verdict = ""
-        line = f"  {change.variant:<{width}}{change.before.ratio:>9.3f}{change.after.ratio:>9.3f}{change.share:>+9.1%}"
-        yield f"{line}  {verdict}".rstrip()
+        line = f"  {change.variant:<{width}}{change.before.speed:>9.3f}{change.after.speed:>9.3f}{change.share:>+9.1%}"
+        yield f"{line}  {change.verdict(allow)}".rstrip()
 
 
 def _remarks(before: Result, after: Result) -> Iterator[str]:
@@ -120,7 +124,7 @@ def _remarks(before: Result, after: Result) -> Iterator[str]:
     old_variants, new_variants = _variants(before), _variants(after)
     for words, missing in (("before", old_variants - new_variants), ("after", new_variants - old_variants)):
         if missing:
-            yield f"{len(missing)} ratios only in the one {words}, such as {': '.join(min(missing))}"
+            yield f"{len(missing)} only in the one {words}, such as {': '.join(min(missing))}"
     after_titles = {comparison.title: _first(comparison) for comparison in after.comparisons}
     for comparison in before.comparisons:
         if after_titles.get(comparison.title, _first(comparison)) != _first(comparison):

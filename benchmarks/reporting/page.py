@@ -1,10 +1,11 @@
-"""A page on all results, for readers who were not there: words first, then plots, then every figure.
+"""Pages on all results, for readers who were not there: a summary, and a page a result with words, plots and figures.
 
-    python -m benchmarks report --output docs          # docs/benchmarks.md, and plots in docs/benchmarks/
+    python -m benchmarks report --results benchmarks/results --output docs     # docs/benchmarks.md, docs/benchmarks/
 
-The page is made of the files alone, so that it says again what they say when one is measured anew.
+They are made of the files alone, so that they say again what those say when one is measured anew.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -30,24 +31,28 @@ _ABOUT = {
     "multimodal": "The multimodal classifier",
 }
 _AGAIN = "again"
+_SHOWN = ("step", "loader", "packing")  # benchmarks whose first plot is in the summary, as they are of whole stages
 _GRID = 3  # comparisons from which they share a plot
 _INTRODUCTION = """# Benchmarks
 
-Made by `moco-cxr benchmarks report` of the files in `{results}`; `moco-cxr benchmarks all` writes them anew.
+Made by `moco-cxr benchmarks report` of the files in `{results}`; `moco-cxr benchmarks all` measures your machine.
+Words, plots and all figures of each: the pages in the first column.
 
 How to read it: variants of one thing took turns in one run (A B C A B C ...), after a warm-up, with the device
-synchronised at both ends of what is timed; each was first checked to compute the same. What counts is the ratio to the
-first variant, the reference, as machines drift: 2x is half its time. Bands in the plots and "quartiles" are the middle
-half of the turns. In plots a square is the reference, a blue disc what is faster, an orange triangle what is slower
-(also: in the shaded part), a hollow gray disc a limit, which does only a part of the work. Scales are logarithmic.
+synchronised at both ends of what is timed; each was first checked to compute the same. What counts is how many times as
+fast as the first variant, the reference, each is, as machines drift: 2x is half its time, above 1 is faster. Bands in
+the plots and "quartiles" are the middle half of the turns. In plots a square is the reference, a blue disc what is
+faster, an orange triangle what is slower (also: in the shaded part), a hollow gray disc a limit, which does only a part
+of the work. Scales are logarithmic.
 """
 
 
 def write_report(results: Path, output: Path) -> Path:
-    """Writes ``benchmarks.md`` to ``output``, plots to its folder ``benchmarks``, and returns the page's path.
+    """Writes ``benchmarks.md`` to ``output``, a page a result and plots to its folder ``benchmarks``, and returns the
+    path of the first.
 
-    Plots that an earlier report left there are removed. A second run of a benchmark, in the folder ``again`` of
-    ``results`` under the same name, is not shown, but says how far two runs differ.
+    Pages and plots that an earlier report left there are removed. A second run of a benchmark, in the folder ``again``
+    of ``results`` under the same name, is not shown, but says how far two runs differ.
 
     Raises:
         InputError: no results are there, one is not a result, or matplotlib is not installed.
@@ -56,13 +61,17 @@ def write_report(results: Path, output: Path) -> Path:
     if not paths:
         raise InputError(f"--results {results}: no result files (*.json); run a benchmark first, or name their folder")
     found = {path: read_result(path) for path in paths}
-    plots = output / "benchmarks"
-    plots.mkdir(parents=True, exist_ok=True)
-    for old in plots.glob("*.svg"):
+    folder = output / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [*folder.glob("*.svg"), *folder.glob("*.md")]:
         old.unlink()
     lines = [_INTRODUCTION.format(results=os.path.relpath(results, output.parent)), *_in_short(found)]
     for path, result in found.items():
-        lines += _section(path, result, plots)
+        of_result = list(_page(path, result, folder))
+        atomic_write(folder / f"{path.stem}.md", "\n".join(of_result).rstrip() + "\n")
+        if result.benchmark in _SHOWN:
+            pictures = (line for line in of_result if line.startswith("!["))
+            lines += [picture.replace("](", "](benchmarks/") for picture in itertools.islice(pictures, 1)]
     page = output / "benchmarks.md"
     atomic_write(page, "\n".join(lines).rstrip() + "\n")
     return page
@@ -75,30 +84,39 @@ def _rank(path: Path) -> int:
 
 def _in_short(found: dict[Path, Result]) -> Iterator[str]:
     yield "## In short\n"
-    yield "| measured | fastest | times as fast as | slower than that |"
-    yield "|---|---|---|---|"
+    yield "| measured | of it | fastest | times as fast as | slower than that |"
+    yield "|---|---|---|---|---|"
     for path, result in found.items():
-        for group in group_comparisons(result.comparisons):
-            if group.are_rivals and len(group.comparisons[0].timings) > 1:
-                what, *rest = summary(group)
-                yield f"| {_cell(f'{path.stem}: {what}')} | {' | '.join(map(_cell, rest))} |"
+        page = f"[{_about(path, result)}](benchmarks/{path.stem}.md)"
+        rivals = [
+            summary(group)
+            for group in group_comparisons(result.comparisons)
+            if group.are_rivals and len(group.comparisons[0].timings) > 1
+        ]
+        for number, words in enumerate(rivals or [("figures", "", "", "")]):
+            yield f"| {'' if number else page} | {' | '.join(map(_cell, words))} |"
     yield ""
 
 
-def _section(path: Path, result: Result, plots: Path) -> Iterator[str]:
+def _about(path: Path, result: Result) -> str:
     device = path.stem.partition("-")[2]
-    yield f"## {_ABOUT.get(result.benchmark, result.benchmark)}{f' ({device})' if device else ''}\n"
-    yield f"{_plain(_describe_machine(result))} File: [{path.name}]({os.path.relpath(path, plots.parent)}).\n"
+    return f"{_ABOUT.get(result.benchmark, result.benchmark)}{f' ({device})' if device else ''}"
+
+
+def _page(path: Path, result: Result, folder: Path) -> Iterator[str]:
+    yield f"# {_about(path, result)}\n"
+    yield f"{_plain(_describe_machine(result))} File: [{path.name}]({os.path.relpath(path, folder)}). [In short and how"
+    yield "to read it](../benchmarks.md).\n"
     yield from (f"- {_plain(remark)}" for remark in [*result.remarks, *_agreement(path, result)])
     yield ""
     step = find_step(result.comparisons)
     for number, group in enumerate(group_comparisons(result.comparisons)):
-        yield f"### {_plain(group.title)}\n"
+        yield f"## {_plain(group.title)}\n"
         for sentence in [*describe(group, step), *limits_reached(group)]:
             yield f"- {_plain(sentence)}"
         yield ""
-        for caption, name in _draw(group, plots, f"{path.stem}-{number + 1}-{_slug(group.title)}"):
-            yield f"![{_plain(caption)}](benchmarks/{name})\n"
+        for caption, name in _draw(group, folder, f"{path.stem}-{number + 1}-{_slug(group.title)}"):
+            yield f"![{_plain(caption)}]({name})\n"
         yield from _figures(group)
 
 
@@ -126,7 +144,7 @@ def _agreement(path: Path, result: Result) -> Iterator[str]:
     agreeing = sum(change.is_within_spread for change in found)
     most = max(found, key=lambda change: abs(change.share))
     yield (
-        f"A second run: {agreeing} of {len(found)} ratios agree within their spreads; the largest difference is "
+        f"A second run: {agreeing} of {len(found)} speeds agree within their spreads; the largest difference is "
         f"{most.share:+.0%} ({most.variant}, {most.title})."
     )
 
@@ -174,7 +192,7 @@ def _table(comparison: Comparison) -> Iterator[str]:
             for name, t in timings.items()
         },
         f"{comparison.unit}/s": {name: format_rate(comparison.rate / t.median) for name, t in timings.items()},
-        "times as fast": {name: format_speed(1 / t.ratio) for name, t in timings.items()},
+        "times as fast": {name: format_speed(t.speed) for name, t in timings.items()},
     }
     if comparison.limit:
         columns["of the limit"] = {name: f"{comparison.speedup(name, comparison.limit):.0%}" for name in timings}

@@ -113,7 +113,7 @@ def _reach(comparison: Comparison, name: str) -> tuple[float, float, float]:
     """Low quartile, median and high quartile of how many times as fast as the first variant one is."""
     timing = comparison.timings[name]
     low, high = spread(timing)
-    return 1 / high, 1 / timing.ratio, 1 / low
+    return low, timing.speed, high
 
 
 def _mark(speed: float, *, is_first: bool) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class Group:
 
     def speeds(self, name: str) -> list[float]:
         """How many times as fast as the reference a variant is, wherever it was measured."""
-        return [1 / one.timings[name].ratio for one in self.comparisons if name in one.timings]
+        return [one.timings[name].speed for one in self.comparisons if name in one.timings]
 
     def winners(self) -> dict[str, list[Comparison]]:
         """Variants that are the fastest anywhere, with where they are."""
@@ -52,17 +52,17 @@ class Group:
         return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
     def fastest(self, comparison: Comparison) -> str:
-        """Of the variants that do the work; by ratio, as what is compared."""
+        """Of the variants that do the work; by speed, as what is compared."""
         names = [name for name in comparison.timings if name not in self.limits] or list(comparison.timings)
-        return min(names, key=lambda name: comparison.timings[name].ratio)
+        return max(names, key=lambda name: comparison.timings[name].speed)
 
     def losers(self) -> dict[str, list[float]]:
         """Variants that are slower than the reference somewhere, beyond the spread, with how fast they are there."""
         found: dict[str, list[float]] = defaultdict(list)
         for comparison in self.comparisons:
             for name, timing in comparison.timings.items():
-                if name not in self.limits and spread(timing)[0] > 1:
-                    found[name].append(1 / timing.ratio)
+                if name not in self.limits and spread(timing)[1] < 1:
+                    found[name].append(timing.speed)
         return dict(found)
 
 
@@ -101,7 +101,7 @@ def find_step(comparisons: Sequence[Comparison]) -> Comparison | None:
 def summary(group: Group) -> tuple[str, str, str, str]:
     """What was compared, the fastest, how many times as fast as the reference, and what is slower than it."""
     winners = group.winners()
-    speeds = [1 / one.timings[name].ratio for name, where in winners.items() for one in where]
+    speeds = [one.timings[name].speed for name, where in winners.items() for one in where]
     losers = ", ".join(f"{name} {_range(found)}" for name, found in group.losers().items())
     named = "; ".join(winners)
     against = f"{_range(speeds)} {group.reference}" if list(winners) != [group.reference] else "it is the reference"
@@ -109,7 +109,7 @@ def summary(group: Group) -> tuple[str, str, str, str]:
 
 
 def _winner(group: Group, name: str, where: Sequence[Comparison]) -> str:
-    speeds = [1 / one.timings[name].ratio for one in where]
+    speeds = [one.timings[name].speed for one in where]
     words = f"{name}, {_range(speeds)} the speed of {group.reference}" if name != group.reference else name
     if len(where) == len(group.comparisons):
         return words
@@ -122,9 +122,9 @@ def _level(group: Group) -> str:
     places: dict[tuple[str, str], list[str]] = defaultdict(list)
     for comparison in group.comparisons:
         fastest = group.fastest(comparison)
-        _, high = spread(comparison.timings[fastest])
+        low, _ = spread(comparison.timings[fastest])
         for name, timing in comparison.timings.items():
-            if name != fastest and name not in group.limits and spread(timing)[0] <= high:
+            if name != fastest and name not in group.limits and spread(timing)[1] >= low:
                 places[fastest, name].append(_setting(comparison))
     level: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (fastest, name), settings in places.items():
@@ -142,9 +142,9 @@ def _trainer(group: Group) -> Iterator[str]:
             best = group.fastest(comparison)
             if name not in comparison.timings:
                 continue
-            if spread(comparison.timings[name])[0] > spread(comparison.timings[best])[1]:
-                behind = comparison.timings[name].ratio / comparison.timings[best].ratio
-                slower.append(f"{behind:.2f} times the time of {best} at {_setting(comparison)}")
+            if spread(comparison.timings[name])[1] < spread(comparison.timings[best])[0]:
+                behind = comparison.timings[name].speed / comparison.timings[best].speed
+                slower.append(f"{behind:.2f}x the speed of {best} at {_setting(comparison)}")
         if name != group.reference:
             yield f"The trainer uses {name}: {_range(group.speeds(name))} the speed of {group.reference}."
         if slower:
@@ -157,7 +157,7 @@ def _matter(group: Group, step: Comparison) -> Iterator[str]:
     whole = next(iter(step.timings.values())).median
     shares = []
     for comparison in group.comparisons:
-        if spread(comparison.timings[group.fastest(comparison)])[1] >= 1:
+        if spread(comparison.timings[group.fastest(comparison)])[0] <= 1:
             continue
         batch = re.search(r"batch (\d[\d,]*)", comparison.title)
         scale = int(batch[1].replace(",", "")) / step.rate if batch else 1.0
@@ -194,7 +194,7 @@ def limits_reached(group: Group) -> Iterator[str]:
     """How near the fastest comes to each limit."""
     for limit in sorted(group.limits):
         where: Mapping[str, float] = {
-            _setting(one): one.timings[limit].ratio / one.timings[group.fastest(one)].ratio
+            _setting(one): one.timings[group.fastest(one)].speed / one.timings[limit].speed
             for one in group.comparisons
             if limit in one.timings and group.fastest(one) != limit
         }

@@ -108,7 +108,7 @@ def _remarks(config: ScalingConfig, timings: Mapping[str, Timing], measured: Mea
         total = sum(parts.values())
         shares = ", ".join(f"{name} {parts[name] / total:.1%}" for name in (*EXCHANGES, WAIT))
         yield (
-            f"{number} ranks: {number * config.batch / taken.median:,.1f} images/s in all, {1 / taken.ratio:.0%} of "
+            f"{number} ranks: {number * config.batch / taken.median:,.1f} images/s in all, {taken.speed:.0%} of "
             f"{number} times one rank's; of a step synchronised at each part: {shares} (packing gradients included, "
             f"{measured.parts[1]['gradient exchange'] / total:.1%})"
         )

@@ -12,7 +12,7 @@ from benchmarks.suite import AllConfig
 from shards.base.errors import InputError, run_command
 from tests.conftest import ROOT
 
-TIMING = Timing(median=1.0, low_quartile=1.0, high_quartile=1.0, ratio=1.0, turns=1)
+TIMING = Timing(median=1.0, low_quartile=1.0, high_quartile=1.0, speed=1.0, turns=1)
 MODULES = {name: f"{name}.run" for name in ("hotpath", "step", "loader", "scaling")} | {"peers": "step.peers"}
 
 
@@ -55,6 +55,18 @@ def test_a_crash_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     assert [one.title for one in kept.comparisons] == ["first"]
     assert kept.remarks == ("a remark",)
     assert "first: w" in capsys.readouterr().out
+
+
+def test_results_go_where_one_is_and_not_over_those_that_are_kept(tmp_path, monkeypatch):
+    one = Comparison(title="first", work="w", rate=1.0, unit="images", timings={"a": TIMING})
+    monkeypatch.setattr("benchmarks.hotpath.run.run", lambda config: [one])
+    monkeypatch.chdir(tmp_path)
+    command.hotpath(HotpathConfig())
+    command.hotpath(HotpathConfig(quick=True))
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))
+    assert written == ["benchmark-results/hotpath-cpu.json", "benchmark-results/quick/hotpath-cpu.json"]
+    command.report()
+    assert (tmp_path / "benchmark-results" / "benchmarks.md").is_file()
 
 
 def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):

@@ -11,7 +11,7 @@ PAIRS = [f"{preset} {engine}" for preset in ("moco_cxr", "moco_v2") for engine i
 def comparison(title: str, rate: float, **seconds: float) -> Comparison:
     first = next(iter(seconds.values()))
     timings = {
-        name: Timing(median=s, low_quartile=s, high_quartile=s, ratio=s / first, turns=1) for name, s in seconds.items()
+        name: Timing(median=s, low_quartile=s, high_quartile=s, speed=first / s, turns=1) for name, s in seconds.items()
     }
     return Comparison(title=title, work="w", rate=rate, unit="images", timings=timings)
 

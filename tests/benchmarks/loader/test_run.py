@@ -104,12 +104,12 @@ def test_the_loader_tells_the_same_wait_as_is_measured_from_outside(setting):
 
 @pytest.mark.slow
 def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "QUICK_RESULTS", tmp_path)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
     monkeypatch.setattr(loader, "CHEXPERT_ROWS", 2000)
     options = ["loader", "--quick", "--data", str(tiny_dataset), "--size", "48", "--batch", "16", "--threads", "2"]
     monkeypatch.setattr(sys, "argv", ["benchmarks", *options])
     command.main()
-    result = json.loads((tmp_path / "loader-cpu.json").read_text())
+    result = json.loads((tmp_path / "quick" / "loader-cpu.json").read_text())
     feeds, warps, *scaling, starts = result["comparisons"]
     names = list(feeds["timings"])
     assert names[0] == "torchvision PIL workers"

@@ -8,7 +8,9 @@ NAMES = ("the reference with a name as long as it", "limit: decoding alone")
 
 
 def _timing(seconds, **more):
-    return Timing(median=seconds, low_quartile=0.9 * seconds, high_quartile=1.1 * seconds, ratio=1.0, turns=3, **more)
+    return Timing(
+        median=seconds, low_quartile=0.9 * seconds, high_quartile=1.1 * seconds, speed=2 / seconds, turns=3, **more
+    )
 
 
 def _comparison(**more):

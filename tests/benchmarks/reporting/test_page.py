@@ -19,10 +19,10 @@ def _comparison(title, ratios, *, first=1.0, spread=0.02, **more):
             median=first * ratio,
             low_quartile=0.95 * first * ratio,
             high_quartile=1.05 * first * ratio,
-            ratio=ratio,
+            speed=1 / ratio,
             turns=3,
-            ratio_low_quartile=ratio * (1 - spread),
-            ratio_high_quartile=ratio * (1 + spread),
+            speed_low_quartile=1 / ratio / (1 + spread),
+            speed_high_quartile=1 / ratio / (1 - spread),
         )
         for name, ratio in ratios.items()
     }
@@ -45,7 +45,7 @@ def test_the_winner_the_losers_and_the_limit_are_named():
 def test_a_trainer_that_is_not_the_fastest_is_said_to_be_so():
     words = _words(_comparison("loss, queue 64, batch 8", {"plain": 1, "split (trainer)": 0.5, "compiled": 0.25}))
     assert "The trainer uses split (trainer): 2.00x the speed of plain." in words
-    assert "not the fastest everywhere: 2.00 times the time of compiled at queue 64, batch 8." in words
+    assert "not the fastest everywhere: 0.50x the speed of compiled at queue 64, batch 8." in words
 
 
 def test_variants_within_one_anothers_spread_are_too_near_to_call():
@@ -102,8 +102,11 @@ def results(tmp_path):
 def test_the_page_has_everything_and_its_plots_are_there(results, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["b", "report", "--results", str(results), "--output", str(tmp_path / "docs")])
     command.main()
-    page = (tmp_path / "docs" / "benchmarks.md").read_text()
-    assert page.index("## The hot path") < page.index("## The index")
+    summary = (tmp_path / "docs" / "benchmarks.md").read_text()
+    links = re.findall(r"\[([^]]*)\]\((benchmarks/.*?\.md)\)", summary)
+    assert [words.partition(":")[0] for words, _ in links] == ["The hot path", "The index (cpu)"]
+    assert len(summary.splitlines()) < 40
+    page = summary + "".join((tmp_path / "docs" / link).read_text() for _, link in links)
     for words in (
         "a remark",
         "open seconds: .2",
@@ -117,11 +120,13 @@ def test_the_page_has_everything_and_its_plots_are_there(results, tmp_path, monk
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert len(pictures) == 2, "one of the momentum update, one of the grid"
     for name in pictures:
-        picture = (tmp_path / "docs" / name).read_text()
+        picture = (tmp_path / "docs" / "benchmarks" / name).read_text()
         ElementTree.fromstring(picture)
         assert "(trainer)" in picture, "text is text"
-    for link in re.findall(r"\]\((\.\./[^)]*)\)", page):
-        assert (tmp_path / "docs" / link).is_file()
+    found = re.findall(r"\]\((\.\./[^)]*)\)", page)
+    assert len(found) == 4, "the file of each, and back"
+    for link in found:
+        assert (tmp_path / "docs" / "benchmarks" / link).is_file()
 
 
 def test_the_same_results_give_the_same_files_and_old_plots_go(results, tmp_path):
@@ -138,8 +143,9 @@ def test_the_same_results_give_the_same_files_and_old_plots_go(results, tmp_path
 def test_a_second_run_says_how_far_it_is_from_the_first(results, tmp_path):
     again = _comparison("momentum update, resnet18", {"loop": 1, "_lerp_ (trainer)": 0.36})
     write_result(results / "again" / "hotpath-cpu.json", "hotpath", describe_machine("cpu"), [again])
-    page = write_report(results, tmp_path / "docs").read_text()
-    assert "A second run: 0 of 1 ratios agree within their spreads; the largest difference is +20%" in page
+    write_report(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "benchmarks" / "hotpath-cpu.md").read_text()
+    assert "A second run: 0 of 1 speeds agree within their spreads; the largest difference is -17%" in page
 
 
 def test_nothing_to_report_is_a_mistake(tmp_path):

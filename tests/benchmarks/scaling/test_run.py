@@ -26,7 +26,7 @@ CONFIG = ScalingConfig(ranks=(1, 2, 4), threads=1, batch=10, size=16, nodes=(1, 
 
 
 def _timing(seconds, first=1.0):
-    return Timing(median=seconds, low_quartile=seconds, high_quartile=seconds, ratio=seconds / first, turns=3)
+    return Timing(median=seconds, low_quartile=seconds, high_quartile=seconds, speed=first / seconds, turns=3)
 
 
 def _parts(compute, *, wait=0.0, shuffle=0.0, gather=0.0, gradients=0.0):

@@ -24,7 +24,7 @@ def test_blocks_are_compared_with_moco_first_and_ours_last():
     for comparison in (_momentum(), _loss()):
         names = list(comparison.timings)
         assert (names[0], names[-1]) == ("MoCo's own code", "ours (trainer)")
-        assert comparison.timings[names[0]].ratio == 1.0
+        assert comparison.timings[names[0]].speed == 1.0
         assert all(timing.median > 0 for timing in comparison.timings.values())
         if peer_blocks.has_lightly():
             assert "lightly" in names
