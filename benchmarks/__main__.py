@@ -21,6 +21,11 @@ kept stand in benchmarks/results, and nothing is written there but by --output.
 Each has a --quick form of under a minute on two cores.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated

@@ -8,6 +8,11 @@ python -m eval table runs/first/eval/*/results.json
 python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +39,7 @@ from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
 from shards.base.bounds import PositiveCount, Share, SmallSeed
 from shards.base.commands import run_subcommand
-from shards.base.errors import InputError, needing, run_command
+from shards.base.errors import InputError, continuing, needing, run_command
 from shards.base.words import as_called
 
 _Fractions = Annotated[
@@ -275,10 +280,11 @@ def export(
 
 
 def _measure(config: GridConfig) -> None:
-    from eval.grid.run import run_grid
-    from eval.report.tables import text_tables
+    with continuing():
+        from eval.grid.run import run_grid
+        from eval.report.tables import text_tables
 
-    comparison = run_grid(config)
+        comparison = run_grid(config)
     print(text_tables([comparison]))
     print(f"written: {config.output}; as a page: {as_called(f'eval report {config.output}')}")
 

@@ -32,12 +32,14 @@ def main() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # for processes that are started by this one, in whatever folder
     try:
         check_packages()
+        from shards.base.errors import run_command
+        from shards.base.words import CALLED
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    from shards.base.errors import run_command
-    from shards.base.words import CALLED
-
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     os.environ[CALLED] = "1"
     run_command(lambda: _command(sys.argv[1:]))
 

@@ -4,6 +4,11 @@ python -m pipeline preview --data data/chexpert --output views.png
 python -m pipeline preview --data data/chexpert --views moco_v2 --views.fill edge --views.blur 1.0
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+
 import itertools
 import sys
 from collections.abc import Sequence

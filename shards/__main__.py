@@ -9,6 +9,11 @@ python -m shards subset data/chexpert --output data/chexpert-1 --fraction 0.01 -
 python -m shards merge data/chexpert data/shenzhen --output data/both
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +25,7 @@ from tyro.conf import OmitArgPrefixes
 
 from shards.base.bounds import Count, Seed, Share, Workers
 from shards.base.commands import run_subcommand
-from shards.base.errors import InputError, run_command
+from shards.base.errors import InputError, continuing, run_command
 from shards.base.words import as_called
 from shards.packing.config import BuildConfig, check_build
 from shards.phantom.config import PhantomConfig, check_phantom
@@ -73,9 +78,10 @@ def build(config: OmitArgPrefixes[BuildConfig], dry_run: bool = False) -> int:
         dry_run: Print the plan only; write nothing.
     """
     check_build(config)
-    from shards.packing.build import run_build
+    with continuing():
+        from shards.packing.build import run_build
 
-    return run_build(config, dry_run=dry_run)
+        return run_build(config, dry_run=dry_run)
 
 
 def verify(datasets: Datasets, workers: Workers = -1) -> int:

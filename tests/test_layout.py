@@ -41,6 +41,7 @@ WHOLE = {
     "gpu/test_fake.py",
     "moco_cxr/test_tutorial.py",
     "moco_cxr/test_wheel.py",
+    "moco_cxr/test_wrong_inputs.py",
     "eval/test_multimodal_command.py",
     "eval/test_multimodal_phantom.py",
     "eval/test_cross_validated.py",

@@ -3,6 +3,11 @@
 python -m train export --run runs/first --format timm --output resnet18.safetensors
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+
 import tempfile
 from pathlib import Path
 from typing import Literal

@@ -18,9 +18,14 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this clone's code, whichever one is installed
 
 from shards.base.disk import refusal
-from shards.base.errors import run_command
+from shards.base.errors import continuing, run_command
 from train.ranks.place import leads_by, read_place
 from train.ranks.watchdog import run_together
 from train.settings.checks import FIT, check_config, settle
@@ -36,7 +41,7 @@ def main() -> int:
     threading.excepthook = _leave_disks_to_main
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each lost connection is a warning of 20 lines, beside ours
     asked, place = parse_command(sys.argv[1:]), read_place()
-    with asked.spelling.spoken():
+    with asked.spelling.spoken(), continuing():
         config = settled(asked, num_processes=place.size, opens_data=place.size == 1)
         if asked.dry_run:
             rehearse(asked, config, num_processes=place.size)

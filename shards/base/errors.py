@@ -4,11 +4,15 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shards.base.disk import AGAIN, refusal
+
+_INTERRUPTED = threading.Event()
 
 
 class InputError(ValueError):
@@ -70,6 +74,32 @@ def writing(output: Path, *, then: str = "") -> Iterator[None]:
         raise OptionError(f"--output {output}: {what}cannot be written ({said.why}); {remedy}") from error
 
 
+def check_writable(output: Path) -> None:
+    """Refuses an output that could not be made, before anything is computed for it. A folder with something in it is
+    left to whoever goes on with that.
+
+    Raises:
+        InputError: a part of its path is a file, or the folder that it is to be in is closed to writing.
+    """
+    path = output.absolute()
+    if path.is_dir() and any(path.iterdir()):
+        return
+    place = path if path.is_dir() else next(each for each in path.parents if os.path.lexists(each))
+    if not place.is_dir():
+        raise OptionError(f"--output {output}: {place} is a file; name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OptionError(f"--output {output}: {place} is closed to writing; name a folder that you may write to")
+
+
+@contextlib.contextmanager
+def continuing() -> Iterator[None]:
+    """Around what goes on where it was when its command is repeated, which is told of an interrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{AGAIN} to go on") from None
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Runs a command line and exits with its status.
 
@@ -82,24 +112,49 @@ def run_command(main: Callable[[], int | None]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only
             stream.reconfigure(errors="backslashreplace")
     try:
-        _check_surroundings()
-        status = main() or 0
-        sys.stdout.flush()  # to a full disk, say
+        with _interrupts_noted():
+            _check_surroundings()
+            status = main() or 0
+            sys.stdout.flush()  # to a full disk, say
     except InputError as error:
         _tell(f"error: {error}")
         status = 2
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except KeyboardInterrupt:
-        _tell("interrupted")
+    except KeyboardInterrupt as error:
+        _tell("; ".join(["interrupted", *map(str, error.args)]))
         status = 130
-    except (OSError, RuntimeError) as error:
-        if (said := refusal(error)) is None:
+    except Exception as error:
+        said = refusal(error) if isinstance(error, OSError | RuntimeError) else None
+        if said is None and not _INTERRUPTED.is_set():
             raise
-        _tell(f"error: {said}")
-        status = 2
+        _tell("interrupted" if said is None else f"error: {said}")
+        status = 130 if said is None else 2
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def _interrupts_noted() -> Iterator[None]:
+    """Modules in C that are being imported make errors of their own of an interrupt: it is remembered."""
+    _INTERRUPTED.clear()
+
+    def note(number: int, frame: object) -> None:
+        _INTERRUPTED.set()
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    is_ours = threading.current_thread() is threading.main_thread() and before in (
+        signal.SIG_DFL,
+        signal.default_int_handler,
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        if is_ours and signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
 
 
 def _tell(line: str) -> None:

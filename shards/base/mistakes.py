@@ -14,6 +14,8 @@ from shards.base.errors import InputError
 _OR_NONE = re.compile(r"\{None(?:\}\||,)")
 _TITLE = re.compile(r"^( ?|╭─ )([\w.-]+) options (─*)", re.MULTILINE)
 _LITERAL = re.compile(r"(?<=COMPLETION_SPEC = )\{.*\}$", re.MULTILINE)
+_BELOW_ALL = re.compile(r"-(inf|infinity|nan)$", re.IGNORECASE)  # a value, which the parser takes for an option
+_OPTION = re.compile(r"(?!-(?i:inf|infinity|nan)$)--?[^\W\d]")
 _SIDES = " │|"
 _RULE = re.compile(r"[─-]{3,}")  # the latter where ASCII has to do, and there below the title as well
 Parse = Callable[[Sequence[str]], object]
@@ -102,7 +104,7 @@ def _of_command(arguments: list[str], commands: list[str], program: str) -> str:
 
 def _given(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Each option, as tyro spells it, with the values behind it."""
-    begins = [number for number, word in enumerate(arguments) if re.match(r"--?[^\W\d]", word)]
+    begins = [number for number, word in enumerate(arguments) if _OPTION.match(word)]
     for begin, end in itertools.pairwise([*begins, len(arguments)]):
         name, sign, value = arguments[begin].partition("=")
         yield name.replace("_", "-"), [value, *arguments[begin + 1 : end]] if sign else arguments[begin + 1 : end]
@@ -124,7 +126,9 @@ def _refused(arguments: list[str], options: dict[str, Any]) -> Iterator[str]:
         choices = option.get("choices")
         if choices and "None" in choices:  # one that may be left out, whose values tyro has in any order
             choices = sorted(set(choices) - {"None"})
-        if not values and option.get("nargs") == 1:
+        if option and (beyond := next(filter(_BELOW_ALL.match, values), None)):
+            yield f"{name} {beyond}: is no finite number; give one"
+        elif not values and option.get("nargs") == 1:
             yield f"{name}: no value given; it takes {_taken(option)}"
         elif choices and values and values[0] not in choices:
             yield f"{name} {values[0]}: no such value{nearest(values[0], choices)} give one of {', '.join(choices)}"

@@ -86,3 +86,35 @@ def test_a_module_that_hides_ours_is_named(call: Call, hostile: Path) -> None:
     )
     assert "ImportError: " in done.stderr
     assert "'shards' is to be imported; rename it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "line"),
+    [
+        ("pretrain debug --data DATA --output run", "torch", "interrupted; repeat the command to go on"),
+        ("benchmarks hotpath --quick --output out.json", "torch", "interrupted"),
+        (
+            "shards build --source folder --input DATA --output out",
+            "joblib",
+            "interrupted; repeat the command to go on",
+        ),
+        ("shards verify DATA", "numpy", "interrupted"),
+    ],
+)
+def test_an_interrupt_of_imports_is_one_line(
+    tiny_dataset: Path, tmp_path: Path, words: str, module: str, line: str
+) -> None:
+    (tmp_path / module).mkdir()
+    (tmp_path / module / "__init__.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "moco_cxr", *words.replace("DATA", str(tiny_dataset)).split()],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert [each for each in done.stderr.splitlines() if not each.startswith("warning: ")][-1].startswith(line)
+    assert "Traceback" not in done.stderr

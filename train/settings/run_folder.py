@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from shards.base.dataclass_io import differing_fields, from_yaml
-from shards.base.errors import InputError
+from shards.base.errors import InputError, check_writable
 from shards.base.stored import read_file
 from train.settings.config import PretrainConfig
 
@@ -44,6 +44,7 @@ def check_run_folder(config: PretrainConfig) -> None:
     assert folder is not None
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output {folder}: is a file; give a folder")
+    check_writable(folder)
     path = folder / _CONFIG
     if not os.path.lexists(path):
         _refuse_strangers(folder)

@@ -1,10 +1,12 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from shards.base.errors import InputError, needing, run_command
+from shards.base.errors import InputError, check_writable, continuing, needing, run_command
 from tests.conftest import ROOT
 
 
@@ -75,3 +77,48 @@ def test_a_package_of_an_extra_is_named_with_the_extra():
     said = r"^report: needs no_such_package, which is not installed; pip install 'moco-cxr\[r\]'$"
     with pytest.raises(InputError, match=said), needing("r", "report"):
         import no_such_package  # noqa: F401
+
+
+def interrupted_import() -> None:
+    """As a module in C that is being imported: of an interrupt it makes an error of its own."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed") from None
+
+
+def interrupted() -> None:
+    with continuing():
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("main", "line"),
+    [
+        (lambda: signal.raise_signal(signal.SIGINT), "interrupted\n"),
+        (interrupted_import, "interrupted\n"),
+        (interrupted, "interrupted; repeat the command to go on\n"),
+    ],
+    ids=["at work", "while importing", "what goes on"],
+)
+def test_an_interrupt_is_one_line(main, line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_command(main)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == line
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_output_that_cannot_be_is_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir()
+    check_writable(tmp_path / "new" / "deep")
+    check_writable(tmp_path / "file")  # to be replaced
+    for output in (tmp_path / "file" / "x", Path("/dev/null/x/y")):
+        with pytest.raises(InputError, match=f"--output {output}: .* is a file; name another place"):
+            check_writable(output)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and real(path, mode))
+    for output in (tmp_path / "closed", tmp_path / "closed" / "x" / "y"):
+        with pytest.raises(InputError, match=f"--output {output}: {tmp_path / 'closed'} is closed to writing"):
+            check_writable(output)

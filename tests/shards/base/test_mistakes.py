@@ -18,6 +18,7 @@ SHARDS = {
     "build --source folder --input a --output": "--output: no value given; it takes PATH",
     "merge a": "--output: not given; moco-cxr shards merge needs it",
     "preview a --output b --rows many": "--rows many: cannot be read as INT",
+    "preview a --output b --rows -inf": "--rows -inf: is no finite number; give one",
     "stats a --rejected=5": "5: not understood there; moco-cxr shards stats --help tells what it takes",
 }
 EVAL = {
