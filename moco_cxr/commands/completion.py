@@ -13,6 +13,7 @@ from typing import Any
 import tyro
 
 from moco_cxr.command import COMMANDS
+from moco_cxr.commands.pretrain import NUM_PROCESSES
 from moco_cxr.packages import PACKAGES
 from shards.base.errors import InputError
 from shards.base.mistakes import known, literal_in, printed_completion
@@ -54,6 +55,8 @@ def _script(shell: str) -> str:
             options |= known(_asking(import_module(module).main))
         options["description"] = told
     settings = known(parse_command, [next(iter(RECIPES))])
+    number = next(option for option in settings["options"] if "--run.epochs" in option["flags"])
+    settings["options"].append(number | {"flags": [NUM_PROCESSES], "description": "Processes on this machine."})
     recipes = {name: settings | {"description": about(recipe)} for name, recipe in RECIPES.items()}
     whole["subcommands"]["pretrain"]["subcommands"] = recipes
     literal = repr(_plain(whole))

@@ -9,7 +9,8 @@ from train.ranks.place import launcher_of, read_place
 from train.ranks.watchdog import run_together
 from train.settings.command import parse_command
 
-_OPTION = "--num-processes"
+NUM_PROCESSES = "--num-processes"
+"""The option, which is none of the recipes' own."""
 
 
 def main() -> int | None:
@@ -24,7 +25,7 @@ def main() -> int | None:
         return run_together(train.pretrain.main)
     launcher = launcher_of()
     if launcher in ("torchrun", "deepspeed") or read_place().size > 1:
-        raise InputError(f"{_OPTION} {num_processes}: {launcher} starts the processes here; leave the option out")
+        raise InputError(f"{NUM_PROCESSES} {num_processes}: {launcher} starts the processes here; leave the option out")
     asked = parse_command(arguments)
     with asked.spelling.spoken():
         config = train.pretrain.settled(asked, num_processes=num_processes)  # a mistake is told once, and at once
@@ -42,13 +43,15 @@ def _num_processes(words: list[str]) -> tuple[int | None, list[str]]:
     given = iter(words)
     for word in given:
         name, equals, value = word.partition("=")
-        if name not in (_OPTION, _OPTION.replace("-p", "_p")):
+        if name not in (NUM_PROCESSES, NUM_PROCESSES.replace("-p", "_p")):
             rest.append(word)
             continue
         value = value if equals else next(given, "")
         if number is not None:
-            raise InputError(f"{_OPTION}: is given twice; give it once")
+            raise InputError(f"{NUM_PROCESSES}: is given twice; give it once")
         if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1024):
-            raise InputError(f"{_OPTION} {value}: must be a whole number from 1 to 1024, of processes on this machine")
+            raise InputError(
+                f"{NUM_PROCESSES} {value}: must be a whole number from 1 to 1024, of processes on this machine"
+            )
         number = int(value)
     return number, rest

@@ -108,7 +108,20 @@ def _help() -> str:
     ]
     for name, make in RECIPES.items():
         lines.append(f"  {name:30}{about(make)}")
-    return "\n".join([*lines, "", f"RECIPE is {FORMS}; or --config RUN/config.yaml stands in its place."])
+    lines += ["", f"RECIPE is {FORMS}; or --config RUN/config.yaml stands in its place."]
+    program = Path(__file__).resolve().parents[1] / "pretrain.py"
+    return "\n".join(
+        [*lines, "", "This process trains alone; several, one a GPU, are started by", *_launchers(program)]
+    )
+
+
+def _launchers(program: Path) -> list[str]:
+    return [
+        "  moco-cxr pretrain RECIPE ... --num-processes N        on this machine",
+        "  srun moco-cxr pretrain RECIPE ...                     under Slurm, a task each",
+        f"  deepspeed --hostfile HOSTS {program} RECIPE ...",
+        f"  torchrun --nnodes M --nproc-per-node N {program} RECIPE ...",
+    ]
 
 
 def about(recipe: Callable[[], PretrainConfig]) -> str:

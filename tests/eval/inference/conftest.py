@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import BasicTextSRStorage
 
 from eval.classifier.calibration import Calibration, calibrate
 from eval.classifier.file import save_classifier
@@ -83,6 +84,8 @@ def mixed(dicoms: Path, tmp_path: Path) -> Path:
     (folder / "flat.png").write_bytes((folder / "a.png").read_bytes())
     Image.fromarray(np.full((64, 64), 9, dtype=np.uint8)).save(folder / "flat.png")
     (folder / "ct.dcm").write_bytes(dicom_bytes(draw_pattern(9, has_blob=True), Modality="CT"))
+    report = dicom_bytes(draw_pattern(9, has_blob=True), Modality="SR", SOPClassUID=BasicTextSRStorage, Rows=None)
+    (folder / "report.dcm").write_bytes(report)
     (folder / "named.dcm").write_text("no DICOM")
     (folder / "notes.txt").write_text("no image")
     path = tmp_path / "mixed.zip"

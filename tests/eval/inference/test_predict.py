@@ -52,10 +52,12 @@ def test_every_image_is_in_the_output_with_its_reason(model: Path, mixed: Path) 
         "flat.png": "blank",
         "ct.dcm": "other-modality",
         "named.dcm": "not-an-image",
+        "report.dcm": "no-pixels",
     }
     assert rows.keys() - reasons.keys() == {"a.jpg", "a.png", "dicom/bild.dcm"}
     assert all((row["Edema"] is None) == (path in reasons) for path, row in rows.items())
     assert rows["ct.dcm"]["message"] == "DICOM of modality CT, not a radiograph"
+    assert rows["report.dcm"]["message"] == "DICOM of Basic Text SR, which holds no image", "by its header alone"
     assert len({row["key"] for row in rows.values()}) == len(rows)  # a.jpg and a.png too
     assert {row["input"] for row in rows.values()} == {str(mixed)}
 
@@ -64,7 +66,7 @@ def test_inputs_of_all_kinds_in_batches_of_any_size(model: Path, dicoms: Path, d
     file = next(dicoms.rglob("bild*"))
     one = table_of(model, file, mixed, dataset, batch_size=2)
     other = table_of(model, mixed, dataset, file, batch_size=100)
-    assert len(one) == 7 + NUM_IMAGES + 1
+    assert len(one) == 8 + NUM_IMAGES + 1
     by_place = {(row["input"], row["path"]): row["Edema"] for row in other}
     for row in one:
         found = by_place[row["input"], row["path"]]

@@ -60,6 +60,8 @@ def test_every_shell_is_given_all_there_is(script: str, request: pytest.FixtureR
     assert options["--dry-run"]["description"].startswith("Print the plan only")
     assert options["--no-dry-run"]["description"].startswith("Off: Print the plan only")
     assert "None" not in options["--name"]["description"]
+    debug = spec["subcommands"]["pretrain"]["subcommands"]["debug"]
+    assert ["--num-processes"] in [option["flags"] for option in debug["options"]]
     assert {"build", "verify", "stats"} <= spec["subcommands"]["shards"]["subcommands"].keys()
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from shards.base.errors import InputError
+from tests.conftest import ROOT
 from train.settings.command import parse_command
 
 
@@ -36,10 +37,14 @@ def test_no_or_unknown_recipe() -> None:
         parse_command(["debgu"])
 
 
-def test_help_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_recipes_and_launchers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         parse_command(["--help"])
-    assert "moco_cxr_densenet121" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "moco_cxr_densenet121" in said
+    program = ROOT / "train" / "pretrain.py"
+    for launcher in ("--num-processes N", "srun moco-cxr", f"deepspeed --hostfile HOSTS {program}", "torchrun"):
+        assert launcher in said
 
 
 def test_an_unknown_setting_is_one_line_that_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
