@@ -106,7 +106,7 @@ class MethodConfig:
     teacher_temperature: Temperature = 0.04
     """dino."""
     teacher_temperature_end: Temperature | None = None
-    """dino: what the teacher's temperature rises to over ``teacher_warmup_epochs``; without it, it is constant."""
+    """dino: what the teacher's temperature rises to over its warm-up; without it, it is constant."""
     teacher_warmup_epochs: Annotated[float, Field(ge=0, le=2**31 - 1)] = 0.0
     """dino: epochs in which the teacher's temperature rises."""
     center_momentum: ShareBelowOne = 0.9
