@@ -4,6 +4,7 @@ python -m eval linear --run runs/first --data data/chexpert --label "Pleural Eff
 python -m eval finetune --run runs/first --data data/shenzhen --label Tuberculosis --against random imagenet
 python -m eval multimodal --run runs/first --data data/mimic --label all --fraction 0.1 1
 python -m eval grid comparison.yaml --jobs 4
+python -m eval search candidates.yaml
 python -m eval table runs/first/eval/*/results.json
 python -m eval report runs/first/eval/linear-chexpert-pleural-effusion
 """
@@ -14,9 +15,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt of the imports below has no more to say
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -24,6 +24,7 @@ from tyro.conf import OmitArgPrefixes
 from eval.finetune.config import FinetuneConfig
 from eval.grid.config import (
     SHOTS,
+    Compared,
     DrawsConfig,
     FeaturesConfig,
     GridConfig,
@@ -31,7 +32,6 @@ from eval.grid.config import (
     KnnConfig,
     LinearConfig,
     Settings,
-    grid_of_run,
 )
 from eval.grid.file import read_grid
 from eval.multimodal.config import MultimodalConfig
@@ -51,24 +51,6 @@ _Fractions = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """What is compared, and where the results go."""
-
-    run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Run folder of the pretraining, one of its checkpoints/step-*, or an encoder.safetensors file; of several, the
-    mean is compared."""
-    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")] = ("random",)
-    """Starts to compare with: random, imagenet, package:NAME, timm:NAME, hf:NAME, hub:USER/NAME, xrv:NAME, run
-    folders, files of weights. The first is the baseline."""
-    output: Path | None = None
-    """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
-
-    def measure(self, readout: str | tuple[str, ...], settings: Settings, **fields: Any) -> None:
-        """Measures one or more readouts; ``fields`` are others of :class:`eval.grid.config.GridConfig`."""
-        _measure(grid_of_run(self.run, self.against, readout, settings, output=self.output, **fields))
-
-
 def main() -> None:
     """Measures encoders against others, with honest statistics."""
     commands: dict[str, Callable[..., None]] = {
@@ -78,6 +60,7 @@ def main() -> None:
         "finetune": finetune,
         "multimodal": multimodal,
         "grid": grid,
+        "search": search,
         "table": table,
         "report": report,
         "draws": draws,
@@ -102,7 +85,7 @@ def linear(
         features: Of the encoder.
         linear: Of this readout.
     """
-    compared.measure("linear", settings, fraction=fraction, layers=features.layers, linear=linear)
+    _measure(compared.grid("linear", settings, fraction=fraction, layers=features.layers, linear=linear))
 
 
 def knn(
@@ -117,7 +100,7 @@ def knn(
     Args:
         features: Of the encoder.
     """
-    compared.measure("knn", settings, fraction=fraction, knn=neighbours, layers=features.layers)
+    _measure(compared.grid("knn", settings, fraction=fraction, knn=neighbours, layers=features.layers))
 
 
 def few_shot(
@@ -134,7 +117,7 @@ def few_shot(
         linear: Of the probes.
         shots: Images of each class whose labels are used.
     """
-    compared.measure("few-shot", settings, shots=shots, layers=features.layers, linear=linear)
+    _measure(compared.grid("few-shot", settings, shots=shots, layers=features.layers, linear=linear))
 
 
 def finetune(
@@ -148,7 +131,7 @@ def finetune(
     Args:
         finetune: Of this readout.
     """
-    compared.measure("finetune", settings, fraction=fraction, finetune=finetune)
+    _measure(compared.grid("finetune", settings, fraction=fraction, finetune=finetune))
 
 
 def multimodal(
@@ -167,7 +150,7 @@ def multimodal(
     readout = tuple(name for name, each in READOUTS.items() if each.inputs in inputs)
     if not readout:
         raise InputError("--inputs: no value given; give at least one of both, image, text")
-    compared.measure(readout, settings, fraction=fraction, multimodal=multimodal)
+    _measure(compared.grid(readout, settings, fraction=fraction, multimodal=multimodal))
 
 
 def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: Jobs | None = None) -> None:
@@ -181,6 +164,25 @@ def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: Job
         jobs: Processes on this machine; default: the file's, or 1.
     """
     _measure(read_grid(file, output=output, jobs=jobs))
+
+
+def search(file: tyro.conf.Positional[Path], output: Path | None = None, open_test: bool = False) -> None:
+    """Find pretraining settings that pay: recipes x settings x seeds from a YAML file, halved again and again.
+
+    Probes are cross-validated on training patients; the test split is not read. The same command goes on after a stop.
+
+    Args:
+        file: Fields are data, label, recipes, settings, seeds, images or minutes, and more: docs/evaluation.md.
+        output: Folder of the search; default: the file's, or its path without the suffix.
+        open_test: At the end, compare the chosen candidate on the test split. Once: another one is refused then.
+    """
+    from eval.search.config import read_search
+
+    config = read_search(file, output=output)
+    from eval.search.run import run_search
+
+    if not run_search(config, opens_test=open_test):
+        print(f"stopped; the same command goes on: {as_called(f'eval search {file}')}")
 
 
 def table(

@@ -45,6 +45,7 @@ NEEDED = {
         ("eval linear", "eval knn", "eval few-shot", "eval finetune", "eval multimodal"), "--run a --data b --label c"
     ),
     "eval grid": "a",
+    "eval search": "a",
     "eval table": "a",
     "eval report": "a",
     "eval draws": "export --data a --label b --output c",

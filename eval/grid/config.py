@@ -194,6 +194,24 @@ def grid_of_run(
     return config
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What is compared, and where the results go."""
+
+    run: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Run folder of the pretraining, one of its checkpoints/step-*, or an encoder.safetensors file; of several, the
+    mean is compared."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="START [START ...]")] = ("random",)
+    """Starts to compare with: random, imagenet, package:NAME, timm:NAME, hf:NAME, hub:USER/NAME, xrv:NAME, run
+    folders, files of weights. The first is the baseline."""
+    output: Path | None = None
+    """Folder of the results; default: eval/READOUT-DATASET-LABEL in the run folder."""
+
+    def grid(self, readout: str | tuple[str, ...], settings: Settings, **fields: Any) -> GridConfig:
+        """The grid of one readout or more; ``fields`` are others of :class:`GridConfig`."""
+        return grid_of_run(self.run, self.against, readout, settings, output=self.output, **fields)
+
+
 def check_grid(config: GridConfig) -> None:
     """Refuses settings out of range, before anything is computed.
 
