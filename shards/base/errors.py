@@ -1,6 +1,7 @@
 """Errors a user can mend, and the one way in which the command lines show them."""
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -81,14 +82,17 @@ def check_writable(output: Path) -> None:
     Raises:
         InputError: a part of its path is a file, or the folder that it is to be in is closed to writing.
     """
-    path = output.absolute()
-    if path.is_dir() and any(path.iterdir()):
+    if output.is_dir() and any(output.iterdir()):
         return
-    place = path if path.is_dir() else next(each for each in path.parents if os.path.lexists(each))
+    place = output if output.is_dir() else next(each for each in output.parents if os.path.lexists(each))
+    number = 0
     if not place.is_dir():
-        raise OptionError(f"--output {output}: {place} is a file; name another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise OptionError(f"--output {output}: {place} is closed to writing; name a folder that you may write to")
+        number = errno.ENOTDIR
+    elif not os.access(place, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+    with writing(output):
+        if number:
+            raise OSError(number, os.strerror(number), str(place))
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def test_what_would_end_a_run_ends_it(rehearse, tmp_path: Path, words: list[str]
 
 def test_a_folder_that_a_run_could_not_write(rehearse, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(InputError, match="--output runs/first: .*runs is a file; give a folder"):
+    with pytest.raises(InputError, match="--output runs/first: runs cannot be written .Not a directory.; "):
         rehearse()
     (tmp_path / "runs").unlink()
     with Writer(tmp_path / "runs" / "first").hold(), pytest.raises(InputError, match="is writing this run"):
