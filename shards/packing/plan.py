@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,9 @@ from shards.sources.release import Release
 _SIZE_THREADS = 16
 _ADDED = ("boxes", "box_frame", "kept")  # of which most releases have none: their datasets keep their digest
 _DIGESTED = tuple(field.name for field in fields(Record) if field.name not in (*NOT_STORED, *_ADDED))
+_PLAIN = tuple(sorted(name for name in _DIGESTED if name != "labels"))
+_plain_values = attrgetter(*_PLAIN)
+_PLAIN_TEXT = "{" + ", ".join(f'"{name}": %({name})s' for name in sorted((*_DIGESTED, "bytes"))) + "}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,15 +243,33 @@ def _shard_rows(records: Sequence[Record], *, seed: int, shard_images: int) -> d
     return rows
 
 
+def _plain_text(record: Record, size: int | None, labels: str) -> str:
+    """What ``json.dumps`` with sorted keys says of a record, its ``size`` and its ``labels``, which are JSON already.
+    Called for each, it would take a fifth of the time of a plan."""
+    texts = [encode_basestring_ascii(one) if type(one) is str else _as_json(one) for one in _plain_values(record)]
+    return _PLAIN_TEXT % (dict(zip(_PLAIN, texts, strict=True)) | {"labels": labels, "bytes": _as_json(size)})
+
+
+@lru_cache(maxsize=1 << 16, typed=True)  # typed: 1, 1.0 and True are equal, and are written otherwise
+def _as_json(value: object) -> str:
+    return json.dumps(value)
+
+
 def _source_digest(
     labels: Sequence[str], records: Sequence[Record], sizes: Sequence[int | None], rejected: Sequence[Rejected]
 ) -> str:
     digest = hashlib.sha256(repr(tuple(labels)).encode())
+    texts: dict[int, str] = {}  # of labels, which records share
     for record, size in zip(records, sizes, strict=True):
-        row = {name: getattr(record, name) for name in _DIGESTED} | {"labels": dict(record.labels), "bytes": size}
         if record.boxes is not None or record.kept:
-            row |= {name: getattr(record, name) for name in _ADDED}
-        digest.update(json.dumps(row, sort_keys=True).encode())
+            row = {name: getattr(record, name) for name in (*_DIGESTED, *_ADDED)}
+            text = json.dumps(row | {"labels": dict(record.labels), "bytes": size}, sort_keys=True)
+        else:
+            found = texts.get(id(record.labels))
+            if found is None:
+                found = texts[id(record.labels)] = json.dumps(dict(record.labels), sort_keys=True)
+            text = _plain_text(record, size, found)
+        digest.update(text.encode())
     for refused in rejected:
         digest.update(repr(refused).encode())
     return digest.hexdigest()

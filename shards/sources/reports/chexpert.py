@@ -158,7 +158,7 @@ def _records_of_study(
 def _record(row: Row, name: str, parts: list[str], options: SourceOptions) -> Record | Rejected:
     source_path = "/".join(parts)
     split, patient, study, image = intern(parts[0]), *parts[1:]
-    labels = _labels(tuple((label, row.values.get(label)) for label in LABELS))
+    labels = _labels(tuple(map(row.values.get, LABELS)))
     unknown = [label for label, value in labels.items() if value is None]
     if unknown:
         message = f"line {row.line}: {unknown[0]} is {row[unknown[0]]!r}; expected 1.0, 0.0, -1.0 or nothing"
@@ -181,6 +181,8 @@ def _record(row: Row, name: str, parts: list[str], options: SourceOptions) -> Re
 
 
 @cache  # few sets of labels occur, so the records of a release share them
-def _labels(values: tuple[tuple[str, str | None], ...]) -> dict[str, int | None]:
-    """The labels that are mentioned, or that the list has no column for; None where the value is not the release's."""
-    return {label: UNKNOWN if value is None else _VALUES.get(value) for label, value in values if value != ""}
+def _labels(values: tuple[str | None, ...]) -> dict[str, int | None]:
+    """Of the values of all labels, those that are mentioned, or that the list has no column for; None where the value
+    is not the release's."""
+    said = zip(LABELS, values, strict=True)
+    return {label: UNKNOWN if value is None else _VALUES.get(value) for label, value in said if value != ""}

@@ -1,11 +1,16 @@
+import hashlib
+import json
+from dataclasses import fields
+
 import pytest
 from PIL import Image
 
 from shards.base.errors import InputError
+from shards.format.boxes import Box
 from shards.packing.build import BuildConfig
-from shards.packing.plan import make_plan
+from shards.packing.plan import _source_digest, make_plan
 from shards.sources.options import SourceOptions
-from shards.sources.record import Rejected
+from shards.sources.record import Record, Rejected
 from shards.sources.release import Release
 from tests.conftest import draw_pattern, write_patterns
 
@@ -73,3 +78,24 @@ def test_a_rule_for_blanks_changes_a_dataset_only_where_there_are_blanks(source,
     assert by_rule[None].options == by_rule["unknown"].options
     assert by_rule["absent"].source == by_rule["unknown"].source
     assert by_rule[None].blanks == {"blob": "unknown", "clear": "unknown"}
+
+
+def test_the_digest_of_a_source_is_of_its_records_as_json():
+    """Written by hand for speed, and the same as by ``json.dumps``."""
+    labels = {"b": 1, 'a"\n': -1}
+    told = {"key": "k", "split": "test", "patient_id": "p", "study_id": "s"}
+    records = [
+        Record(name="ü/\\.png", source_path="x", age=1, labels=labels, findings='no "edema"\t', **told),
+        Record(name="y", source_path="y%s", age=1.0, labels=labels, sex="F", indication="%(key)s", **told),
+        Record(name="z", source_path="z", is_patient_known=False, boxes=(Box("a", 1, 2, 3, 4, ""),), **told),
+        Record(name="v", source_path="v", age=0.1 + 0.2, view="lateral", kept={"ward": "A"}, **told),
+    ]
+    sizes, refused = [1, None, 2**40, 0], [Rejected(source_path="r", reason="bad-row", message="m")]
+    reference = hashlib.sha256(repr(("b", 'a"\n')).encode())
+    stored = {field.name for field in fields(Record)} - {"name", "is_patient_known", "box_frame", "boxes", "kept"}
+    for record, size in zip(records, sizes, strict=True):
+        added = {"boxes", "box_frame", "kept"} if record.boxes or record.kept else set()
+        row = {name: getattr(record, name) for name in stored | added} | {"bytes": size}
+        reference.update(json.dumps(row, sort_keys=True).encode())
+    reference.update(repr(refused[0]).encode())
+    assert _source_digest(("b", 'a"\n'), records, sizes, refused) == reference.hexdigest()

@@ -1,4 +1,7 @@
+import csv
 import gzip
+import io
+from collections import Counter
 
 import pytest
 
@@ -6,6 +9,8 @@ from shards.base.errors import InputError
 from shards.sources.files import open_files
 from shards.sources.options import SourceOptions
 from shards.sources.registry import read_release
+from shards.sources.reports.nih import BOX_LIST
+from tests.shards.sources.listed_files import ListedFiles, real_list
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -133,3 +138,22 @@ def test_the_folder_around_the_release_serves_too(release):
     assert len(found.records) == 3
     assert all(files.has(record.name) for record in found.records)
     assert found.records[0].source_path == "images_001/images/00000001_000.png"
+
+
+@pytest.mark.slow
+def test_the_real_lists():
+    """Its release states 112,120 images of 30,805 patients, and 984 boxes in 880 of them; which images are for testing
+    is in lists that are not at hand, so here all are for training."""
+    entries, drawn = real_list("Data_Entry_2017_v2020.csv.gz"), real_list("BBox_List_2017.csv.gz")
+    rows = csv.DictReader(io.TextIOWrapper(io.BytesIO(gzip.decompress(entries)), encoding="utf-8"))
+    names = [row["Image Index"] for row in rows]
+    lists = {"Data_Entry_2017_v2020.csv.gz": entries, f"{BOX_LIST}.gz": drawn, "test_list.txt": b""}
+    lists |= {"train_val_list.txt": "\n".join(names).encode()}
+    found = read_release("nih", ListedFiles(lists, [f"images/{name}" for name in names]), SourceOptions())
+    assert (len(found.records), len(found.rejected), found.notes) == (112_120, 0, [])
+    assert len({record.patient_id for record in found.records}) == 30_805
+    present = Counter(label for record in found.records for label, value in record.labels.items() if value == 1)
+    assert (present["Infiltration"], present["Effusion"], present["Hernia"]) == (19_894, 13_317, 227)
+    assert sum(not any(record.labels.values()) for record in found.records) == 60_361
+    boxes = [record.boxes for record in found.records if record.boxes]
+    assert (len(boxes), sum(map(len, boxes))) == (880, 984)
