@@ -88,7 +88,7 @@ class Candidate:
 
     name: str
     config: PretrainConfig
-    num_images: int
+    num_images: PositiveCount
 
 
 def read_search(path: Path, *, output: Path | None = None) -> SearchConfig:

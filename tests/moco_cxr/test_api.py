@@ -70,13 +70,15 @@ def test_settings_that_are_wrong(tiny_dataset: Path, tmp_path: Path, settings: d
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_may_be_a_file_a_function_or_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_may_be_a_file_a_function_or_settings(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[PretrainConfig] = []
     monkeypatch.setattr("train.run.loop.pretrain", asked.append)
     (tmp_path / "my.yaml").write_text("recipe: debug\nrun: {epochs: 7}\n")
     config = replace(debug(), run=replace(debug().run, epochs=7))
     for recipe in (tmp_path / "my.yaml", lambda: config, config):
-        assert moco_cxr.pretrain(recipe, data="a", output="b", run={"seed": 3}) == Path("b")
+        assert moco_cxr.pretrain(recipe, data=tiny_dataset, output="b", run={"seed": 3}) == Path("b")
     assert {(each.run.epochs, each.run.seed, each.views.size) for each in asked} == {(7, 3, 32)}
     with pytest.raises(InputError, match="recipe: returns int, no train.settings.config.PretrainConfig"):
         moco_cxr.pretrain(lambda: 3, data="a", output="b")

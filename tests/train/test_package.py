@@ -16,7 +16,7 @@ def test_no_file_bears_the_name_of_another_module() -> None:
 
 
 def test_a_second_clone_runs_its_own_code(tmp_path: Path) -> None:
-    """Also where another one is installed, or named by PYTHONPATH, as this one is for what tests start."""
+    """Also where the path of imports names another one, as this one is for what tests start."""
     for name in ("train", "shards", "pipeline"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
     command = tmp_path / "train" / "settings" / "command.py"
