@@ -7,11 +7,16 @@ from tqdm import tqdm
 
 LINE_SECONDS = 30.0
 _LINE = "{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+_NARROWER = (_LINE, _LINE.replace(", {rate_fmt}", ""), "{desc}: {percentage:.0f}% [{elapsed}<{remaining}{postfix}]")
+_LEAST_BAR = 10  # columns
 
 
 class Bar(tqdm):
     """A ``tqdm``. Where its stream is no terminal it writes a line every 30 seconds and one at the end, no carriage
     returns and codes for a cursor: what passes whole lines on would show nothing else until the run is over.
+
+    Where a terminal has no room for it all, the bar itself goes first, then the rate, then the count: what a step tells
+    of itself, the postfix, stays.
 
     One with ``leave=False``, for what is a matter of seconds, writes its last line only where it has written others.
     """
@@ -22,6 +27,14 @@ class Bar(tqdm):
         self._begin = time.monotonic()
         self._last_line: float | None = None
         super().__init__(*args, **options)
+
+    def __str__(self) -> str:
+        facts = self.format_dict
+        width = facts["ncols"]
+        lines = [] if width is None or not facts["total"] else [self._line(form) for form in _NARROWER]
+        if not lines or len(lines[0]) + _LEAST_BAR <= width:
+            return str(super().__str__())
+        return str(next((line for line in lines if len(line) <= width), lines[-1][:width]))
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         if self.fp.isatty():
@@ -44,5 +57,8 @@ class Bar(tqdm):
 
     def _write_line(self) -> None:
         self._last_line = time.monotonic()
-        self.fp.write(f"{self.format_meter(**self.format_dict | {'bar_format': _LINE, 'ncols': None})}\n")
+        self.fp.write(f"{self._line(_LINE)}\n")
         self.fp.flush()
+
+    def _line(self, form: str) -> str:
+        return str(self.format_meter(**self.format_dict | {"bar_format": form, "ncols": None}))

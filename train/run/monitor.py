@@ -228,9 +228,9 @@ def _summary(values: dict[str, Any]) -> str:
     """Behind the bar, which itself shows steps, time gone and time left."""
     shown = {
         "loss": "loss {:.3f}",
-        "pretext_accuracy(%)": "accuracy {:.0f}%",
+        "pretext_accuracy(%)": "acc {:.0f}%",
         "throughput(img/s)": "{:.0f} img/s",
-        "data_wait(%)": "data wait {:.0f}%",
+        "data_wait(%)": "wait {:.0f}%",
         "peak_memory(GiB)": "{:.1f} GiB",
     }
     parts = [form.format(values[name]) for name, form in shown.items() if values.get(name) is not None]

@@ -89,6 +89,23 @@ def test_on_a_terminal_it_is_a_bar() -> None:
     assert "100%|" in shown
 
 
+def test_in_a_narrow_terminal_the_bar_goes_first_and_what_a_step_tells_stays() -> None:
+    with Bar(total=440, desc="pretrain", unit="step", file=io.StringIO(), ncols=200) as progress:
+        progress.n, progress.start_t = 96, progress.start_t - 320
+        progress.set_postfix_str("loss 6.021, acc 23%, 16 img/s, wait 0%, 3.4 GiB", refresh=False)
+        assert "|" in str(progress)
+        for width, has_rate, has_count in ((100, True, True), (88, False, True), (79, False, False)):
+            progress.ncols = width
+            line = str(progress)
+            assert len(line) <= width
+            assert "|" not in line
+            assert ("s/step" in line, "96/440" in line) == (has_rate, has_count), line
+            assert line.startswith("pretrain: 22% ")
+            assert line.endswith("wait 0%, 3.4 GiB]")
+        progress.ncols = 40
+        assert len(str(progress)) == 40
+
+
 def test_it_goes_where_standard_error_goes(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in Bar(range(2), desc="here"):
         pass

@@ -176,7 +176,7 @@ def test_the_bar_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixture
     run(tmp_path / "run", neighbours=CountingNeighbours())
     bar = capsys.readouterr().err.strip().splitlines()[-1]
     assert "20/20" in bar
-    for part in ("loss 0.", "accuracy 50%", " img/s", "data wait 0%", " GiB", "kNN blob 0.750"):  # the newest of each
+    for part in ("loss 0.", "acc 50%", " img/s", "wait 0%", " GiB", "kNN blob 0.750"):  # the newest of each
         assert part in bar
 
 
