@@ -149,11 +149,15 @@ def every_option(package: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
 
         def call(words: list[str], name: str = name, command: Any = command, needed: str = needed) -> None:
             arguments = [name, *needed.split(), *words]
-            run_subcommand({name: command, "other": lambda: None}, args=arguments, package=package)
+            run_subcommand({name: command, "other": _other}, args=arguments, package=package)
 
         hints = typing.get_type_hints(inspect.unwrap(command), include_extras=True)
         hints = {each: hints[each] for each in inspect.signature(command).parameters}
         yield call, list(options_of(hints))
+
+
+def _other() -> None:
+    """A second command, without which there would be no subcommands."""
 
 
 def answer(call: Callable[[list[str]], Any], words: list[str]) -> tuple[int, str]:
