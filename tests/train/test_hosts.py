@@ -150,4 +150,4 @@ def test_faults_among_three_hosts_end_all(fault: str, launcher: str, tiny_datase
     assert 1 <= len(errors) <= 2, said  # once on each side of a cut
     what = {"cut between two others": "a link between two machines is cut", "killed": "ended without a word"}
     assert all(what.get(fault, "no sign of life from rank") in line for line in errors), errors
-    assert not any(str(ENTRY) in text and "Traceback" in text for text in said), said
+    assert not any(f'File "{ENTRY}"' in text for text in said), said  # torchrun shows tracebacks of its own
