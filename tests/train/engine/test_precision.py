@@ -23,7 +23,26 @@ CPU = torch.device("cpu")
 
 def test_what_is_asked_for_is_taken_and_auto_asks_the_hardware() -> None:
     assert resolve_precision("fp16", CPU) == "fp16"
-    assert resolve_precision("auto", CPU) in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "has_avx512_bf16", "has_tiles", "taken"),
+    [
+        ("GenuineIntel", True, False, "fp32"),
+        ("GenuineIntel", True, True, "bf16"),
+        ("AuthenticAMD", True, False, "bf16"),
+        ("AuthenticAMD", False, False, "fp32"),
+        (None, True, False, "fp32"),
+    ],
+)
+def test_auto_is_bf16_where_a_cpu_gains_by_it(
+    vendor: str | None, has_avx512_bf16: bool, has_tiles: bool, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_tiles)
+    monkeypatch.setattr(Path, "is_file", lambda _: vendor is not None)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"vendor_id\t: {vendor}\n")
+    assert resolve_precision("auto", CPU) == taken
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
