@@ -38,6 +38,7 @@ from train.ranks.watchdog import run_together
 from train.run.folder import write_run_folder
 from train.settings.recipes import recipe
 
+_SINGLE = "moco_cxr.commands.{}"
 NUM_QUICK = 2  # damages of each line that the fast test tries
 
 
@@ -49,7 +50,8 @@ def call(words: str) -> str:
             images refused.
     """
     package, *arguments = words.split()
-    main = importlib.import_module("train.pretrain" if package == "pretrain" else f"{package}.__main__").main
+    module = {"pretrain": "train.pretrain", "predict": _SINGLE, "embed": _SINGLE}.get(package, "{}.__main__")
+    main = importlib.import_module(module.format(package)).main
     said, printed = io.StringIO(), io.StringIO()
     with (
         _as_a_process([package, *arguments]),

@@ -12,6 +12,7 @@ import pytest
 import shards.base.errors
 from shards.base.errors import InputError
 from tests.conftest import ROOT
+from tests.damage import as_yaml
 from tests.test_damaged_commands import call, stage  # noqa: F401
 
 NUM_QUICK = 5  # wrong inputs of each command that the fast test tries
@@ -34,12 +35,22 @@ COMMANDS = {
     "eval finetune": _EVAL,
     "eval multimodal": f"{_EVAL} --inputs image",
     "eval grid": "@grid.yaml --output @out",
+    "eval search": "@search.yaml --output @out",
     "eval table": "@results",
     "eval report": "@results",
     "eval draws": "export --data @data --label blob --output @out.parquet",
     "eval export": "--model @run --format onnx --output @out.onnx",
-    "benchmarks loader": "--data @data --quick --output @out.json",
+    "predict": "--model @run --input @images --output @out.csv",
+    "embed": "--model @run --input @images --output @out.parquet",
+    "benchmarks hotpath": "--quick --output @out.json",
     "benchmarks step": "--data @data --quick --output @out.json",
+    "benchmarks loader": "--data @data --quick --output @out.json",
+    "benchmarks packing": "--quick --output @out.json",
+    "benchmarks index": "--quick --output @out.json",
+    "benchmarks peers": "--data @data --quick --output @out.json",
+    "benchmarks scaling": "--quick --output @out.json",
+    "benchmarks evaluation": "--quick --output @out.json",
+    "benchmarks multimodal": "--quick --output @out.json",
     "benchmarks report": "--results @bench --output @out",
     "benchmarks compare": "@bench/hotpath-cpu.json @bench/hotpath-cpu.json",
 }
@@ -56,6 +67,10 @@ NUMBERS = {
     "eval grid": "--jobs",
     "eval report": "--max-images",
     "eval draws": "--draws",
+    **dict.fromkeys(("predict", "embed"), "--batch-size"),
+    **dict.fromkeys((f"benchmarks {name}" for name in ("hotpath", "packing", "index", "peers", "scaling")), "--turns"),
+    "benchmarks evaluation": "--images",
+    "benchmarks multimodal": "--steps",
     "benchmarks compare": "--allow",
 }
 
@@ -111,6 +126,8 @@ def place(stage: Path) -> Path:  # noqa: F811
         shutil.copytree(stage / "data", stage / name)
         (stage / name / damaged).write_bytes((stage / name / damaged).read_bytes()[:100])
     shutil.copytree(stage / "bench", stage / "results")
+    search = {"data": [str(stage / "data")], "label": ["blob"], "recipes": ["debug"], "images": 1000}
+    (stage / "search.yaml").write_bytes(as_yaml(search))
     (stage / "closed").chmod(0o500)
     return stage
 
