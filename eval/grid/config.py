@@ -17,7 +17,7 @@ from eval.training.config import Batch, TrainingConfig
 from pipeline.options import EngineName
 from shards.base.bounds import PositiveCount, Share, Side, Temperature
 from shards.base.dataclass_io import check_fields
-from shards.base.errors import InputError
+from shards.base.errors import InputError, check_writable
 from train.checkpoints.place import find_checkpoint, run_of
 
 SHOTS = (1, 5, 20)
@@ -244,6 +244,7 @@ def check_grid(config: GridConfig) -> None:
         raise InputError(f"layers {listed}: no readout of frozen features is asked for; leave them away")
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")
+    check_writable(config.output)
 
 
 def _slug(readout: str, settings: Settings, *, num_runs: int) -> str:

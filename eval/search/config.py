@@ -23,7 +23,7 @@ from pipeline.options import EngineName
 from shards.base.bounds import PositiveCount, Share, SmallSeed
 from shards.base.config_file import of_file, read_settings, with_settings
 from shards.base.dataclass_io import check_fields, from_mapping
-from shards.base.errors import InputError
+from shards.base.errors import InputError, check_writable
 from shards.options import LabelPolicy
 from train.settings.checks import check_config
 from train.settings.config import PretrainConfig, ScheduleConfig
@@ -105,6 +105,7 @@ def read_search(path: Path, *, output: Path | None = None) -> SearchConfig:
         _check(config)
         if config.folder == path:
             raise InputError("output: not given, and the file has no suffix to leave away; give --output")
+        check_writable(config.folder)
     return config
 
 

@@ -106,6 +106,8 @@ def wrong_inputs(command: str) -> Iterator[tuple[str, str]]:
     if number := NUMBERS.get(command):
         for value in ("many", "nan", "inf", "-inf", "1e400", "-7"):
             yield f"{number} {value}", f"{right} {number} {value}"
+    if command in ("eval grid", "eval search"):
+        yield "output of a file below a device", right.replace(".yaml --output @out", "-to-null.yaml")
     yield "unknown option", f"{right} --nothing 1"
     yield "missing file of settings", f"{right} --config @none.yaml"
     yield "file that holds no settings", f"{right} --config @file"
@@ -128,6 +130,8 @@ def place(stage: Path) -> Path:  # noqa: F811
     shutil.copytree(stage / "bench", stage / "results")
     search = {"data": [str(stage / "data")], "label": ["blob"], "recipes": ["debug"], "images": 1000}
     (stage / "search.yaml").write_bytes(as_yaml(search))
+    for name in ("grid", "search"):
+        (stage / f"{name}-to-null.yaml").write_bytes((stage / f"{name}.yaml").read_bytes() + b"\noutput: /dev/null/x\n")
     (stage / "closed").chmod(0o500)
     return stage
 
