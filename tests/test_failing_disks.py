@@ -91,7 +91,6 @@ def test_commands_on_full_disks(trained, tiny_dataset, mount, name):
     assert str(folder) in said
 
 
-@pytest.mark.slow
 def test_a_full_shared_memory_is_told_as_that(tiny_dataset, tmp_path):
     """loky's semaphores lie there: in a mount namespace of its own, where one may be had."""
     command = [sys.executable, *arguments("build", tiny_dataset, tmp_path, tmp_path / "out")]
