@@ -5,6 +5,7 @@ to 1024. The package loads its files by unpickling them; here their tensors alon
 """
 
 import importlib
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def open_model(name: str) -> ForeignModel:
     about = known[name]
     architecture = "resnet50" if name.startswith("resnet") else "densenet121"
     encoder: Any = build_encoder(architecture)
-    path = _file(about["weights_url"], Path(package.utils.get_cache_dir()).expanduser())
+    path = _file(about["weights_url"], Path(os.path.expanduser(package.utils.get_cache_dir())))
     tensors, wanted = read_torch_file(path).tensors, encoder.state_dict()
     absent = [key for key in wanted if key not in tensors and not key.endswith(_COUNTER)]
     strange = [key for key in wanted if key in tensors and tensors[key].shape != wanted[key].shape]

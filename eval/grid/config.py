@@ -1,5 +1,6 @@
 """Settings of the evaluations. Free of torch, so that the command line can describe itself at once."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from train.checkpoints.place import find_checkpoint, run_of
 
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
+FEATURES = "features"
 WORDS = ("random", "imagenet")  # starts that are no path
 Jobs = Annotated[int, Field(ge=1, le=1024)]
 _Level = Annotated[float, Field(gt=0, lt=1)]
@@ -187,11 +189,18 @@ def grid_of_run(
         baseline=next(iter(starts)),
         readout=readouts,
         output=output or home / slug,
-        features=home / "features",
+        features=_features_of(home, output),
         **fields,
     )
     check_grid(config)
     return config
+
+
+def _features_of(home: Path, output: Path | None) -> Path:
+    """Beside a run's evaluations, which share them; beside the results where another's run is closed to writing."""
+    features = home / FEATURES
+    place = next(each for each in (features, *features.parents) if each.is_dir())
+    return features if output is None or os.access(place, os.W_OK | os.X_OK) else output / FEATURES
 
 
 @dataclass(frozen=True, kw_only=True)

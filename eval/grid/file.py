@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.foreign.kinds import is_foreign, title_of
-from eval.grid.config import WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
+from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.base.stored import parse_yaml, read_file
@@ -74,7 +74,7 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
         starts=file.starts,
         baseline=file.baseline or next(iter(file.starts)),
         output=folder,
-        features=folder / "features",
+        features=folder / FEATURES,
         **measured,
     )
     try:

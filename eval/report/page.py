@@ -7,6 +7,7 @@ the reader's light or dark mode and can be read on a phone and printed. With 1,0
 a minute on one core, mostly for features and maps; ``with_images=False`` leaves them out, and it takes seconds.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -92,7 +93,8 @@ def _without_places(html: str, folder: Path, comparison: Comparison) -> str:
     told += [source for start in comparison.starts.values() for source in start.sources]
     places = {path for text in told if (path := Path(text)).is_absolute()}
     places |= {parent for path in places for parent in path.parents if len(parent.parts) > 2}
-    names = {str(escape(place)): str(escape(place.name)) for place in places | {Path.home(), Path.cwd()}}
+    here = {path for path in (Path(os.path.expanduser("~")), Path.cwd()) if path.is_absolute()}  # not all have a home
+    names = {str(escape(place)): str(escape(place.name)) for place in places | here}
     longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     bounded = f"(?<![A-Za-z0-9+/])({longest_first})(?![A-Za-z0-9+])"  # not by chance within a picture
     return re.sub(bounded, lambda found: names[found[1]], html)

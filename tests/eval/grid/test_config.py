@@ -1,6 +1,7 @@
 """Settings are checked field by field; the grid of one run; the grid of a file."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,17 @@ def test_the_grid_of_a_run(tmp_path: Path) -> None:
     assert two.output == tmp_path / "eval" / "knn-made-pleural-effusion-2-runs"
     with pytest.raises(InputError, match="--run: no value"):
         grid_of_run((), (), "knn", SETTINGS)
+
+
+def test_features_lie_beside_the_results_where_the_run_is_closed_to_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(tmp_path / "run")))
+    (tmp_path / "run").mkdir()
+    made = grid_of_run((tmp_path / "run",), (), "linear", SETTINGS, output=tmp_path / "out")
+    assert made.features == tmp_path / "out" / "features"
+    with pytest.raises(InputError, match="run cannot be written"):
+        grid_of_run((tmp_path / "run",), (), "linear", SETTINGS)
 
 
 def test_equal_names_are_refused() -> None:
