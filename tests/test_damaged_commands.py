@@ -26,7 +26,6 @@ from eval.results.file import save_comparison
 from eval.results.table import Comparison
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError, run_command
-from shards.index import ShardIndex
 from tests.conftest import ROOT, write_patterns
 from tests.damage import Reader, apply, as_json, as_lines, as_yaml, assert_told, drive, outcome
 from tests.eval.conftest import comparison  # noqa: F401
@@ -95,7 +94,7 @@ class Line:
 
     ``told``: what messages name; default: the file. ``may_be_gone``, ``is_anew``, ``is_users``,
     ``has_unread_end``: as of :class:`Reader`. ``is_slow``: it is not among the quick ones, as it computes before it
-    opens the file.
+    opens the file. ``cache``: what would spare it the file, and is removed.
     """
 
     words: str
@@ -106,6 +105,7 @@ class Line:
     is_users: bool = False
     is_slow: bool = False
     has_unread_end: bool = False
+    cache: str = "out"
 
     def reader(self, stage: Path) -> Reader:
         path = stage / self.file
@@ -117,7 +117,7 @@ class Line:
         }.get(path.suffix, lambda: (None, as_json))()
         return Reader(
             path,
-            partial(called, self.words, stage),
+            partial(called, self.words, stage, self.cache),
             fields,
             dump,
             may_be_gone=self.may_be_gone,
@@ -129,13 +129,13 @@ class Line:
         )
 
 
-def called(words: str, stage: Path) -> None:
+def called(words: str, stage: Path, cache: str) -> None:
     """Runs a command, without what it has written before."""
-    for old in stage.glob("out*"):
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
-    if "unfinished" in words:
-        shutil.rmtree(stage / "unfinished", ignore_errors=True)
-    call(words.replace("@", f"{stage}/"))
+    for old in [*stage.glob("out*"), *stage.glob(cache)]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # a command prints them
+        call(words.replace("@", f"{stage}/"))
 
 
 _EVAL = "--data @data --label blob --output @out --run @run --draws 1 --replicates 100"
@@ -150,7 +150,8 @@ _OPENING_DATA = (
     f"eval knn --fraction 1 {_EVAL}",
     f"eval few-shot --shots 1 {_EVAL}",
     f"eval finetune --fraction 1 --finetune.max-steps 1 --finetune.min-steps 1 {_EVAL}",
-    f"eval multimodal --inputs image --fraction 1 --multimodal.max-steps 1 --multimodal.min-steps 1 {_EVAL}",
+    f"eval multimodal --inputs image --fraction 1 --multimodal.max-steps 1 --multimodal.min-steps 1 "
+    f"--multimodal.image-tokens 1 {_EVAL}",
     "eval grid @grid.yaml --output @out",
     "eval draws export --data @data --label blob --output @out.parquet",
     "benchmarks loader --data @data --quick --output @out.json",
@@ -186,7 +187,7 @@ LINES = (
         "data/train-000000.tar",
         has_unread_end=True,
     ),
-    Line(_OPENING_DATA[6], "data/train-000000.tar", has_unread_end=True),
+    Line(_OPENING_DATA[6], "data/train-000000.tar", has_unread_end=True, cache="run/eval/features"),
     # What a run or an evaluation left, and may make again. It is told as a warning.
     Line(_TRAINED, "trained/metrics.jsonl", may_be_gone=True, is_anew=True, is_slow=True),
     Line(_TRAINED, "trained/checkpoints/step-00000004/complete.json", is_anew=True, is_slow=True),
@@ -210,12 +211,8 @@ def stage(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     grid = {"data": [str(data)], "label": ["blob"], "starts": {"a": "random", "b": str(folder / "run")}}
     grid |= {"readout": "knn", "fraction": [1], "replicates": 100}
     (folder / "grid.yaml").write_bytes(as_yaml(grid))
-    train = ShardIndex.open(data).where(split="train")
-    rows = train.table.select(["dataset", "key"])
-    for name, values in (("fraction", [0.5] * len(rows)), ("draw", [0] * len(rows))):
-        rows = rows.append_column(name, [values])
-    pq.write_table(rows, folder / "draws.parquet")
-    csv.write_csv(rows.drop_columns("dataset"), folder / "list.csv")
+    call(f"eval draws export --data {data} --label blob --fraction 0.5 --draws 1 --output {folder}/draws.parquet")
+    csv.write_csv(pq.read_table(folder / "draws.parquet").drop_columns("dataset"), folder / "list.csv")
     write_patterns(folder / "images", {"a": 4})
     names = [path.relative_to(folder / "images").as_posix() for path in sorted((folder / "images").rglob("*.png"))]
     (folder / "table.csv").write_text("file\n" + "\n".join(names) + "\n")

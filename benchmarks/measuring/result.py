@@ -5,13 +5,17 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from benchmarks.measuring.resources import Resources
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import read_json
+
+_Positive = Annotated[float, Field(gt=0)]  # drawn to a logarithmic scale, and divided by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +25,14 @@ class Timing:
     the same turn, with its quartiles; ``cpu_seconds``, where a clock for it was given, is the median of the processor
     time."""
 
-    median: float
-    low_quartile: float
-    high_quartile: float
-    speed: float
+    median: _Positive
+    low_quartile: _Positive
+    high_quartile: _Positive
+    speed: _Positive
     turns: int
     cpu_seconds: float | None = None
-    speed_low_quartile: float | None = None
-    speed_high_quartile: float | None = None
+    speed_low_quartile: _Positive | None = None
+    speed_high_quartile: _Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

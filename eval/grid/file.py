@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.foreign.kinds import is_foreign, title_of
-from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
+from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid, check_starts
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.base.stored import parse_yaml, read_file
@@ -79,6 +79,7 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
     )
     try:
         check_grid(config)
+        check_starts(config.starts)
     except InputError as error:
         raise InputError(f"grid {path}: {error}") from None
     return config
