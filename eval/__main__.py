@@ -33,7 +33,7 @@ from eval.grid.config import (
     LinearConfig,
     Settings,
 )
-from eval.grid.file import read_grid
+from eval.grid.file import open_grid
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
@@ -163,7 +163,7 @@ def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: Job
         output: Folder of the results; default: the file's, or its path without the suffix.
         jobs: Processes on this machine; default: the file's, or 1.
     """
-    _measure(read_grid(file, output=output, jobs=jobs))
+    _measure(open_grid(file, output=output, jobs=jobs))
 
 
 def search(file: tyro.conf.Positional[Path], output: Path | None = None, open_test: bool = False) -> None:

@@ -22,7 +22,7 @@ from train.checkpoints.snapshot import BrokenSnapshot
 Damage = tuple[str, Callable[[Path], object]]
 WRONG = (None, True, -1, 2.5, 2**70, "x", [], [1], {}, {"x": 1})
 DEEP = 100_000
-_ENDING_ANYWHERE = (".parquet", ".yaml")  # Parquet is read from its end; a mapping may end behind any line
+_ENDING_ANYWHERE = (".parquet", ".yaml", ".csv")  # Parquet is read from its end; text may end behind any line
 
 
 def of_bytes(content: bytes) -> Iterator[Damage]:

@@ -172,7 +172,7 @@ LINES = (
     Line("train export --run @run --format torchvision --output @out.safetensors", "run/encoder.safetensors"),
     Line(_OPENING_DATA[6], "run/encoder.safetensors"),
     Line("eval grid @grid.yaml --output @out", "grid.yaml", is_users=True),
-    Line(f"eval linear --draw-file @draws.parquet {_EVAL.replace(' --draws 1', '')}", "draws.parquet"),
+    Line(f"eval linear --draw-file @draws.parquet --fraction 0.5 {_EVAL.replace(' --draws 1', '')}", "draws.parquet"),
     Line(_IMPORT, "list.csv"),
     Line("eval table @results", "results/results.json"),
     Line("eval report @results --no-images", "results/results.json"),
@@ -211,7 +211,7 @@ def stage(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     grid = {"data": [str(data)], "label": ["blob"], "starts": {"a": "random", "b": str(folder / "run")}}
     grid |= {"readout": "knn", "fraction": [1], "replicates": 100}
     (folder / "grid.yaml").write_bytes(as_yaml(grid))
-    call(f"eval draws export --data {data} --label blob --fraction 0.5 --draws 1 --output {folder}/draws.parquet")
+    call(f"eval draws export --data {data} --label blob --fraction 0.5 --output {folder}/draws.parquet")
     csv.write_csv(pq.read_table(folder / "draws.parquet").drop_columns("dataset"), folder / "list.csv")
     write_patterns(folder / "images", {"a": 4})
     names = [path.relative_to(folder / "images").as_posix() for path in sorted((folder / "images").rglob("*.png"))]

@@ -1,10 +1,10 @@
 """The warp alone: two views of images that are decoded already, by each library that could make them, in one thread.
 
-All but torchvision's take the same matrices and are checked to agree; torchvision has no warp by a matrix on the CPU
-that is public, so it gets steps that come to as much, with the crop at the centre.
+All but torchvision's take the same matrices, and a remark says which disagree; torchvision has no warp by a matrix on
+the CPU that is public, so it gets steps that come to as much, with the crop at the centre.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import cv2
@@ -49,7 +49,7 @@ def compare_warps(setting: Setting, *, num_images: int, turns: int) -> Compariso
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
-        _check_agreement(variants, setting)
+        differing = tuple(_disagreements(variants, setting))
         timings = time_variants(variants, turns=turns, device=torch.device("cpu"))
     finally:
         torch.set_num_threads(num_threads)
@@ -62,7 +62,8 @@ def compare_warps(setting: Setting, *, num_images: int, turns: int) -> Compariso
         timings=timings,
     )
     fastest = min(timings, key=lambda name: timings[name].median)
-    return _remarked(comparison, fastest)
+    comparison = _remarked(comparison, fastest)
+    return replace(comparison, remarks=(*comparison.remarks, *differing))
 
 
 def _remarked(comparison: Comparison, fastest: str) -> Comparison:
@@ -161,10 +162,12 @@ class _Warps:
         self.out[view, i] += np.float32(bias)
 
 
-def _check_agreement(variants: dict[str, Callable[[], np.ndarray]], setting: Setting) -> None:
+def _disagreements(variants: dict[str, Callable[[], np.ndarray]], setting: Setting) -> Iterator[str]:
+    """Remarks on libraries whose views differ from the first variant's; sharp edges that are enlarged differ most."""
     results = {name: call().copy() for name, call in variants.items() if not name.startswith("torchvision")}
     reference = next(iter(results.values()))
     level = 1 / (255 * setting.spec.std)
     for name, views in results.items():
         difference = float(np.abs(views - reference).mean()) / level
-        assert difference < _TOLERANCE, f"{name}: {difference:.2f} grey levels from the first variant's views"
+        if difference >= _TOLERANCE:
+            yield f"{name}: its views are {difference:.2f} grey levels from the first variant's, on average"

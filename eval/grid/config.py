@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ import tyro
 from pydantic import AfterValidator, Field
 
 from eval.finetune.config import FinetuneConfig
-from eval.foreign.kinds import KINDS, is_foreign, title_of
+from eval.foreign.kinds import title_of
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
 from eval.study.config import CohortConfig
@@ -21,7 +20,6 @@ from shards.base.bounds import PositiveCount, Share, Side, Temperature
 from shards.base.dataclass_io import check_fields
 from shards.base.errors import InputError, check_writable
 from train.checkpoints.place import find_checkpoint, run_of
-from train.encoders.starts.packages import PACKAGE
 
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
@@ -256,19 +254,6 @@ def check_grid(config: GridConfig) -> None:
     if config.output.exists() and not config.output.is_dir():
         raise InputError(f"--output {config.output}: is a file; name a folder")
     check_writable(config.output)
-
-
-def check_starts(starts: Mapping[str, Sequence[str]]) -> None:
-    """Refuses a source that is no word, no name of a kind of model, and no file or folder.
-
-    Raises:
-        InputError: naming the start, the source and what may stand there.
-    """
-    for name, source in ((name, source) for name, several in starts.items() for source in several):
-        is_named = source in WORDS or source.startswith(PACKAGE) or is_foreign(source)
-        if not is_named and not Path(source).exists():
-            words = ", ".join(["random", "imagenet", f"{PACKAGE}NAME", *(f"{word}:NAME" for word in KINDS)])
-            raise InputError(f"start {name} {source}: no such file or run folder; give one, or one of {words}")
 
 
 def _slug(readout: str, settings: Settings, *, num_runs: int) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.foreign.kinds import is_foreign, title_of
-from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid, check_starts
+from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
+from shards.base.config_file import of_file
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.base.stored import parse_yaml, read_file
@@ -36,6 +37,20 @@ class _GridFile(Settings, Measured):
     readout: tuple[ReadoutName, ...] = ("linear",)
     baseline: str | None = None
     output: Path | None = None
+
+
+def open_grid(path: Path, *, output: Path | None = None, jobs: int | None = None) -> GridConfig:
+    """:func:`read_grid`, with its starts looked for. Imports torch.
+
+    Raises:
+        InputError: as it does, or a start of which nothing can be read.
+    """
+    config = read_grid(path, output=output, jobs=jobs)
+    from eval.grid.plan import check_sources
+
+    with of_file(path, "grid"):
+        check_sources(config)
+    return config
 
 
 def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None) -> GridConfig:
@@ -79,7 +94,6 @@ def read_grid(path: Path, *, output: Path | None = None, jobs: int | None = None
     )
     try:
         check_grid(config)
-        check_starts(config.starts)
     except InputError as error:
         raise InputError(f"grid {path}: {error}") from None
     return config

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from eval.foreign.kinds import is_foreign, kind_of
-from eval.grid.config import GridConfig, check_starts
+from eval.foreign.kinds import KINDS, is_foreign, kind_of
+from eval.grid.config import WORDS, GridConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.text import texts_of
 from eval.multimodal.tokenizer import model_fingerprint
@@ -29,6 +29,7 @@ from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.file import is_ours
+from train.encoders.starts.packages import PACKAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def make_plan(config: GridConfig) -> Plan:
     """
     config.finetune.check()
     config.multimodal.check()
-    _check_sources(config)
+    check_sources(config)
     readouts = [READOUTS[name] for name in config.readout]
     cohort = open_cohort(
         config.settings,
@@ -158,12 +159,20 @@ def _check_texts(cohort: Cohort) -> None:
             )
 
 
-def _check_sources(config: GridConfig) -> None:
-    check_starts(config.starts)
-    sources = [source for several in config.starts.values() for source in several]
-    for source in sources:
+def check_sources(config: GridConfig) -> None:
+    """Refuses starts of which nothing can be read, before data is.
+
+    Raises:
+        InputError: naming the start, its source and what may stand there.
+    """
+    sources = [(name, source) for name, several in config.starts.items() for source in several]
+    for name, source in sources:
+        is_named = source in WORDS or source.startswith(PACKAGE) or is_foreign(source)
+        if not is_named and not Path(source).exists():
+            words = ", ".join(["random", "imagenet", f"{PACKAGE}NAME", *(f"{word}:NAME" for word in KINDS)])
+            raise InputError(f"start {name} {source}: no such file or run folder; give one, or one of {words}")
         _check_foreign(source, config)
-    others = [source for source in sources if not is_foreign(source)]
+    others = [source for _, source in sources if not is_foreign(source)]
     if others and not any(is_ours(source) for source in others):
         for field in ("architecture", "size"):
             if getattr(config, field) is None:

@@ -69,7 +69,7 @@ class TrainingConfig:
     """Preset of the views in training; size, normalisation and fill are the encoder's. ``evaluation``: none."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
-    hardware has it. ``tf32``: fp32 rounded to TF32 by GPUs; ``fp32`` is fp32 there too."""
+    hardware has it and gains by it. ``tf32``: fp32 rounded to TF32 by GPUs; ``fp32`` is fp32 there too."""
     num_processes: Processes = 1
     """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
     checkpoint_every: PositiveCount = 500

@@ -94,3 +94,22 @@ def test_one_process_that_is_lost_ends_all_with_one_line(tiny_dataset: Path, tmp
     assert process.returncode not in (0, None)
     assert err.count("error: ") == 1, err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 2, 4, 8, 14])
+def test_an_interrupt_while_the_processes_start_is_told_in_one_line(
+    tiny_dataset: Path, tmp_path: Path, seconds: float
+) -> None:
+    """As Ctrl-C reaches all of them, whether they import, meet or build."""
+    process = start(tiny_dataset, tmp_path / "run", "--run.epochs", "1000", "--num-processes", "2")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err + out, err
+    if process.returncode:
+        assert process.returncode in (130, -signal.SIGINT), err  # a shell has 130 for both
+        assert len([line for line in err.splitlines() if "interrupted" in line]) <= 1, err
+        assert "error" not in err
+    else:
+        assert "stopped; this continues from step" in out, err
