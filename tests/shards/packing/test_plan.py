@@ -1,18 +1,28 @@
+import csv
+import gzip
 import hashlib
+import io
 import json
+import time
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from shards.base.errors import InputError
 from shards.format.boxes import Box
+from shards.packing import plan as planning
 from shards.packing.build import BuildConfig
 from shards.packing.plan import _source_digest, make_plan
 from shards.sources.options import SourceOptions
 from shards.sources.record import Record, Rejected
 from shards.sources.release import Release
 from tests.conftest import draw_pattern, write_patterns
+from tests.shards.sources.listed_files import ListedFiles, real_list
+
+PADCHEST = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+MOST_SECONDS = 10  # of one core, for a whole list
 
 
 @pytest.fixture
@@ -99,3 +109,25 @@ def test_the_digest_of_a_source_is_of_its_records_as_json():
         reference.update(json.dumps(row, sort_keys=True).encode())
     reference.update(repr(refused[0]).encode())
     assert _source_digest(("b", 'a"\n'), records, sizes, refused) == reference.hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "packaged", "name", "image", "num_images"),
+    [
+        ("chexpert", "chexpert_train.csv.gz", "CheXpert-v1.0-small/train.csv", "{Path}", 223_414),
+        ("padchest", f"{PADCHEST}.gz", PADCHEST, "images/{ImageID}", 160_861),
+    ],
+)
+def test_the_whole_list_of_a_large_release_becomes_a_plan_at_once(
+    source, packaged, name, image, num_images, monkeypatch
+):
+    text = gzip.decompress(real_list(packaged))
+    files = ListedFiles({name: text}, [image.format_map(row) for row in csv.DictReader(io.StringIO(text.decode()))])
+    monkeypatch.setattr(planning, "open_files", lambda path: files)
+    begin = time.process_time()
+    plan = make_plan(BuildConfig(source=source, input=Path("in"), output=Path("out"), workers=1))
+    seconds = time.process_time() - begin
+    print(f"{source}: {len(plan.records):,} images in {seconds:.1f} s of processor time")
+    assert len(plan.records) == num_images
+    assert seconds < MOST_SECONDS
