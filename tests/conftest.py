@@ -7,6 +7,7 @@ those of the CPU, ranks meet by gloo, and DeepSpeed, which keeps the kind of dev
 """
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before anything looks for a GPU."""
+    """Before anything looks for a GPU, or is interrupted: a shell has what it starts in the background ignore that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_for_gpu(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
