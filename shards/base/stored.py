@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -166,12 +167,12 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]
     Raises:
         InputError: as :func:`read_file`; it is none, or lacks an array.
     """
-    check_regular(path)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
-    except _NO_ARRAYS as error:
-        raise InputError(f"is no file of arrays ({reason_of(error)})") from None
+    with _opening(path) as file:
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in names}
+        except _NO_ARRAYS as error:
+            raise InputError(f"is no file of arrays ({reason_of(error)})") from None
 
 
 def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
@@ -182,7 +183,9 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDAr
     """
     check_regular(path)
     try:
-        found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of a header of Python 2, which none has that was written here
+            found = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except _NO_ARRAYS as error:
         raise InputError(f"is no file of an array ({reason_of(error)})") from None
     if not isinstance(found, np.ndarray):
@@ -194,6 +197,7 @@ def read_array(path: Path, *, mmap_mode: Literal["r"] | None = None) -> npt.NDAr
 _NO_ARRAYS = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, MemoryError, RecursionError),
     *(NotImplementedError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error, SyntaxError, TokenError),
+    UserWarning,
 )
 
 
