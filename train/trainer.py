@@ -9,6 +9,7 @@ from torch import Tensor
 
 from shards.index import ShardIndex
 from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.memory import keep_freed_memory
 from train.engine.optimizers import build_optimizer
 from train.engine.precision import resolve_precision, set_tf32
 from train.methods.build import build_method
@@ -105,6 +106,7 @@ def start_trainer(
     Args:
         ds_config: DeepSpeed's settings; default: what ``config`` makes of them.
     """
+    keep_freed_memory()
     set_tf32(config.run.precision)
     if ds_config is None:
         precision = resolve_precision(config.run.precision, world.device)

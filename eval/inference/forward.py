@@ -21,6 +21,7 @@ from pipeline.views import ViewSpec
 from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.images.store import ImageSpec
+from train.engine.memory import keep_freed_memory
 from train.engine.precision import set_tf32
 
 _Item = TypeVar("_Item")
@@ -61,6 +62,7 @@ def through(
         InputError: an absent device, or outputs that are not finite.
     """
     target = find_device(device, field="--device")
+    keep_freed_memory()
     set_tf32("fp32")
     network = network.to(target).eval()
     groups = _groups(images.read(image, workers=workers), batch_size)

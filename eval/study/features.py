@@ -22,6 +22,7 @@ from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.base.stored import read_array
 from shards.index import ShardIndex
+from train.engine.memory import keep_freed_memory
 from train.engine.precision import set_tf32
 
 Features = npt.NDArray[np.float32]
@@ -45,6 +46,7 @@ def extract_features(
     Raises:
         InputError: some features are not finite, or the loader refuses the device or batch size.
     """
+    keep_freed_memory()
     set_tf32("fp32")
     features: Features = outputs_in_order(
         encoder,

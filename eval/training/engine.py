@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.encoders.norms import sync_batchnorm
 from train.engine.deepspeed import deepspeed_config, start_engine
+from train.engine.memory import keep_freed_memory
 from train.engine.precision import Precision, resolve_precision, set_tf32
 from train.engine.torch_engine import TorchEngine
 from train.ranks.world import World
@@ -29,6 +30,7 @@ def build_engine(
     Args:
         batch_size: images a process and a step.
     """
+    keep_freed_memory()
     set_tf32(precision)
     optimizer = torch.optim.AdamW(groups, fused=True)
     if world.size == 1:

@@ -185,7 +185,7 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(
     assert "asked to stop" in err
     assert "Traceback" not in err
     command = out.splitlines()[-1]
-    assert command.startswith(f"python {ENTRY} debug --data {tiny_dataset}")
+    assert command.startswith(f"CUDA_VISIBLE_DEVICES= python {ENTRY} debug --data {tiny_dataset}")
     finish(start(tiny_dataset, tmp_path / "run", *settings))
     assert_equal_ends(runs[0], tmp_path / "run", step=8)
 

@@ -1,4 +1,5 @@
-"""Batch norm that does not leak: split into groups inside a rank, or replaced by group norm; or taken over all ranks.
+"""Batch norm that does not leak: split into groups inside a rank, replaced by group norm, or of statistics that stay as
+they are; or taken over all ranks.
 
 With batch norm over the whole batch, a query and its key share their batch statistics while the negatives in the queue
 do not, and the encoder can find the positive by that alone (MoCo, section 3.3). Groups inside a rank, together with
@@ -112,6 +113,16 @@ def _is_channels_last(batch: Tensor) -> bool:
     return batch.dim() == 4 and batch.is_contiguous(memory_format=torch.channels_last) and not batch.is_contiguous()
 
 
+class FixedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm by its running statistics in training as in evaluation, which leaves them as they are."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions from (B, C) on."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class SplitBatchNorm1d(SplitBatchNorm):
     """Over (B, C) features."""
 
@@ -123,6 +134,10 @@ class SplitBatchNorm2d(SplitBatchNorm):
 _SPLIT: dict[type[nn.Module], type[SplitBatchNorm]] = {
     nn.BatchNorm1d: SplitBatchNorm1d,
     nn.BatchNorm2d: SplitBatchNorm2d,
+}
+_FIXED: dict[type[nn.Module], type[FixedBatchNorm]] = {
+    nn.BatchNorm1d: FixedBatchNorm,
+    nn.BatchNorm2d: FixedBatchNorm,
 }
 _SYNC: dict[type[nn.Module], type[nn.modules.batchnorm._BatchNorm]] = {
     nn.BatchNorm1d: SyncBatchNorm1d,
@@ -196,6 +211,16 @@ def sync_batchnorm(module: nn.Module) -> nn.Module:
     return _replace(module, lambda layer: _like(layer, _SYNC))
 
 
+def fixed_batchnorm(module: nn.Module) -> nn.Module:
+    """Turns every batch norm of ``module`` into a :class:`FixedBatchNorm`; in place. What is normalised by constants
+    cannot leak.
+
+    Raises:
+        InputError: as :func:`split_batchnorm`.
+    """
+    return _replace(module, lambda layer: _like(layer, _FIXED))
+
+
 def has_batch_norm(module: nn.Module) -> bool:
     """Whether any layer takes statistics of the batch."""
     return any(_takes_statistics(layer) for layer in module.modules())
@@ -230,6 +255,8 @@ def _is_known(layer: nn.Module) -> bool:
 
 
 def _replace(module: nn.Module, convert: Callable[[Any], nn.Module]) -> nn.Module:
+    if isinstance(module, FixedBatchNorm):
+        return module
     if _is_known(module):
         return convert(module)
     if _takes_statistics(module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
 from train.encoders.networks import build_network
-from train.encoders.norms import group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
+from train.encoders.norms import fixed_batchnorm, group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
 from train.encoders.zoo import architecture_of, check_encoder, config_of
 from train.ranks.world import World
 from train.settings.architectures import TIMM
@@ -85,6 +85,8 @@ def build_embedder(
         project = mlp(widths, norm=norm, last_norm=last_norm, gelu=gelu)
         predict = mlp([widths[-1], *predictor], norm=True, last_norm=predictor_last_norm) if predictor else None
     model = Embedder(encoder, project, predict, channels_last=config.encoder.channels_last)
+    if config.norm.keep_statistics:
+        fixed_batchnorm(model.encoder)
     _apply(config, world, model)
     return model.to(world.device)
 
@@ -110,6 +112,8 @@ def check_network(config: PretrainConfig, world: World) -> str:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(architecture_of(name), size)
         has_any = has_batch_norm(network)
+        if config.norm.keep_statistics:
+            fixed_batchnorm(network)
         _apply(config, world, network)
     strategy = norm_strategy(config, world.size)
     return "" if has_any else f"note: {name} has no batch norm, so norm.strategy {strategy} is for the heads alone"

@@ -47,6 +47,7 @@ def model_card(
     views, selection, method, run = config.views, config.selection, config.method, config.run
     newest = last_values(lines)
     norm = norm_strategy(config, world.size)
+    kept = ", the network's with the statistics of its start" if config.norm.keep_statistics else ""
     watched = (
         f"Labels were not learnt from; kNN AUROC of {', '.join(run.knn_label)} was watched during the run."
         if run.knn_label and run.knn_every
@@ -86,7 +87,7 @@ a patient's identifier can find out by it that the patient is among them: pass i
 
 | | |
 |---|---|
-| method | {method.name}, batch norm `{norm}` |
+| method | {method.name}, batch norm `{norm}`{kept} |
 | encoder | {config.encoder.name} |
 | start | {start or f"encoder.weights {config.encoder.weights}"} |
 | length | step {newest.get("step", 0)}, epoch {newest.get("epoch", 0):g} |

@@ -124,6 +124,10 @@ class NormConfig:
     and are refused there. ``auto``: with a queue, split with one process and shuffle with several; without, sync."""
     num_groups: Annotated[int, Field(ge=2, le=65_536, description="for one group would leak")] = 4
     """Groups inside a rank for ``split``; divides the batch size."""
+    keep_statistics: bool = False
+    """The network's batch norms go on with the statistics that --encoder.weights brought, and train scale and shift
+    alone; the strategy is for the heads then. Of ImageNet's weights, probes lose by the statistics of X-rays
+    (docs/results.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,6 +186,16 @@ def _of_norm(config: PretrainConfig, *, world_size: int) -> Iterator[str]:
             f"norm.strategy {norm.strategy}: with the queue of {method.name}, batch norm would leak which key belongs "
             "to which query; use split, shuffle or group"
         )
+    if norm.keep_statistics and config.encoder.weights == "random":
+        yield (
+            "norm.keep_statistics: encoder.weights random brings no statistics to keep; give other weights, or "
+            "--norm.no-keep-statistics"
+        )
+    if norm.keep_statistics and strategy == "group":
+        yield (
+            "norm.keep_statistics: norm.strategy group leaves no batch norm whose statistics could be kept; use auto, "
+            "or --norm.no-keep-statistics"
+        )
     if strategy == "split" and (run.batch_size % norm.num_groups or run.batch_size < 2 * norm.num_groups):
         yield (
             f"norm.num_groups {norm.num_groups}: does not split run.batch_size {run.batch_size} into equal groups of "

@@ -66,8 +66,10 @@ def _without_unread(config: PretrainConfig) -> PretrainConfig:
 
 
 def _with_norm(config: PretrainConfig, world_size: int) -> PretrainConfig:
-    """``auto`` in place of what would leak, or has nothing to deal out."""
+    """``auto`` in place of what would leak, or has nothing to deal out; no statistics kept where there are none."""
     strategy = norm_strategy(config, world_size)
+    if config.encoder.weights == "random" or strategy == "group":
+        config = _with(config, "norm", keep_statistics=False)
     leaks = has_queue(config.method) and strategy in ("sync", "plain")
     deals_in_vain = strategy == "shuffle" and (world_size == 1 or not has_queue(config.method))
     return _with(config, "norm", strategy="auto") if leaks or deals_in_vain else config

@@ -56,8 +56,8 @@ def check_run_folder(config: PretrainConfig) -> None:
         differing.remove("run.epochs")
     if differing == ["run.epochs"] and shorter:
         raise InputError(
-            f"--output {folder}: its config.yaml has run.epochs {before.run.epochs}, and {config.run.epochs} are fewer; a "
-            "run can be made longer only, so give as many or more, or a new folder"
+            f"--output {folder}: its config.yaml has run.epochs {before.run.epochs}, and {config.run.epochs} are "
+            "fewer; a run can be made longer only, so give as many or more, or a new folder"
         )
     if differing:
         raise InputError(

@@ -9,8 +9,10 @@ from torch import nn
 from tests.gpu.launches import Launches
 from tests.train.processes import run_ranks
 from train.encoders.norms import (
+    FixedBatchNorm,
     SplitBatchNorm2d,
     SyncBatchNorm2d,
+    fixed_batchnorm,
     group_norm,
     split_batchnorm,
     sync_batchnorm,
@@ -146,3 +148,23 @@ def test_synchronised_state_is_an_ordinary_batchnorms() -> None:
 def test_without_processes_it_is_an_ordinary_batch_norm() -> None:
     images = torch.randn(4, 6, 5, 5)
     assert torch.equal(sync_batchnorm(nn.BatchNorm2d(6))(images), nn.BatchNorm2d(6)(images))
+
+
+def test_fixed_statistics_stay_and_scale_and_shift_are_trained() -> None:
+    norm = make_norm()
+    norm.running_mean.fill_(0.5), norm.running_var.fill_(4.0)
+    fixed, images = fixed_batchnorm(make_norm()), torch.randn(4, 6, 5, 5)
+    fixed.load_state_dict(norm.state_dict())
+    before = {name: value.clone() for name, value in fixed.state_dict().items()}
+    out = fixed.train()(images)
+    torch.testing.assert_close(out, norm.eval()(images))
+    out.square().sum().backward()
+    assert fixed.weight.grad.abs().min() > 0
+    assert fixed.bias.grad.abs().min() > 0
+    assert all(torch.equal(fixed.state_dict()[name], value) for name, value in before.items())
+
+
+def test_fixed_layers_are_left_alone_by_the_strategy_of_the_heads() -> None:
+    encoder, projector = nn.Sequential(make_norm()), nn.Sequential(make_norm())
+    split_batchnorm(nn.Sequential(fixed_batchnorm(encoder), projector), 2)
+    assert [type(*part) for part in (encoder, projector)] == [FixedBatchNorm, SplitBatchNorm2d]

@@ -11,10 +11,12 @@ from train.settings.config import EncoderConfig, NormConfig, PretrainConfig
 WORLD = World(rank=0, size=1, local_rank=0, device=torch.device("cpu"))
 
 
-def embed(*, strategy: Any = "split", channels_last: bool = True, **heads: Any) -> Embedder:
+def embed(
+    *, strategy: Any = "split", channels_last: bool = True, keep_statistics: bool = False, **heads: Any
+) -> Embedder:
     config = PretrainConfig(
         encoder=EncoderConfig(name="resnet18", channels_last=channels_last),
-        norm=NormConfig(strategy=strategy, num_groups=2),
+        norm=NormConfig(strategy=strategy, num_groups=2, keep_statistics=keep_statistics),
     )
     return build_embedder(config, WORLD, **({"projector": [24, 16], "norm": False, "last_norm": False} | heads))
 
@@ -52,6 +54,16 @@ def test_a_width_of_0_is_that_of_the_features() -> None:
         (512, 512),
         (16, 512),
     ]
+
+
+def test_statistics_are_kept_in_the_encoder_alone() -> None:
+    embedder = embed(keep_statistics=True, norm=True)
+    before = {name: value.clone() for name, value in embedder.encoder.named_buffers()}
+    embedder.train()(torch.randn(4, 1, 32, 32)).embedding.sum().backward()
+    assert before
+    assert all(torch.equal(value, before[name]) for name, value in embedder.encoder.named_buffers())
+    assert all(parameter.grad is not None for parameter in embedder.encoder.parameters())
+    assert {int(value) for value in embedder.projector.buffers() if value.ndim == 0} == {1}, "batches seen"
 
 
 @pytest.mark.parametrize("strategy", ["split", "group", "plain"])

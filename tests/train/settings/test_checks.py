@@ -62,6 +62,8 @@ def test_yaml_refuses(text: str, message: str) -> None:
         (change("method", temperature=0.0), 1, "method.temperature 0.0"),
         (change("method", queue_size=8), 1, "method.queue_size 8: smaller than the 16 keys"),
         (change("method", queue_size=16), 2, "method.queue_size 16: smaller than the 32 keys"),
+        (change("norm", keep_statistics=True), 1, "norm.keep_statistics: encoder.weights random brings no statistics"),
+        (change("norm", keep_statistics=True, strategy="group"), 1, "norm.strategy group leaves no batch norm"),
         (change("norm", num_groups=3), 1, "norm.num_groups 3: does not split run.batch_size 16"),
         (change("norm", num_groups=16), 1, "norm.num_groups 16"),
         (change("norm", num_groups=1), 1, "norm.num_groups 1: .* would leak"),

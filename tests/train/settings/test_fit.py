@@ -43,6 +43,7 @@ def test_each_recipe_fits_any_number_of_images(name: str) -> None:
             made("moco_cxr_resnet18", views={"size": 64}, method={"queue_size": 256}, run={"epochs": 10}),
             {"schedule.milestones": "6.0 9.0"},
         ),
+        (made("debug", norm={"keep_statistics": True}), {"norm.keep_statistics": "False"}),
         (made("debug", run={"batch_size": 30}), {"norm.num_groups": "3"}),
         (made("debug", run={"batch_size": 31}), {"norm.num_groups": "3", "run.batch_size": "30"}),
         (made("debug", method={"queue_size": 10}), {"method.queue_size": "16"}),

@@ -42,7 +42,9 @@ def test_a_run_can_be_made_longer_and_not_shorter(config: PretrainConfig) -> Non
     assert config.output is not None
     (config.output / "config.yaml").write_text(to_yaml(replace(config, run=replace(config.run, epochs=3))))
     assert epochs_in(config.output) == 3
-    with pytest.raises(InputError, match="its config.yaml has run.epochs 3, and 1 are fewer; a run can be made longer only"):
+    with pytest.raises(
+        InputError, match="its config.yaml has run.epochs 3, and 1 are fewer; a run can be made longer only"
+    ):
         check_run_folder(config)
     assert epochs_in(config.output / "none") is None
 
