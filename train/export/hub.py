@@ -43,6 +43,6 @@ def push_folder(folder: Path, name: str, *, public: bool = False) -> str:
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
         raise InputError(
             f"--push-to-hub {name}: {reason_of(error)}; log in with a token that may write: hf auth login, and check "
-            f"the network. The folder is written: {folder}"
+            "the network"
         ) from None
     return address

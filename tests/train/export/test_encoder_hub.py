@@ -116,7 +116,7 @@ def test_an_encoder_is_pushed_and_comes_back(
         with pytest.raises(InputError, match="hub:ward/none: could not be had"):
             download("hub:ward/none")
         monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-        with pytest.raises(InputError, match=r"--push-to-hub ward/new: .*401.*log in"):
+        with pytest.raises(InputError, match=r"--push-to-hub ward/new: .*401.*log in.* and check the network$"):
             call(monkeypatch, "--run", run, "--push-to-hub", "ward/new")
     assert (features(download("hub:ward/cxr")) == features(run)).all()  # the server is gone
 
