@@ -27,6 +27,7 @@ from shards.base.errors import InputError
 from shards.images.store import ImageSpec
 from train.encoders.file import is_ours
 from train.encoders.saved import load_encoder
+from train.encoders.starts.hub import download, is_on_hub
 
 _TABLE, _ARRAY = ".parquet", ".npy"
 _FEATURES, _ROW = "features", "row"
@@ -172,8 +173,9 @@ def _of_classifier(path: str) -> _Opened:
 def _image_spec(source: str, size: int) -> ImageSpec:
     """How files are stored on their way: as the data of the pretraining were, where the encoder says so; else as
     packing does by itself, but never smaller than the views."""
-    if is_ours(source):
-        stored = load_encoder(source).metadata.get("image")
+    folder = download(source) if is_on_hub(source) else source
+    if is_ours(folder):
+        stored = load_encoder(folder).metadata.get("image")
         if stored is not None:
             return from_written(ImageSpec, stored, unknown="ignore")
     return ImageSpec(size=max(ImageSpec().size, size))

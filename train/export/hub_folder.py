@@ -38,7 +38,7 @@ def write_encoder_folder(loaded: LoadedEncoder, folder: Path, *, card: str) -> N
     require_batch_norm(loaded, "hub")
     folder.mkdir(parents=True, exist_ok=True)
     write_timm(loaded, folder, loaded.encoder.state_dict())
-    said = {name: loaded.metadata[name] for name in ("step", "trained_on", "seen") if name in loaded.metadata}
+    said = {name: loaded.metadata[name] for name in ("step", "trained_on", "seen", "image") if name in loaded.metadata}
     save_encoder(folder / HUB_FILE, loaded.encoder, name=loaded.name, views=loaded.views, **said)
     atomic_write(folder / CARD, card)
 

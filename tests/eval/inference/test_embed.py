@@ -15,7 +15,9 @@ from shards.images.store import ImageSpec
 from shards.index import ShardIndex
 from tests.eval.foreign.conftest import dino
 from tests.eval.inference.conftest import IMAGE, NUM_IMAGES, VIEWS
+from tests.train.export.hub import serving
 from train.encoders.saved import load_encoder, save_encoder
+from train.export.hub_folder import write_encoder_folder
 
 __all__ = ["dino"]
 
@@ -69,6 +71,23 @@ def test_models_of_others_and_encoders_that_do_not_say_how_images_are_stored(
     save_encoder(tmp_path / "encoder.safetensors", loaded.encoder, name=loaded.name, views=loaded.views)
     other = embedded(config(tmp_path / "encoder.safetensors", dicoms), None)
     assert '"size": 320' in other.schema.metadata[b"moco_cxr"].decode()
+
+
+def test_an_exported_encoder_says_how_images_are_stored(
+    model: Path, dicoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its folder, and from the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    write_encoder_folder(load_encoder(model), tmp_path / "hub", card="")
+    wanted = embedded(config(model, dicoms), None)
+    assert f'"size": {IMAGE.size}' in wanted.schema.metadata[b"moco_cxr"].decode()
+    with serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.files["ward/cxr"] = {path.name: path.read_bytes() for path in (tmp_path / "hub").iterdir()}
+        for source in (tmp_path / "hub", "hub:ward/cxr"):
+            found = embedded(config(source, dicoms), None)
+            assert f'"size": {IMAGE.size}' in found.schema.metadata[b"moco_cxr"].decode()
+            assert found["features"].equals(wanted["features"])
 
 
 def test_mistakes_are_one_line(model: Path, dicoms: Path, tmp_path: Path) -> None:
