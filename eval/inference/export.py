@@ -107,13 +107,12 @@ def export_classifier(
 def about(kept: Kept) -> dict[str, str]:
     """What is written of a classifier beside its graph."""
     return {
-        **describe(kept.views),
+        **describe(kept.views, stored=to_mapping(kept.image)),
         "encoder": kept.encoder.name if kept.encoder else "",
         "readout": kept.readout,
         "labels": json.dumps(kept.labels),
         "shifts": json.dumps(kept.calibration.shifts),
         "temperatures": json.dumps(kept.calibration.temperatures),
-        "stored": json.dumps(to_mapping(kept.image)),
         "trained": json.dumps(kept.trained),
     }
 

@@ -6,19 +6,22 @@
     mean, std       by which they are: (x - mean) / std, the same in every channel
     crop            center: the largest centred square of the image is scaled to ``size``
     interpolation   bilinear
+    stored          JSON: how images were stored before they became views (size, square, format, quality), where known
 
 They stand in the header of safetensors and ONNX files, in ``about.json`` of a ``torch.export`` program, and in
 ``_metadata[""]`` of a state dict that torch has saved. timm has words of its own for the same (:func:`timm_input`).
 """
 
+import json
 from typing import Any
 
 from pipeline.views import ViewSpec
 
 
-def describe(views: ViewSpec, *, channels: int = 1) -> dict[str, str]:
-    """The input of a network that was trained on ``views``, as text by name."""
+def describe(views: ViewSpec, *, channels: int = 1, stored: Any = None) -> dict[str, str]:
+    """The input of a network that was trained on ``views`` of images ``stored`` so, as text by name."""
     return {
+        **({"stored": json.dumps(stored)} if stored else {}),
         "size": str(views.size),
         "channels": str(channels),
         "range": "0 1",

@@ -114,7 +114,8 @@ def _write_timm(loaded: LoadedEncoder, file: BinaryIO, output: Path) -> str:
 
 def about(loaded: LoadedEncoder, *, channels: int = 1) -> dict[str, str]:
     """What is written of an encoder beside its tensors."""
-    return {"encoder": loaded.name, **describe(loaded.views, channels=channels)}
+    said = describe(loaded.views, channels=channels, stored=loaded.metadata.get("image"))
+    return {"encoder": loaded.name, **said}
 
 
 def timm_arguments(loaded: LoadedEncoder) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from train.settings.architectures import ENCODERS
 
 INPUT = {"size": "64", "channels": "1", "range": "0 1", "mean": "0.5", "std": "0.25"}
 INPUT |= {"crop": "center", "interpolation": "bilinear"}
+STORED = {"size": 72, "square": False, "format": "jpeg", "quality": 95}
+INPUT |= {"stored": json.dumps(STORED)}
 GRAY = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
@@ -32,7 +34,7 @@ def trained(name: str, norm: str = "batch", size: int = 64) -> LoadedEncoder:
     with torch.no_grad():
         encoder(torch.randn(4, 1, 64, 64))
     views = ViewSpec(size=size, mean=0.5, std=0.25)
-    return LoadedEncoder(encoder=encoder.eval(), name=name, views=views, metadata={"norm": norm})
+    return LoadedEncoder(encoder=encoder.eval(), name=name, views=views, metadata={"norm": norm, "image": STORED})
 
 
 def assert_same_features(name: str, features: Tensor) -> None:
