@@ -112,7 +112,6 @@ def run_command(main: Callable[[], int | None]) -> None:
     reader of the output has gone. Any other exception is a bug and keeps its traceback.
     """
     _open_what_is_closed()
-    _wait_asleep()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only
             stream.reconfigure(errors="backslashreplace")
@@ -176,13 +175,6 @@ def _open_what_is_closed() -> None:
             if os.open(os.devnull, os.O_RDWR) == number:  # the lowest that is free
                 os.set_inheritable(number, True)  # by processes that this one starts
                 setattr(sys, name, open(number, "r+" if number == 0 else "w", closefd=False))  # noqa: SIM115
-
-
-def _wait_asleep() -> None:
-    """OpenMP's threads sleep while they wait for each other, where nobody says otherwise: spinning, they keep a
-    processor from what else runs on it, the one that is waited for too. It is read when torch is imported."""
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _check_surroundings() -> None:

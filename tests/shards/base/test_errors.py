@@ -122,17 +122,3 @@ def test_an_output_that_cannot_be_is_refused_at_once(tmp_path, monkeypatch):
     for output in (tmp_path / "closed", tmp_path / "closed" / "x" / "y"):
         with pytest.raises(InputError, match=f"--output {output}: .*cannot be written .Permission denied"):
             check_writable(output)
-
-
-@pytest.mark.parametrize(
-    ("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, "9")]
-)
-def test_threads_sleep_while_they_wait_unless_told_otherwise(given: dict[str, str], policy: str) -> None:
-    code = "from shards.base.errors import run_command; run_command(lambda: __import__('torch') and 0)"
-    own = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    env = own | given | {"OMP_DISPLAY_ENV": "verbose"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
-    name = "GOMP_SPINCOUNT" if "GOMP_SPINCOUNT" in given else "OMP_WAIT_POLICY"
-    if name not in done.stderr:
-        pytest.skip("this torch has another OpenMP than GNU's")
-    assert f"{name} = '{policy}'" in done.stderr
