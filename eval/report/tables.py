@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from eval.readouts.registry import READOUTS
 from eval.report.latex import label_of, latex_table
 from eval.report.note import note
-from eval.results.table import Comparison, Row
+from eval.report.terminal import aligned, wrapped
+from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
 from eval.words import Format, Metric, interval_text, p_text
 from shards.base.errors import InputError
@@ -56,14 +57,11 @@ def render(
 
 def text_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
     """Aligned tables, each under a line that says what was tested, and a note on how to read them."""
-    blocks = []
-    for table in _tables(comparisons, metric, subgroups):
-        rows = [table.header, *table.lines]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        lines.insert(1, "-" * len(lines[0]))
-        blocks.append("\n".join([table.title, *(line.rstrip() for line in lines)]))
-    return "\n\n".join([*blocks, note(comparisons)])
+    blocks = [
+        f"{wrapped(table.title)}\n{aligned(table.header, table.lines)}"
+        for table in _tables(comparisons, metric, subgroups)
+    ]
+    return "\n\n".join([*blocks, wrapped(note(comparisons))])
 
 
 def markdown_tables(comparisons: Sequence[Comparison], *, metric: Metric = "auroc", subgroups: bool = False) -> str:
@@ -133,6 +131,8 @@ def _tables(
             yield _input_table(comparison)
         if subgroups and comparison.subgroups:
             yield _subgroup_table(comparison)
+            if any(row.true_positive_rate for row in comparison.subgroups):
+                yield _rate_table(comparison)
             if comparison.gaps:
                 yield _gap_table(comparison)
 
@@ -213,19 +213,31 @@ def _subgroup_table(comparison: Comparison) -> _Table:
     """Who, how many, AUROC or why there is none."""
     header = ["label", "readout", "labelled", "group", "studies (positive)", "start", f"AUROC {_level(comparison)}"]
     header.append(f"minus {comparison.baseline} {_level(comparison)}")
-    has_rates = any(row.true_positive_rate for row in comparison.subgroups)
-    header += [f"true positive rate {_level(comparison)}", f"false positive rate {_level(comparison)}"] * has_rates
     lines = []
     for row in comparison.subgroups:
-        amount = READOUTS[row.readout].amount(row.fraction)
-        counts = f"{row.num_studies:,} ({row.num_positive_studies:,})"
         figure = interval_text(row.auroc) if row.auroc else f"- ({row.reason})"
         difference = interval_text(row.difference, sign="+") if row.difference else ""
-        lines.append([row.label, row.readout, amount, f"{row.attribute} {row.group}", counts, row.start, figure])
-        lines[-1].append(difference)
-        rates = (row.true_positive_rate, row.false_positive_rate)
-        lines[-1] += [interval_text(rate) if rate else "" for rate in rates] if has_rates else []
+        lines.append([*_group_cells(row), row.start, figure, difference])
     return _Table(f"{comparison.dataset}: AUROC in groups of the test set, at the largest fraction", header, lines)
+
+
+def _rate_table(comparison: Comparison) -> _Table:
+    """What one threshold does to each group."""
+    header = ["label", "readout", "labelled", "group", "studies (positive)", "start"]
+    header += [f"true positives {_level(comparison)}", f"false positives {_level(comparison)}"]
+    lines = [
+        [*_group_cells(row), row.start]
+        + [interval_text(rate) if rate else "-" for rate in (row.true_positive_rate, row.false_positive_rate)]
+        for row in comparison.subgroups
+        if row.true_positive_rate or row.false_positive_rate
+    ]
+    return _Table(f"{comparison.dataset}: rates in groups, {threshold_words(comparison)}", header, lines)
+
+
+def _group_cells(row: SubgroupRow) -> list[str]:
+    amount = READOUTS[row.readout].amount(row.fraction)
+    counts = f"{row.num_studies:,} ({row.num_positive_studies:,})"
+    return [row.label, row.readout, amount, f"{row.attribute} {row.group}", counts]
 
 
 def _gap_table(comparison: Comparison) -> _Table:

@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.report.terminal import aligned
 from eval.search.config import SearchConfig
 from eval.search.state import Standing
 from shards.base.atomic import atomic_write
@@ -14,10 +15,7 @@ _STYLE = "body{font:15px sans-serif;margin:2em auto;max-width:70em}td,th{padding
 
 def standings_text(standings: Sequence[Standing]) -> str:
     """Aligned columns, the last rung first, the best first."""
-    rows = [_HEAD, *map(_row, standings)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
+    return aligned(_HEAD, list(map(_row, standings)))
 
 
 def write_page(standings: Sequence[Standing], config: SearchConfig) -> Path:

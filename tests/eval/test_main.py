@@ -86,7 +86,7 @@ def test_layers_of_the_encoder(
     shared = ["--data", packed, "--label", "sick", "--replicates", 100, "--random-starts", 1, "--device", "cpu"]
     asked = ["--run", run_folder, *shared, "--fraction", 1, "--output", tmp_path / "layers", "--features.layers"]
     call(monkeypatch, "linear", *asked, 3, 4)
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "AUROC of the linear probe on layers 3, 4 on 60 test studies" in printed
     assert "joined; of the last, its own features: random layer3, layer4; pretrained layer3, layer4." in printed
     with pytest.raises(InputError, match="features.layers 9: resnet18 has the layers 1 layer1, "):

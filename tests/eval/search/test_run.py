@@ -64,8 +64,7 @@ def test_the_better_half_goes_on_for_twice_as_long(packed: Path, tmp_path: Path,
     wanted += [(area, seed, 4) for area in (0.6, 0.7) for seed in (0, 1)]
     assert sorted(asked) == sorted([*wanted, (0.6, 0, 8), (0.6, 1, 8)])
     assert len({each.output for each in trained}) == 8, "a run goes on in its folder"
-    lines = capsys.readouterr().out.splitlines()
-    first = next(line for line in lines if line.startswith("3 "))
+    first = capsys.readouterr().out.rpartition("\nrung 3\n")[2].splitlines()[0]
     assert "views.area 0.6-1.0" in first
     assert "+0.0570" in first, "the mean over folds and seeds, of .05, .01 / 2 and .002"
     folds = np.var(0.001 * np.arange(5), ddof=1) / 5
@@ -124,7 +123,7 @@ def test_one_that_fails_is_left_behind_and_all_that_fail_are_told(
     run_search(made(packed, tmp_path), opens_test=False)
     out = capsys.readouterr().out
     assert "loss: not finite" in out
-    assert "0.7-1.0" in next(line for line in out.splitlines() if line.startswith("3 "))
+    assert "0.7-1.0" in next(line for line in out.splitlines() if line.startswith("rung 3;"))
     monkeypatch.setattr("eval.search.run.pretrain", failing)
     with pytest.raises(InputError, match="loss: not finite; and no other one is left"):
         run_search(made(packed, tmp_path, output=str(tmp_path / "other")), opens_test=False)
