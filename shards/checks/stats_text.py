@@ -27,7 +27,7 @@ def stats_text(stats: DatasetStats) -> str:
         _indications(stats.splits),
         _boxes(stats.splits),
         _table(
-            ["pixels", "width min / median / max", "height min / median / max", "sizes", "commonest"],
+            ["pixels", "width (median)", "height (median)", "sizes", "commonest"],
             [_sizes("stored", stats.stored), _sizes("source", stats.source)],
         ),
         f"16 bits a pixel: {stats.num_deep:,} images" if stats.num_deep else "",
@@ -49,7 +49,7 @@ def _labels(splits: Sequence[SplitStats]) -> str:
             share = f"{100 * counts.present / known:.1f}" if known else "-"
             numbers = (counts.present, counts.absent, counts.uncertain, counts.blank)
             rows.append([label, one.name, *(f"{number:,}" for number in numbers), share])
-    heads = ["label", "split", "present", "absent", "uncertain", "blank", "present % of known"]
+    heads = ["label", "split", "present", "absent", "uncertain", "blank", "% of known"]
     return _table(heads, rows, num_text=2) if rows else "no labels"
 
 
@@ -82,8 +82,8 @@ def _boxes(splits: Sequence[SplitStats]) -> str:
 
 
 def _sizes(name: str, sizes: SizeStats) -> list[str]:
-    spans = [" / ".join(f"{value:,}" for value in span) for span in (sizes.width, sizes.height)]
-    commonest = ", ".join(f"{size} ({count:,})" for size, count in sizes.commonest.items())
+    spans = [f"{low:,}-{high:,} ({median:,})" for low, median, high in (sizes.width, sizes.height)]
+    commonest = ", ".join(f"{size} ({count:,})" for size, count in list(sizes.commonest.items())[:2])
     return [name, *spans, f"{sizes.num_sizes:,}", commonest]
 
 
