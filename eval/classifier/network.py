@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from train.encoders.memory_format import in_fastest_format
+
 
 class ImageClassifier(nn.Module):
     """Images (B, 1, H, W) to logits (B, L). The head is fp32 under autocast too: bf16 has three digits, so that many
@@ -25,7 +27,7 @@ class ImageClassifier(nn.Module):
             self.head = nn.Linear(encoder.num_features, num_labels)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.encoder(images)
+        features = self.encoder(in_fastest_format(images, self.encoder))
         with torch.autocast(images.device.type, enabled=False):
             logits: Tensor = self.head(features.float())
         return logits

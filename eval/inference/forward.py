@@ -21,6 +21,7 @@ from pipeline.views import ViewSpec
 from shards.base.bar import Bar
 from shards.base.errors import InputError
 from shards.images.store import ImageSpec
+from train.encoders.memory_format import in_fastest_format
 from train.engine.memory import keep_freed_memory
 from train.engine.precision import set_tf32
 
@@ -77,7 +78,7 @@ def through(
         for group, readable, made in _ahead(prepared()):
             values = np.empty((0, 0), dtype=np.float32)
             if readable:
-                inputs = (None if made is None else upload(made, target),)
+                inputs = (None if made is None else in_fastest_format(upload(made, target), network),)
                 more = () if beside is None else tuple(upload(each, target) for each in beside(readable))
                 with torch.inference_mode():
                     values = network(*inputs, *more).float().cpu().numpy()

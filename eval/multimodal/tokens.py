@@ -30,6 +30,7 @@ from shards.base.errors import InputError
 from shards.base.locks import Lock
 from shards.base.stored import read_array
 from shards.index import ShardIndex
+from train.encoders.memory_format import in_fastest_format
 from train.encoders.places import last_map
 
 ImageTokens = npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -136,6 +137,7 @@ class TokenEncoder(nn.Module):
         return int(self.encoder.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
+        images = in_fastest_format(images, self.encoder)
         if self.grid == 1:
             pooled: Tensor = self.encoder(images)
             return pooled[:, None]

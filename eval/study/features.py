@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.device import find_device
 from pipeline.engines.choice import made_by
@@ -22,10 +22,21 @@ from shards.base.atomic import atomic_file
 from shards.base.errors import InputError
 from shards.base.stored import read_array
 from shards.index import ShardIndex
+from train.encoders.memory_format import in_fastest_format
 from train.engine.memory import keep_freed_memory
 from train.engine.precision import set_tf32
 
 Features = npt.NDArray[np.float32]
+
+
+class _InFastestFormat(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.encoder(in_fastest_format(images, self.encoder))
+        return features
 
 
 def extract_features(
@@ -49,7 +60,7 @@ def extract_features(
     keep_freed_memory()
     set_tf32("fp32")
     features: Features = outputs_in_order(
-        encoder,
+        _InFastestFormat(encoder),
         index,
         views,
         batch_size=batch_size,

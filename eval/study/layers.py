@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from shards.base.errors import InputError
+from train.encoders.memory_format import in_fastest_format
 from train.encoders.places import as_map, stages
 
 
@@ -69,7 +70,7 @@ class LayerFeatures(nn.Module):
             if stage is not None
         ]
         try:
-            own = self.encoder(images)
+            own = self.encoder(in_fastest_format(images, self.encoder))
         finally:
             for hook in hooks:
                 hook.remove()

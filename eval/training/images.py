@@ -124,9 +124,8 @@ class ImageFeed:
 
     def _examples(self, batch: Batch) -> Examples:
         positions = torch.from_numpy(self.index.positions(batch.rows))
-        images = batch.views[0].contiguous(memory_format=torch.channels_last)
         beside = self._beside(positions, self._loader.epoch) if self._beside else ()
-        return Examples(positions, (images, *beside))
+        return Examples(positions, (batch.views[0], *beside))
 
 
 class ImageScorer:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shards.base.errors import InputError
 from train.encoders.build import build_encoder
+from train.encoders.memory_format import in_fastest_format
 from train.encoders.networks import build_network
 from train.encoders.norms import fixed_batchnorm, group_norm, has_batch_norm, split_batchnorm, sync_batchnorm
 from train.encoders.zoo import architecture_of, check_encoder, config_of
@@ -41,10 +42,7 @@ class Embedder(nn.Module):
 
     def forward(self, views: Tensor) -> Embedding:
         if self.channels_last:
-            # With one channel both memory formats are the same bytes, and these strides alone make every layer behind
-            # go channels-last. Channels-last weights would do so too, but DeepSpeed cannot broadcast or flatten them.
-            _, _, height, width = views.shape
-            views = views.contiguous().as_strided(views.shape, (height * width, 1, width, 1))
+            views = in_fastest_format(views, self.encoder)
         features = self.encoder(views)  # (B, F)
         raw = self.projector(features)  # (B, D)
         prediction = None if self.predictor is None else F.normalize(self.predictor(raw).float(), dim=1)

@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_start_and_leaves_the_random_state_alone() 
 
 
 def test_memory_format_does_not_change_the_embeddings() -> None:
-    views = torch.randn(4, 1, 32, 32)
+    views = torch.randn(4, 1, 96, 96)
     plain, last = (embed(channels_last=flag).eval()(views).embedding for flag in (False, True))
     torch.testing.assert_close(plain, last, rtol=1e-4, atol=1e-4)
 
