@@ -1,11 +1,13 @@
-"""The evaluation's own arithmetic at CheXpert's size: linear probes at label fractions, and the bootstrap of patients.
+"""The evaluation's own arithmetic at CheXpert's size: linear probes at label fractions, and the bootstrap of patients;
+and features of frozen encoders on a CPU by order in memory.
 
     python -m benchmarks evaluation
 
-Features and labels are synthetic, so that nothing is measured but the arithmetic. Expect a minute for the whole sweep
-of one label on two cores, and a few seconds for 10,000 paired resamples of 25,000 images.
+Features, labels and images are synthetic, so that nothing is measured but the arithmetic. Expect a minute for the whole
+sweep of one label on two cores, and a few seconds for 10,000 paired resamples of 25,000 images.
 """
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,12 +19,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from benchmarks.measuring.result import Comparison, Timing
 from benchmarks.measuring.timing import time_variants
 from benchmarks.settings import CHEXPERT_FRONTAL, CHEXPERT_PATIENTS, EvaluationConfig
 from eval.readouts.linear import STRENGTHS, fit
 from eval.stats.bootstrap import bootstrap
+from train.encoders.build import build_encoder
+from train.encoders.memory_format import in_fastest_format
+from train.engine.memory import keep_freed_memory
 
 Floats = npt.NDArray[np.float32]
 _FEATURES = 512
@@ -31,6 +38,8 @@ _VALID, _TEST = 2000, 5000
 _IMAGES, _PATIENTS, _RESAMPLES = 25_000, 15_000, 10_000
 _LOOPED = 20  # resamples that the plain loop is timed on
 _CPU = torch.device("cpu")
+_ENCODERS = (("resnet18", 64), ("resnet18", 224), ("timm:tf_efficientnet_lite0", 128))
+_BATCH = 64
 
 
 def run(config: EvaluationConfig) -> Iterator[Comparison | str]:
@@ -41,6 +50,8 @@ def run(config: EvaluationConfig) -> Iterator[Comparison | str]:
         yield _sweep(made, 1 if config.quick else num)
     yield _probe(made, turns=config.turns)
     yield _bootstrap(_RESAMPLES // 10 if config.quick else _RESAMPLES, turns=config.turns)
+    for name, size in _ENCODERS[:1] if config.quick else _ENCODERS:
+        yield _forward(name, size, turns=config.turns)
 
 
 class _Synthetic:
@@ -118,6 +129,36 @@ def _probe(made: _Synthetic, *, turns: int) -> Comparison:
         work=f"{len(rows):,} x {_FEATURES} features, {len(STRENGTHS)} penalties, the best on {len(known):,} images",
         rate=len(STRENGTHS),
         unit="fits",
+        timings=time_variants(variants, turns=turns, device=_CPU),
+    )
+
+
+def _forward(name: str, size: int, *, turns: int) -> Comparison:
+    keep_freed_memory()
+    frozen = build_encoder(name, size=size).eval()
+    trained = copy.deepcopy(frozen).train()
+    contiguous = torch.randn(_BATCH, 1, size, size)
+    channels_last = contiguous.as_strided(contiguous.shape, (size * size, 1, size, 1))
+
+    def features(network: nn.Module, images: Tensor) -> None:
+        with torch.no_grad():
+            network(images)
+
+    variants: dict[str, Callable[[], object]] = {
+        "frozen, contiguous": lambda: features(frozen, contiguous),
+        "frozen, channels-last": lambda: features(frozen, channels_last),
+        "frozen, as evaluation does": lambda: features(frozen, in_fastest_format(contiguous, frozen)),
+        "forward of a training step": lambda: trained(in_fastest_format(contiguous, trained)),
+    }
+    if name == "resnet18":  # which can be traced
+        folded = fuse(frozen)
+        variants["frozen, contiguous, batch norm folded"] = lambda: features(folded, contiguous)
+        variants["frozen, channels-last, batch norm folded"] = lambda: features(folded, channels_last)
+    return Comparison(
+        title=f"Features of a frozen encoder, {name.removeprefix('timm:')}, {size} px",
+        work=f"{_BATCH} images in fp32 on {torch.get_num_threads()} threads",
+        rate=_BATCH,
+        unit="images",
         timings=time_variants(variants, turns=turns, device=_CPU),
     )
 

@@ -35,7 +35,7 @@ def test_files_and_the_dataset_that_was_packed_of_them_give_the_same(model: Path
     assert len(of_files) == NUM_IMAGES
     for path, row in of_files.items():
         found, wanted = ([each[label] for label in LABELS] for each in (row, of_dataset[path]))
-        assert found == pytest.approx(wanted, abs=1e-6)
+        assert found == pytest.approx(wanted, abs=1e-6), row
     assert len({row["Edema"] for row in of_files.values()}) == NUM_IMAGES  # of other images, others
     kept, index = load_classifier(model), ShardIndex.open(dataset)
     logits = outputs_in_order(kept.network, index, kept.views).values.numpy()  # as an evaluation has them
