@@ -14,7 +14,7 @@ from typing import Literal
 
 from shards.base.commands import run_subcommand
 from shards.base.errors import InputError, run_command, writing
-from shards.base.words import as_size
+from shards.base.words import as_size, nearest_path
 from train.export.asked import check_asked
 
 
@@ -39,7 +39,7 @@ def export(
     of the run's views. hub: a folder as the Hugging Face hub and timm's hf-hub: and local-dir: want it.
     State dicts are safetensors where --output ends so, else PyTorch files. Each says which input it takes.
 
-    A classifier that was kept: `python -m eval export`. Exit codes: 0 written; 2 a mistake, such as a run that has not
+    A classifier that was kept: `moco-cxr eval export`. Exit codes: 0 written; 2 a mistake, such as a run that has not
     finished.
 
     Args:
@@ -54,7 +54,7 @@ def export(
     """
     check_asked(format, output, push_to_hub, formats=("torchvision", "timm", "onnx", "pt2", "hub"))
     if not run.exists():
-        raise InputError(f"--run {run}: no such file or run folder")
+        raise InputError(f"--run {run}: no such file or run folder; check the path.{nearest_path(run)}")
     from train.encoders.file import is_kept  # torch and torchvision take seconds to import, --help needs neither
     from train.encoders.saved import load_encoder
 

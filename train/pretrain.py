@@ -37,10 +37,11 @@ from train.settings.fit import changes
 def main() -> int:
     """Reads and checks the command, then trains; returns the exit code."""
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(os.EX_TEMPFAIL))  # until the run can write a checkpoint
-    warnings.formatwarning = _one_line
     threading.excepthook = _leave_disks_to_main
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each lost connection is a warning of 20 lines, beside ours
     asked, place = parse_command(sys.argv[1:]), read_place()
+    if place.rank:
+        warnings.simplefilter("ignore", UserWarning)  # the first process has the same settings and images
     with asked.spelling.spoken(), continuing():
         config = settled(asked, num_processes=place.size, opens_data=place.size == 1)
         if asked.dry_run:
@@ -86,10 +87,6 @@ def _leave_disks_to_main(caught: threading.ExceptHookArgs) -> None:
     """TensorBoard's thread hands an error of its disk on to the next write, where it is told in one line."""
     if refusal(caught.exc_value or Exception()) is None:
         threading.__excepthook__(caught)
-
-
-def _one_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"warning: {message}\n"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ class Kind:
     is_ours: bool = False
 
 
+WORDS = ("random", "imagenet")
+"""Starts that are no path, beside those that begin with one of :data:`KINDS`."""
 KINDS = {
     "timm": Kind(module="timm_network", wanted="NAME or FOLDER"),
     "hf": Kind(module="huggingface", wanted="NAME or FOLDER"),

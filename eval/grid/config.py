@@ -10,7 +10,7 @@ import tyro
 from pydantic import AfterValidator, Field
 
 from eval.finetune.config import FinetuneConfig
-from eval.foreign.kinds import title_of
+from eval.foreign.kinds import WORDS, title_of
 from eval.multimodal.config import MultimodalConfig
 from eval.readouts.registry import READOUTS
 from eval.study.config import CohortConfig
@@ -24,7 +24,6 @@ from train.checkpoints.place import find_checkpoint, run_of
 SHOTS = (1, 5, 20)
 PRETRAINED = "pretrained"
 FEATURES = "features"
-WORDS = ("random", "imagenet")  # starts that are no path
 Jobs = Annotated[int, Field(ge=1, le=1024)]
 _Level = Annotated[float, Field(gt=0, lt=1)]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.foreign.kinds import is_foreign, title_of
-from eval.grid.config import FEATURES, WORDS, GridConfig, Measured, ReadoutName, Settings, check_grid
+from eval.foreign.kinds import WORDS, is_foreign, title_of
+from eval.grid.config import FEATURES, GridConfig, Measured, ReadoutName, Settings, check_grid
 from shards.base.config_file import of_file
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from eval.foreign.kinds import KINDS, is_foreign, kind_of
-from eval.grid.config import WORDS, GridConfig
+from eval.foreign.kinds import is_foreign, kind_of
+from eval.grid.config import GridConfig
 from eval.multimodal.config import MultimodalConfig
 from eval.multimodal.text import texts_of
 from eval.multimodal.tokenizer import model_fingerprint
@@ -21,7 +21,7 @@ from eval.study.cells import CellKey, cell_fingerprint
 from eval.study.cohort import Cohort, Fold, open_cohort
 from eval.study.draws import LabelledDraw
 from eval.study.layers import LayerFeatures
-from eval.study.starts import Start, StartEncoder, build_starts
+from eval.study.starts import Start, StartEncoder, build_starts, check_source
 from eval.training.config import TrainingConfig
 from eval.words import NO_IMAGE
 from pipeline.views import PRESETS
@@ -29,7 +29,6 @@ from shards.base.dataclass_io import to_mapping
 from shards.base.errors import InputError
 from shards.index import ShardIndex
 from train.encoders.file import is_ours
-from train.encoders.starts.packages import PACKAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +166,7 @@ def check_sources(config: GridConfig) -> None:
     """
     sources = [(name, source) for name, several in config.starts.items() for source in several]
     for name, source in sources:
-        is_named = source in WORDS or source.startswith(PACKAGE) or is_foreign(source)
-        if not is_named and not Path(source).exists():
-            words = ", ".join(["random", "imagenet", f"{PACKAGE}NAME", *(f"{word}:NAME" for word in KINDS)])
-            raise InputError(f"start {name} {source}: no such file or run folder; give one, or one of {words}")
+        check_source(f"start {name} {source}" if name != source else f"start {source}", source)
         _check_foreign(source, config)
     others = [source for _, source in sources if not is_foreign(source)]
     if others and not any(is_ours(source) for source in others):

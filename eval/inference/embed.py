@@ -20,7 +20,7 @@ from eval.inference.rows import KEYS, Tally, key_columns, spread, warn_of_other_
 from eval.inference.tables import array_file, check_output, table_file, write_table
 from eval.study.features import encoder_hash
 from eval.study.layers import LayerFeatures
-from eval.study.starts import build_starts
+from eval.study.starts import build_starts, check_source
 from pipeline.views import PRESETS, ViewSpec
 from shards.base.dataclass_io import from_written, to_mapping
 from shards.base.errors import InputError
@@ -147,6 +147,7 @@ class _Opened:
 
 
 def _of_start(config: EmbedConfig) -> _Opened:
+    check_source(f"--model {config.model}", config.model)
     views = None if config.size is None else replace(PRESETS["evaluation"], size=config.size)
     (start,) = build_starts(
         {"encoder": (config.model,)}, architecture=config.architecture, views=views, num_random=1

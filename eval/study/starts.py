@@ -15,18 +15,21 @@ Several runs (of other seeds, say) can make one start together, whose figures ar
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 
 from eval.foreign.contract import open_foreign
-from eval.foreign.kinds import is_foreign
+from eval.foreign.kinds import KINDS, WORDS, is_foreign
 from eval.study.features import encoder_hash
 from pipeline.views import ViewSpec
 from shards.base.errors import InputError
+from shards.base.words import nearest_path
 from train.encoders.build import build_encoder
 from train.encoders.file import find_encoder, is_ours
 from train.encoders.saved import LoadedEncoder, load_encoder
 from train.encoders.seen import Seen, load_seen
+from train.encoders.starts.packages import PACKAGE
 from train.encoders.weights import describe_start
 from train.encoders.zoo import architecture_of, check_encoder
 from train.settings.architectures import CHOICES
@@ -131,6 +134,19 @@ def build_starts(
     if twice:
         raise InputError(f"start {twice[0]!r}: names the cells of two encoders; give other names")
     return starts
+
+
+def check_source(what: str, source: str) -> None:
+    """Refuses a start that is neither one of the words nor a path that is there; ``what`` names it in the message.
+
+    Raises:
+        InputError: there is none such, with a neighbour whose name is nearly the same.
+    """
+    is_named = source in WORDS or source.startswith(PACKAGE) or is_foreign(source)
+    if not is_named and not Path(source).exists():
+        words = ", ".join([*WORDS, f"{PACKAGE}NAME", *(f"{word}:NAME" for word in KINDS)])
+        near = nearest_path(source)
+        raise InputError(f"{what}: no such file or run folder; give one, or one of {words}{'.' if near else ''}{near}")
 
 
 def _check_several(named: Mapping[str, Sequence[str]]) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,14 +110,14 @@ def run_command(main: Callable[[], int | None]) -> None:
 
     Exit codes: what ``main`` returns (0 for ``None``), 2 for an :class:`InputError`, whose message is printed
     without a traceback, a line for each mistake, and for a disk that refuses a file, 130 for an interrupt, 0 where the
-    reader of the output has gone. Any other exception is a bug and keeps its traceback.
+    reader of the output has gone. Any other exception is a bug and keeps its traceback. A warning is one line, once.
     """
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _interrupts_noted():
+        with _interrupts_noted(), _warnings_told():
             _check_surroundings()
             status = main() or 0
             sys.stdout.flush()  # to a full disk, say
@@ -136,6 +137,24 @@ def run_command(main: Callable[[], int | None]) -> None:
         _tell("interrupted" if said is None else f"error: {said}")
         status = 130 if said is None else 2
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Warnings without the line of code that gave them."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        line = f"warning: {message}"
+        if line not in told:
+            told.add(line)
+            _tell(line)
+
+    before, warnings.showwarning = warnings.showwarning, tell
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 @contextlib.contextmanager

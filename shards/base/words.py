@@ -1,6 +1,7 @@
 """Figures, errors, settings and our commands in words."""
 
 import contextlib
+import difflib
 import os
 import re
 import sys
@@ -35,6 +36,18 @@ def reason_of(error: BaseException) -> str:
     """Why, in one line: what the system says of a file, else the first line of the message, else the kind of error."""
     said = getattr(error, "strerror", None) or str(error)
     return next((line for line in said.strip().splitlines() if line), type(error).__name__)
+
+
+def nearest_path(path: str | Path) -> str:
+    """`` Did you mean PATH?`` of something beside an absent path whose name is nearly the same; empty where there is
+    none."""
+    path = Path(path)
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    return f" Did you mean {path.parent / nearest[0]}?" if nearest else ""
 
 
 def as_called(command: str) -> str:

@@ -20,7 +20,7 @@ from shards.base.bounds import Count, Width
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import check_regular, parse_json
-from shards.base.words import reason_of
+from shards.base.words import nearest_path, reason_of
 from train.checkpoints.place import FOLDER, find_checkpoint, step_folders
 from train.encoders.checkpoint import Which, read_checkpoint
 from train.encoders.foreign import what_folder
@@ -75,7 +75,7 @@ def find_encoder(path: str | Path, which: Which = "query") -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"encoder {path}: no such file or run folder; check the path")
+        raise InputError(f"encoder {path}: no such file or run folder; check the path.{nearest_path(path)}")
     checkpoint = find_checkpoint(path)
     if checkpoint is not None:
         return checkpoint

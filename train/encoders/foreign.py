@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from shards.format.manifest import MANIFEST
+
 _LONGEST = 1000
 """Bytes that are looked at."""
 _BEGINNINGS: Sequence[tuple[bytes, str]] = (
@@ -51,6 +53,8 @@ def what_file(path: Path) -> str:
 
 def what_folder(folder: Path) -> str:
     """The same of a folder, which is none of train/pretrain.py's."""
+    if (folder / MANIFEST).is_file():
+        return "is a packed dataset; give it to --data, and here a run folder or a file of weights"
     if (folder / ".metadata").is_file():
         return (
             "is a checkpoint in shards, of torch.distributed.checkpoint; join them: python -m "

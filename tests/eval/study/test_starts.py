@@ -98,6 +98,11 @@ def test_bad_starts_are_refused(weights_file: Path, sources: dict, message: str)
         build_starts(sources, architecture="resnet18", views=VIEWS)
 
 
+def test_a_dataset_is_no_start(packed: Path) -> None:
+    with pytest.raises(InputError, match=f"encoder {packed}: is a packed dataset; give it to --data"):
+        is_ours(packed)
+
+
 def test_what_is_a_run(run_folder: Path, weights_file: Path, tmp_path: Path) -> None:
     assert is_ours(run_folder)
     assert is_ours(run_folder / "encoder.safetensors")

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_a_users_mistake_is_one_line(capsys):
         run_command(command)
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: --size 3: must be at least 8 pixels\n"
+
+
+def test_a_warning_is_one_line_once(capsys):
+    def command():
+        for _ in range(2):
+            warnings.warn("views enlarge images", stacklevel=1)
+            warnings.warn("views enlarge images", stacklevel=2)
+
+    with pytest.raises(SystemExit):
+        run_command(command)
+    assert capsys.readouterr().err == "warning: views enlarge images\n"
 
 
 def test_a_bug_keeps_its_traceback():

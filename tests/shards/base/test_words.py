@@ -1,10 +1,11 @@
 import errno
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
-from shards.base.words import CALLED, as_called, as_duration, as_size, reason_of
+from shards.base.words import CALLED, as_called, as_duration, as_size, nearest_path, reason_of
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,10 @@ def test_pretraining_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CALLED, raising=False)
     monkeypatch.setattr(sys, "argv", ["train/pretrain.py"])
     assert as_called("pretrain debug") == "python train/pretrain.py debug"
+
+
+def test_the_nearest_path_is_a_neighbour_of_nearly_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    assert nearest_path(tmp_path / "runs" / "firts") == f" Did you mean {tmp_path / 'runs' / 'first'}?"
+    assert nearest_path(tmp_path / "runs" / "other") == ""
+    assert nearest_path(tmp_path / "absent" / "first") == ""
