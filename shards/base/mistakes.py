@@ -11,6 +11,7 @@ from typing import Any
 
 from shards.base.errors import InputError
 
+_NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
 _OR_NONE = re.compile(r"\{None(?:\}\||,)")
 _TITLE = re.compile(r"^( ?|╭─ )([\w.-]+) options (─*)", re.MULTILINE)
 _LITERAL = re.compile(r"(?<=COMPLETION_SPEC = )\{.*\}$", re.MULTILINE)
@@ -158,7 +159,9 @@ def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: 
     said = " ".join(itertools.takewhile(lambda line: not _RULE.match(line), below)).removeprefix("Error parsing ")
     for name, values in _given(arguments):
         if said.startswith(f"{name}: "):
-            return f"{name} {' '.join(values)}: cannot be read as {_taken(options[name])}"
+            taken = _taken(options[name])
+            wanted = f"give {_NUMBERS[taken]}" if taken in _NUMBERS else f"cannot be read as {taken}"
+            return f"{name} {' '.join(values)}: {wanted}"
     for pattern, told in (
         (r"Unrecognized options: (.+)", r"\1: not understood there; PROGRAM --help tells what it takes"),
         (r"Missing from .*?: (\S+) .*", r"\1: not given; PROGRAM needs it"),

@@ -10,6 +10,14 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+}
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _NO_SECTION = ("dataclass_type", "dict_type")
 _OUT_OF_RANGE = (
@@ -59,7 +67,6 @@ def damage(kind: type, error: ValidationError) -> str:
     if _is_absent(first, names):
         return f"{_word(section)} without {names[-1]}"
     wanted = "a mapping" if first["type"] in _NO_SECTION else _wanted(first, parts)
-    wanted = {"float": "a number", "int": "a whole number", "string": "a string", "list": "a list"}.get(wanted, wanted)
     return f"{': '.join(names[-2:]) or _word(kind)} is {reprlib.repr(first['input'])}, not {wanted}"
 
 
@@ -116,9 +123,8 @@ def _wanted(error: ErrorDetails, parts: Sequence[Any]) -> str:
             return f"{next(len(get_args(part)) for part in parts if get_origin(part) is tuple)} values"
         case kind if kind in _OUT_OF_RANGE:
             return _range(parts)
-        case "tuple_type":
-            return "list"
-    return error["type"].removesuffix("_type")  # int, float, string, bool
+    kind = error["type"].removesuffix("_type")
+    return _KINDS.get(kind, kind)
 
 
 def _range(parts: Sequence[Any]) -> str:

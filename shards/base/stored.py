@@ -131,6 +131,10 @@ def parse_yaml(content: str | bytes) -> Any:
     """
     try:
         return _PlainLoader(content).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        what = "a tab; indent with spaces" if "'\\t'" in str(error.problem) else error.problem
+        raise InputError(f"is no YAML ({where}{what})") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"is no YAML ({' '.join(str(error).split())})") from None
     except RecursionError:

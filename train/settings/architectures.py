@@ -92,8 +92,8 @@ def check_name(name: str, field: str = "encoder.name") -> None:
     if name in ENCODERS or name.startswith(TIMM):
         return
     nearest = difflib.get_close_matches(name, ENCODERS, n=1)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    raise InputError(f"{field} {name!r}: unknown; {hint}choose {CHOICES}")
+    likely = " or ".join([*nearest, f"{TIMM}{name}"])
+    raise InputError(f"{field} {name!r}: unknown; did you mean {likely}? Choose {CHOICES}")
 
 
 def check_view_size(name: str, size: int) -> None:

@@ -135,7 +135,7 @@ def test_the_grid_of_a_file(tmp_path: Path) -> None:
         ("- a", "holds no fields"),
         (FILE + "fractions: [1]", "fractions: no such field; did you mean fraction"),
         (FILE.replace("label: Finding", ""), "label: missing"),
-        (FILE.replace("draws: 3", "draws: many"), "draws 'many': give int"),
+        (FILE.replace("draws: 3", "draws: many"), "draws 'many': give a whole number"),
         (FILE.replace("max_steps", "max_step"), "finetune.max_step: no such field; did you mean finetune.max_steps"),
         (
             FILE.replace("few-shot", "fewshot"),

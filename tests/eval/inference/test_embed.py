@@ -95,7 +95,9 @@ def test_mistakes_are_one_line(model: Path, dicoms: Path, tmp_path: Path) -> Non
         r"--output .*\.csv: .*ends in \.parquet or \.npy": lambda: run_embed(config(model, dicoms), tmp_path / "a.csv"),
         "features.layers 9: resnet18 has the layers": lambda: embedded(config(model, dicoms, layers=(9,)), None),
         "start imagenet: does not say of which architecture": lambda: embedded(config("imagenet", dicoms), None),
-        "--model absent: no such file or run folder; give one, or one of random, imagenet, ": lambda: embedded(config("absent", dicoms), None),
+        "--model absent: no such file or run folder; give one, or one of random, imagenet, ": lambda: embedded(
+            config("absent", dicoms), None
+        ),
     }.items():
         with pytest.raises(InputError, match=message):
             call()

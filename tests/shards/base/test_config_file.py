@@ -100,7 +100,7 @@ def test_what_the_file_lacks_must_still_be_given(monkeypatch: pytest.MonkeyPatch
     [
         ("levle: 1", "levle: no such field; did you mean level?"),
         ("cut: {sizes: 9}", "cut.sizes: no such field; did you mean cut.size?"),
-        ("level: high", "level 'high': give float"),
+        ("level: high", "level 'high': give a number"),
         ("mode: c", "mode 'c': give a or b"),
         ("cut: {size: 4}", "cut.size 4: out of range; give 8 or more"),
         ("is-long: false\nis_long: true", "is_long: is there twice; leave one"),

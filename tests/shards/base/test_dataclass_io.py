@@ -93,27 +93,27 @@ def test_whole_numbers_are_floats_and_absent_fields_their_defaults() -> None:
         ({"steps": 1, "rat": 2}, "rat: no such field; did you mean rate?"),
         ({"steps": 1, "rate": {"valu": 2}}, "rate.valu: no such field; did you mean rate.value?"),
         ({"steps": 1, "rate": 3}, "rate. 3: is no section; give field: value lines"),
-        ({"steps": "3"}, "steps '3': give int"),
-        ({"steps": 3.0}, "steps 3.0: give int"),
-        ({"steps": True}, "steps True: give int"),
-        ({"steps": None}, "steps None: give int"),
+        ({"steps": "3"}, "steps '3': give a whole number"),
+        ({"steps": 3.0}, "steps 3.0: give a whole number"),
+        ({"steps": True}, "steps True: give a whole number"),
+        ({"steps": None}, "steps None: give a whole number"),
         ({"steps": 0}, "steps 0: out of range; give 1 or more"),
-        ({"steps": 1, "is_long": 1}, "is_long 1: give bool"),
-        ({"steps": 1, "folder": 3}, "folder 3: give string"),
+        ({"steps": 1, "is_long": 1}, "is_long 1: give true or false"),
+        ({"steps": 1, "folder": 3}, "folder 3: give text"),
         ({"steps": 1, "name": "c"}, "name 'c': give a or b"),
         ({"steps": 1, "pair": [1]}, "pair [1]: give 2 values"),
         ({"steps": 1, "pair": [1, 2, 3]}, "pair [1, 2, 3]: give 2 values"),
-        ({"steps": 1, "pair": 1}, "pair 1: give list"),
+        ({"steps": 1, "pair": 1}, "pair 1: give a list"),
         ({"steps": 1, "shares": [1, 2]}, "shares 2: out of range; give a number above 0 and at most 1"),
-        ({"steps": 1, "shares": [None, "x"]}, "shares None: give float\nshares 'x': give float"),
+        ({"steps": 1, "shares": [None, "x"]}, "shares None: give a number\nshares 'x': give a number"),
         ({"steps": 1, "fill": 256}, "fill 256: out of range; give 0 to 255 or edge"),
-        ({"steps": 1, "fill": "black"}, "fill 'black': give int or edge"),
+        ({"steps": 1, "fill": "black"}, "fill 'black': give a whole number or edge"),
         ({"steps": 1, "threads": 0}, "threads 0: out of range; give 1 or more or all"),
         ({"steps": 1, "rate": {"value": 0}}, "rate.value 0: out of range; give a number above 0, usually .1"),
         ({"steps": 1, "rate": {"decay": 1}}, "rate.decay 1: out of range; give 0 to below 1"),
         ({"steps": 1, "rate": {"power": -1}}, "rate.power -1: out of range; give 0 or more"),
         ({"steps": 1, "names": []}, "names: no value given; give at least one"),
-        ({"steps": 1, "rates": {"value": {"value": "x"}}}, "rates.value.value 'x': give float"),
+        ({"steps": 1, "rates": {"value": {"value": "x"}}}, "rates.value.value 'x': give a number"),
     ],
 )
 def test_what_does_not_fit_is_named(mapping: Any, message: str) -> None:
@@ -131,7 +131,7 @@ def test_all_problems_are_told_at_once_in_the_words_of_the_caller() -> None:
         "plan.rate.decay -1: out of range; give 0 to below 1",
         "plan.is_lng: no such field; did you mean plan.is_long?",
     ]
-    with pytest.raises(InputError, match="^--is-long 2: give bool$"):
+    with pytest.raises(InputError, match="^--is-long 2: give true or false$"):
         check_fields(replace(PLAN, is_long=2), "--")  # type: ignore[arg-type]
 
 

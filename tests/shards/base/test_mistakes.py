@@ -17,7 +17,7 @@ SHARDS = {
     "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of ",
     "build --source folder --input a --output": "--output: no value given; it takes PATH",
     "merge a": "--output: not given; moco-cxr shards merge needs it",
-    "preview a --output b --rows many": "--rows many: cannot be read as INT",
+    "preview a --output b --rows many": "--rows many: give a whole number",
     "preview a --output b --rows -inf": "--rows -inf: is no finite number; give one",
     "stats a --rejected=5": "5: not understood there; moco-cxr shards stats --help tells what it takes",
 }
@@ -29,7 +29,7 @@ EVAL = {
 }
 PRETRAIN = {
     "debug --epochs 3": "--epochs: no such option of moco-cxr pretrain debug; did you mean --run.epochs?",
-    "debug --run.epochs many": "--run.epochs many: cannot be read as INT",
+    "debug --run.epochs many": "--run.epochs many: give a whole number",
     "debug --nothing 1": "--nothing: no such option of moco-cxr pretrain debug; its --help tells which there are",
     "debug stray": "stray: not understood there; moco-cxr pretrain debug --help tells what it takes",
 }

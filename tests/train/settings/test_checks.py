@@ -41,8 +41,8 @@ def test_yaml_round_trip(name: str) -> None:
     ("text", "message"),
     [
         ("run: {epoch: 3}", "run.epoch: no such field; did you mean run.epochs?"),
-        ("run: {epochs: many}", "run.epochs 'many': give int"),
-        ("run: {epochs: true}", "run.epochs True: give int"),
+        ("run: {epochs: many}", "run.epochs 'many': give a whole number"),
+        ("run: {epochs: true}", "run.epochs True: give a whole number"),
         ("optimizer: {name: lion}", "optimizer.name 'lion': give adam or adamw or sgd"),
         ("optimizer: {betas: [0.9]}", r"optimizer.betas \[0.9\]"),
         ("run: 3", "run. 3: is no section"),

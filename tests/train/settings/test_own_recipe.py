@@ -89,7 +89,7 @@ def test_a_switch_can_be_turned_either_way(here: Path) -> None:
         ("my.yaml", "run: {epochs: 2}\n", "my.yaml", "recipe: missing; name the one that it starts from"),
         ("my.yaml", "recipe: debgu\n", "my.yaml", "recipe 'debgu': unknown; did you mean debug?"),
         ("my.yaml", "recipe: debug\nruns: {}\n", "my.yaml", "runs: no such field; did you mean run?"),
-        ("my.yaml", "recipe: debug\nrun: {epochs: many}\n", "my.yaml", "run.epochs 'many': give int"),
+        ("my.yaml", "recipe: debug\nrun: {epochs: many}\n", "my.yaml", "run.epochs 'many': give a whole number"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named_in_one_line(

