@@ -39,6 +39,7 @@ from eval.readouts.registry import READOUTS, Inputs
 from eval.words import Format, Metric
 from shards.base.bounds import PositiveCount, Share, SmallSeed
 from shards.base.commands import run_subcommand
+from shards.base.config_file import of_file
 from shards.base.errors import InputError, continuing, needing, run_command
 from shards.base.words import as_called
 
@@ -163,7 +164,9 @@ def grid(file: tyro.conf.Positional[Path], output: Path | None = None, jobs: Job
         output: Folder of the results; default: the file's, or its path without the suffix.
         jobs: Processes on this machine; default: the file's, or 1.
     """
-    _measure(open_grid(file, output=output, jobs=jobs))
+    config = open_grid(file, output=output, jobs=jobs)
+    with of_file(file, "grid"):
+        _measure(config)
 
 
 def search(file: tyro.conf.Positional[Path], output: Path | None = None, open_test: bool = False) -> None:
@@ -181,8 +184,13 @@ def search(file: tyro.conf.Positional[Path], output: Path | None = None, open_te
     config = read_search(file, output=output)
     from eval.search.run import run_search
 
-    if not run_search(config, opens_test=open_test):
-        print(f"stopped; the same command goes on: {as_called(f'eval search {file}')}")
+    with of_file(file, "search"):
+        has_ended = run_search(config, opens_test=open_test)
+    command = as_called(f"eval search {file}")
+    if not has_ended:
+        print(f"stopped; the same command goes on: {command}")
+    elif not open_test:
+        print(f"on the test split, once: {command} --open-test")
 
 
 def table(

@@ -170,9 +170,12 @@ def check_sources(config: GridConfig) -> None:
         _check_foreign(source, config)
     others = [source for _, source in sources if not is_foreign(source)]
     if others and not any(is_ours(source) for source in others):
-        for field in ("architecture", "size"):
+        for field, example in (("architecture", "resnet18"), ("size", 224)):
             if getattr(config, field) is None:
-                raise InputError(f"{field}: not given, and no start is a run that says it; give it in a grid file")
+                raise InputError(
+                    f"{field}: not given, and no start is a run that says it; give a grid file with it, such as "
+                    f"{field}: {example}"
+                )
 
 
 def _check_foreign(source: str, config: GridConfig) -> None:

@@ -45,6 +45,10 @@ def run_search(config: SearchConfig, *, opens_test: bool) -> bool:
         if standings is None:
             return False
         print(standings_text(standings))
+        first = standings[0]
+        print(f"best: {first.candidate}")
+        if first.gain is not None and first.gain.mean <= 0:
+            print("but it is no better than a random start; a longer run, other views or another rate may be")
         print(f"written: {write_page(standings, config)}")
         if opens_test:
             _open_test(config, standings[0].candidate, state)
@@ -67,7 +71,8 @@ def _halve(config: SearchConfig, left: list[Candidate], probe: Probe, state: Sta
             raise InputError(f"candidate {standings[0].candidate}: {standings[0].problem}; and no other one is left")
         most = len(whole) if rung == rungs - 1 else -(-len(left) // 2)
         names = [each.candidate for each in whole[:most]]
-        found = [replace(each, goes_on=each.candidate in names) for each in standings] + found
+        is_last = rung == rungs - 1
+        found = [replace(each, goes_on=each.candidate in names and not is_last) for each in standings] + found
         left = [each for each in left if each.name in names]
         print(f"rung {rung + 1} of {rungs}: {', '.join(names)} of {len(standings)}", file=sys.stderr)
     return found

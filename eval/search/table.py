@@ -32,8 +32,9 @@ def write_page(standings: Sequence[Standing], config: SearchConfig) -> Path:
         "was not read for this. The best of many is flattered: its gain here is too high by what chance gave it."
     )
     page = (
-        f"<!doctype html><meta charset=utf-8><title>Search</title><style>{_STYLE}</style><h1>Search</h1>"
-        f"<p>{told}</p><table><tr>{head}</tr>\n{rows}</table>\n"
+        '<!doctype html><meta charset=utf-8><meta name=viewport content="width=device-width"><title>Search</title>'
+        f"<style>{_STYLE}</style><h1>Search</h1><p>{told}</p>"
+        f"<div style=overflow-x:auto><table><tr>{head}</tr>\n{rows}</table></div>\n"
     )
     path = config.folder / "search.html"
     atomic_write(path, page)

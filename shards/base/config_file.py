@@ -10,6 +10,7 @@ defaults.
 import contextlib
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -96,7 +97,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def of_file(path: Path, option: str = OPTION) -> Iterator[None]:
-    """Around what reads settings of a file: each line of an error begins with the file.
+    """Around what reads settings of a file, or does what they say: each line of an error begins with the file, and an
+    option that comes first has its name there.
 
     Raises:
         InputError: what is raised within.
@@ -104,8 +106,12 @@ def of_file(path: Path, option: str = OPTION) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        lines = str(error).splitlines()
+        lines = (re.sub(r"^--[\w.-]+", _as_field, line) for line in str(error).splitlines())
         raise InputError("\n".join(f"{option} {path}: {line}".lstrip() for line in lines)) from None
+
+
+def _as_field(option: re.Match[str]) -> str:
+    return option[0].removeprefix("--").replace("-", "_")
 
 
 def with_settings(default: Config, content: Mapping[str, Any]) -> Config:

@@ -69,6 +69,7 @@ def test_the_better_half_goes_on_for_twice_as_long(packed: Path, tmp_path: Path,
     assert "+0.0570" in first, "the mean over folds and seeds, of .05, .01 / 2 and .002"
     folds = np.var(0.001 * np.arange(5), ddof=1) / 5
     assert f"{np.sqrt(folds + np.var([0, 0.01], ddof=1) / 2):.4f}" in first
+    assert not first.endswith("yes"), "nothing goes on behind the last rung"
     assert "views.area 0.6-1.0" in (config.folder / "search.html").read_text()
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from tyro.conf import OmitArgPrefixes, Positional
 
 from shards.base.commands import run_single, run_subcommand
+from shards.base.config_file import of_file
 from shards.base.errors import InputError
 
 
@@ -148,3 +149,9 @@ def test_a_command_without_subcommands_and_an_option_whose_name_has_a_section(
     Path("settings.yaml").write_text("features: {layers: 1, sizes: 2}\n")
     with pytest.raises(InputError, match=r"^--config settings.yaml: features: no such field; did you mean layers\?$"):
         run_single(embed, program="moco-cxr embed", args=["--model", "a", "--config", "settings.yaml"])
+
+
+def test_an_option_in_an_error_of_a_file_is_a_field_of_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^grid a\.yaml: random_starts 0: too few; --fit\ngrid a\.yaml: label x: y$"):
+        with of_file(Path("a.yaml"), "grid"):
+            raise InputError("--random-starts 0: too few; --fit\nlabel x: y")
