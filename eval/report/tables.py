@@ -15,7 +15,7 @@ from eval.report.note import note
 from eval.report.terminal import aligned, wrapped
 from eval.results.table import Comparison, Row, SubgroupRow
 from eval.stats.interval import Interval
-from eval.words import Format, Metric, interval_text, p_text
+from eval.words import MACRO, Format, Metric, interval_text, p_text
 from shards.base.errors import InputError
 
 _CSV_METRICS: tuple[Metric, ...] = ("auroc", "average_precision", "sensitivity", "ece")
@@ -106,7 +106,9 @@ def csv_table(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         for row in comparison.rows:
             values: list[object] = [comparison.dataset, comparison.protocol["name"], row.readout, row.label, row.start]
-            values += [row.fraction, len(row.draws), _mean_of(row, "num_images"), _mean_of(row, "num_positives")]
+            values += [row.fraction, len(row.draws)]
+            has_counts = row.label != MACRO  # of which each label has its own
+            values += [_mean_of(row, name) if has_counts else "" for name in ("num_images", "num_positives")]
             values.append(any(draw.is_extended for draw in row.draws))
             for metric in _CSV_METRICS:
                 interval: Interval = getattr(row, metric)
@@ -274,7 +276,10 @@ def _level(comparison: Comparison) -> str:
 
 
 def _counts(row: Row) -> str:
-    """Images and positives of the draws: one number if all draws agree, else the mean with a tilde."""
+    """Images and positives of the draws: one number if all draws agree, else the mean with a tilde; each label has its
+    own, and the mean over them none."""
+    if row.label == MACRO:
+        return "-"
     images = _rounded([draw.num_images for draw in row.draws])
     positives = _rounded([draw.num_positives for draw in row.draws])
     mark = "*" if any(draw.is_extended for draw in row.draws) else ""

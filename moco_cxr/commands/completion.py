@@ -71,7 +71,8 @@ def _plain(command: dict[str, Any]) -> dict[str, Any]:
     """With what a switch's negation does beside it, and without Python's words."""
     options = []
     for option in command["options"]:
-        told = option | {"description": option["description"].replace("{None}|", "").replace(": None)", ": none)")}
+        plain = option["description"].replace("{None}|", "").replace(": None)", ": none)").replace("%%", "%")
+        told = option | {"description": " ".join(plain.split())}  # for shells each line would be a candidate
         if option["type"] != "boolean":
             options.append(told)
             continue

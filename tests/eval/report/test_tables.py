@@ -73,6 +73,9 @@ def test_several_labels_are_lines_of_one_table(two_labels: Comparison) -> None:
     named = [line.split(";")[0] for line in lines if line.startswith("label ")]
     assert named == [f"label {MACRO}", "label Finding", "label Other_1"]
     assert f"{MACRO}: the mean over the labels" in text_tables([two_labels])
+    assert f"label {MACRO}; labelled 1 %; images (positive) -" in lines
+    rows = list(csv.DictReader(io.StringIO(csv_table([two_labels]))))
+    assert [row["images"] for row in rows if row["label"] == MACRO] == [""] * len(rows[:: len(two_labels.labels) + 1])
 
 
 def test_markdown_table_has_equal_columns(comparison: Comparison) -> None:

@@ -32,6 +32,12 @@ def test_bash_completes(script: str, tmp_path: Path) -> None:
         "shards build --sou": {"--source"},
         "pretrain moco_v3": {"moco_v3_vit_small"},
         "pretrain debug --run.epo": {"--run.epochs"},
+        "pretrain debug --encoder.w": {"--encoder.weights"},
+        "pretrain debug --method.p": {
+            "--method.projector-hidden",
+            "--method.projector-norm",
+            "--method.predictor-hidden",
+        },
         "eval few": {"few-shot"},
     }
     lines = [f"source {path}", "F=$(complete -p moco-cxr | sed 's/.*-F \\([^ ]*\\) .*/\\1/')"]

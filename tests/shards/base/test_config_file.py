@@ -151,7 +151,7 @@ def test_a_command_without_subcommands_and_an_option_whose_name_has_a_section(
         run_single(embed, program="moco-cxr embed", args=["--model", "a", "--config", "settings.yaml"])
 
 
-def test_an_option_in_an_error_of_a_file_is_a_field_of_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^grid a\.yaml: random_starts 0: too few; --fit\ngrid a\.yaml: label x: y$"):
-        with of_file(Path("a.yaml"), "grid"):
-            raise InputError("--random-starts 0: too few; --fit\nlabel x: y")
+def test_an_option_in_an_error_of_a_file_is_a_field_of_it() -> None:
+    told = r"^grid a\.yaml: random_starts 0: too few; --fit\ngrid a\.yaml: label x: y$"
+    with pytest.raises(InputError, match=told), of_file(Path("a.yaml"), "grid"):
+        raise InputError("--random-starts 0: too few; --fit\nlabel x: y")
