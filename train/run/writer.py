@@ -21,11 +21,22 @@ class Writer:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the folder during the block.
+        """Holds the folder during the block, behind which an empty one that was made for it is gone again.
 
         Raises:
             InputError: a run that lives holds it, or it cannot be written.
         """
+        is_new = not self.folder.exists()
+        try:
+            with self._held():
+                yield
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # it holds a run
+                    self.folder.rmdir()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
         seen: int | None = None
         while True:
             with contextlib.ExitStack() as stack:

@@ -108,3 +108,17 @@ def test_a_second_run_is_refused_and_a_killed_one_continued(tiny_dataset: Path, 
     third.send_signal(signal.SIGTERM)
     finish(third)
     assert not (run / "run.lock").exists()
+
+
+def test_a_new_folder_of_a_run_that_was_refused_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="too large"), Writer(folder).hold():
+        raise InputError("too large")
+    assert not folder.exists()
+    with Writer(folder).hold():
+        (folder / "config.yaml").touch()
+    assert folder.exists()
+    (folder / "config.yaml").unlink()
+    with Writer(folder).hold():
+        pass
+    assert folder.exists(), "it was there before"
