@@ -21,7 +21,7 @@ class Writer:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the folder during the block, behind which an empty one that was made for it is gone again.
+        """Holds the folder during the block; a refusal in it leaves no empty one that was made for it.
 
         Raises:
             InputError: a run that lives holds it, or it cannot be written.
@@ -30,10 +30,11 @@ class Writer:
         try:
             with self._held():
                 yield
-        finally:
+        except InputError:
             if is_new:
-                with contextlib.suppress(OSError):  # it holds a run
+                with contextlib.suppress(OSError):  # it is another's, or holds a run
                     self.folder.rmdir()
+            raise
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
