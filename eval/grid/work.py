@@ -3,6 +3,7 @@
 Features of an encoder are computed once for all cells, whoever computes them: other processes wait for their file.
 """
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class CellWorker:
             keep=lambda *parts: probe.extend(parts),
         )
         scores = frozen_scores(fit, task.draw, task.fold.parts, features, valid_labels=task.fold.valid_labels)
-        if config.keeps(task.key.readout):
+        if _keeps(self._plan, task):
             scores[2][KEPT] = self._keep(task, task.encoder, scores[0], *probe)
         return scores
 
@@ -102,6 +103,7 @@ class CellWorker:
         config, inputs = self._plan.config, READOUTS[task.key.readout].inputs
         start = None if task.encoder is None else _loaded(task.encoder)
         learnt, settings = self._learnt(task), config.settings_of(task.key.readout)
+        settings = dataclasses.replace(settings, keep_model=_keeps(self._plan, task))
         folder = kept_folder(self._plan, task)
         common = {"device": self._device, "title": task.key.name}
         if inputs is not None:
@@ -154,9 +156,15 @@ def kept_folder(plan: Plan, task: CellTask) -> Path:
     return plan.cells / f"{task.key.name}.run"
 
 
+def _keeps(plan: Plan, task: CellTask) -> bool:
+    """Whether a cell's classifier is written: nobody uses those of random starts that others are compared with."""
+    is_random = task.encoder is not None and task.encoder.weights == "random"
+    return plan.config.keeps(task.key.readout) and not (is_random and len(plan.config.starts) > 1)
+
+
 def is_kept(plan: Plan, task: CellTask, cell: Cell) -> bool:
-    """Whether a cell's classifier is there, where it is asked for, and is of this computation of the cell."""
-    if not plan.config.keeps(task.key.readout):
+    """Whether a cell's classifier is there, where it is written, and is of this computation of the cell."""
+    if not _keeps(plan, task):
         return True
     name = MODEL_FILE if READOUTS[task.key.readout].inputs else HEAD_FILE
     return cell.details.get(KEPT, "") == stored_digest(kept_folder(plan, task) / name) != ""

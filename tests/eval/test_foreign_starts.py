@@ -46,7 +46,7 @@ def test_beside_a_run(
     assert [comparison.views[name]["size"] for name in comparison.starts] == [28, 32, 32]
     assert [start.is_run for start in comparison.starts.values()] == [False, False, True]
     assert headline(comparison).start == "pretrained"
-    text = text_tables([comparison])
+    text = " ".join(text_tables([comparison]).split())
     assert f"tiny-dino is hf:{dino}: gray in 3 channels of 28 px" in text
     assert "what it was trained on is not known here; where that was images of patches" in text
     page = write_page(tmp_path, with_images=False).read_text()

@@ -89,8 +89,9 @@ def test_probes_are_kept_also_where_they_were_computed_before(packed: Path, run_
     seen, loaded = seen_in(ShardIndex.open(packed).where(split="train")), load_encoder(run_folder)
     about = save_seen(run_folder, seen)
     save_encoder(run_folder / "encoder.safetensors", loaded.encoder, name=loaded.name, views=loaded.views, **about)
-    grid = config(run_folder, packed, tmp_path / "out", starts={"pretrained": (str(run_folder),)}, fraction=(1.0,))
-    grid = dataclasses.replace(grid, baseline="pretrained", layers=(3, 4))
+    starts = {"random": ("random",), "pretrained": (str(run_folder),)}
+    grid = config(run_folder, packed, tmp_path / "out", starts=starts, fraction=(1.0,))
+    grid = dataclasses.replace(grid, layers=(3, 4))
     run_grid(grid)
     folder = tmp_path / "out" / "cells" / "linear" / "pretrained" / "1-draw0.run"
     assert not folder.exists()
@@ -100,7 +101,10 @@ def test_probes_are_kept_also_where_they_were_computed_before(packed: Path, run_
     assert kept.encoder is not None
     assert (kept.labels, kept.readout, kept.encoder.layers) == (("sick",), "linear", (3, 4))
     assert (kept.image.format, kept.trained["datasets"]) == ("png", ["patches"])
-    (task,) = make_plan(keeping).tasks
+    assert [each.parent.name for each in keeping.output.rglob("head.safetensors")] == ["1-draw0.run"], (
+        "of no random start"
+    )
+    task = next(each for each in make_plan(keeping).tasks if each.key.start == "pretrained")
     cell = load_cell(keeping.output / "cells", task.key, fingerprint=task.fingerprint)
     assert cell is not None
     index = ShardIndex.open(packed)
