@@ -54,7 +54,7 @@ def test_a_crash_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     kept = read_result(tmp_path / "hotpath.json")
     assert [one.title for one in kept.comparisons] == ["first"]
     assert kept.remarks == ("a remark",)
-    assert "first: w" in capsys.readouterr().out
+    assert "first\n  w\n" in capsys.readouterr().out
 
 
 def test_results_go_where_one_is_and_not_over_those_that_are_kept(tmp_path, monkeypatch):
