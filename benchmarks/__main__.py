@@ -49,6 +49,7 @@ from benchmarks.settings import (
     StepConfig,
 )
 from benchmarks.suite import AllConfig, run_suite
+from eval.report.terminal import wrapped
 from shards.base.commands import run_subcommand
 from shards.base.errors import run_command
 
@@ -209,7 +210,7 @@ def report(results: Path = RESULTS, output: Path | None = None) -> None:
     """A Markdown page with a summary of all results, and a page with plots of each.
 
     Args:
-        results: Folder of result files.
+        results: Folder of result files; those of quick forms lie in its folder quick.
         output: Folder that gets benchmarks.md, and a folder benchmarks of pages and plots; default: --results.
     """
     from benchmarks.reporting.page import write_report
@@ -229,10 +230,11 @@ def _report(
 ) -> None:
     """Writes and prints comparisons, and remarks on all of it, as they come."""
     from benchmarks.measuring.machine import describe_machine
+    from benchmarks.reporting.console import text_table
 
     path = output or (RESULTS / "quick" if quick else RESULTS) / f"{name}-{device}.json"
     for part in write_as_it_comes(path, name, describe_machine(device), parts):
-        print(part if isinstance(part, str) else f"{part.table()}\n", flush=True)
+        print(wrapped(part, later="  ") if isinstance(part, str) else f"{text_table(part)}\n", flush=True)
     print(f"\nwritten: {path}\n")
 
 

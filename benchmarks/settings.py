@@ -96,7 +96,7 @@ class StepConfig:
     device: str = "cpu"
     """cpu or cuda."""
     quick: bool = False
-    """Views of 64 px, batch 16, three turns: some ten seconds, for a first look."""
+    """Views of 64 px, batch 16, three turns: some twenty seconds of a core, for a first look."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,10 @@ import psutil
 from benchmarks.gpu.commands import command_of
 from benchmarks.gpu.parts import CPU_PATIENCE, PARTS, Part, result_path
 from benchmarks.gpu.settings import GpuConfig
-from benchmarks.gpu.targets import table
+from benchmarks.gpu.targets import sentences, table
 from benchmarks.measuring.result import read_result
+from benchmarks.reporting.console import text_table
+from eval.report.terminal import wrapped
 from shards.base.atomic import atomic_write
 from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
@@ -77,7 +79,7 @@ def run_all(config: GpuConfig) -> int:
         atomic_write(folder / "summary.md", table(folder, config.device))
         if config.archive is not None:
             _pack(folder, config.archive)
-    print(f"\n{table(folder, config.device)}\nresults, logs and summary.md: {config.output}")
+    print(f"\n{sentences(folder, config.device)}\n\nresults, logs and summary.md: {config.output}")
     wrong = [f"{name} {ending.how}" for name, ending in endings.items() if ending.how in ("failed", "stopped")]
     if wrong:
         print(f"{', '.join(wrong)}; the same command tries them again", file=sys.stderr)
@@ -112,7 +114,7 @@ def _run_part(part: Part, config: GpuConfig, folder: Path, limit: float) -> Endi
     command = command_of(part.name, config, folder)
     result_path(folder, part.name, config.device).unlink(missing_ok=True)  # of an earlier try
     log = folder / "logs" / f"{part.name}.txt"
-    print(f"{part.name}: {part.about} (at most {limit:.0f} s)", flush=True)
+    print(wrapped(f"{part.name}: {part.about} (at most {limit:.0f} s)", later="  "), flush=True)
     begin = time.monotonic()
     with log.open("w") as file:
         file.write(f"{' '.join(command)}\n")
@@ -129,11 +131,9 @@ def _run_part(part: Part, config: GpuConfig, folder: Path, limit: float) -> Endi
         how = "failed"
     seconds = time.monotonic() - begin
     for line in _shown(result_path(folder, part.name, config.device), log, is_done=how == "done"):
-        print(f"    {line}")
-    print(
-        f"  {how} after {seconds:.0f} s" + (f", exit code {status}; all of it: {log}" if how != "done" else ""),
-        flush=True,
-    )
+        print(line)
+    more = f", exit code {status}; all of it: {log}" if how != "done" else ""
+    print(wrapped(f"{how} after {seconds:.0f} s{more}", first="  ", later="    "), flush=True)
     return Ending(how=how, seconds=round(seconds, 1), status=status)
 
 
@@ -141,11 +141,13 @@ def _shown(result: Path, log: Path, *, is_done: bool) -> Iterator[str]:
     """What was measured; the end of the log too, where that may be not all."""
     if result.exists():
         found = read_result(result)
-        yield from found.remarks
-        for comparison in found.comparisons:
-            yield from comparison.table().splitlines()
+        yield from (wrapped(remark, first="  ", later="    ") for remark in found.remarks)
+        yield from map(text_table, found.comparisons)
     if not is_done or not result.exists():
-        yield from (line[:200] for line in log.read_text(errors="replace").splitlines()[1:][-_TAIL:])
+        yield from (
+            wrapped(line[:200], first="  ", later="    ")
+            for line in log.read_text(errors="replace").splitlines()[1:][-_TAIL:]
+        )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> int:

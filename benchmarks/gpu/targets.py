@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.parts import ENGINES, result_path
-from benchmarks.measuring.result import Comparison, Result, read_result
+from benchmarks.measuring.result import SHARE, Comparison, Result, read_result
+from eval.report.terminal import wrapped
 
 _PRESETS = ("moco_cxr", "moco_v2")
 
@@ -31,7 +32,20 @@ class Target:
 
 def table(folder: Path, device: str) -> str:
     """Markdown: each target, what was measured and met, not met or not measured."""
-    lines = ["| target | measured | verdict |", "|---|---|---|"]
+    rows = (f"| {asked} | {measured} | {verdict} |" for asked, measured, verdict in _verdicts(folder, device))
+    return "\n".join(["| target | measured | verdict |", "|---|---|---|", *rows]) + "\n"
+
+
+def sentences(folder: Path, device: str) -> str:
+    """The same for a terminal of 80 columns."""
+    return "\n".join(
+        wrapped(f"{verdict}: {asked}{f' (measured: {measured})' if measured else ''}", later="  ")
+        for asked, measured, verdict in _verdicts(folder, device)
+    )
+
+
+def _verdicts(folder: Path, device: str) -> Iterator[tuple[str, str, str]]:
+    """What was asked for, what was measured, and what that comes to."""
     for target in TARGETS:
         found = _found(target, folder, device)
         if found is None:
@@ -40,8 +54,7 @@ def table(folder: Path, device: str) -> str:
             verdict = "not measured (a trial on a CPU)"
         else:
             verdict = "met" if found.is_met else "NOT MET"
-        lines.append(f"| {target.asked} | {'' if found is None else found.words} | {verdict} |")
-    return "\n".join(lines) + "\n"
+        yield target.asked, "" if found is None else found.words, verdict
 
 
 def _found(target: Target, folder: Path, device: str) -> Found | None:
@@ -107,10 +120,10 @@ def _momentum(result: Result) -> Found | None:
 
 
 def _share(result: Result) -> Found | None:
-    comparison = _one(result, "share of a step")
+    comparison = _one(result, SHARE)
     if comparison is None:
         return None
-    share = 1 / comparison.timings["hot path (trainer)"].speed
+    share = comparison.share("hot path (trainer)")
     return Found(words=f"{share:.1%}", is_met=share < 0.02)
 
 

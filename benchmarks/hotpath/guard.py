@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from benchmarks.hotpath import run as hotpath
 from benchmarks.measuring.result import Comparison
 from benchmarks.settings import HotpathConfig
+from eval.report.terminal import wrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ _MEASURED = HotpathConfig(encoder=("resnet18",), queue=(65_536,), turns=15, comp
 def guard() -> int:
     """Does the hot path still gain what it is written for? Exit code 1 if not."""
     misses = list(find_misses(list(hotpath.run(_MEASURED))))
-    print("\n".join(f"guard: {miss}" for miss in misses) or f"guard: {len(GAINS)} gains are there")
+    print("\n".join(wrapped(f"guard: {miss}", later="  ") for miss in misses) or f"guard: {len(GAINS)} gains are there")
     return 1 if misses else 0
 
 

@@ -13,7 +13,7 @@ from benchmarks.hotpath.loss import TEMPERATURE, WIDTH, cloned
 from benchmarks.hotpath.momentum import out_of_place_loop
 from benchmarks.hotpath.queue import IndexedQueue
 from benchmarks.measuring.data import build_phantom_dataset
-from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.result import SHARE, Comparison
 from benchmarks.measuring.timing import time_variants
 from shards.index import ShardIndex
 from train.methods.moco import MoCo
@@ -83,7 +83,7 @@ def measure_share(
     timings = time_variants(variants, turns=turns, device=device)
     torch.distributed.destroy_process_group()
     return Comparison(
-        title=f"share of a step, {encoder}, {size} px",
+        title=f"{SHARE}, {encoder}, {size} px",
         work=f"MoCo v2, batch {batch}, queue {queue:,}; momentum update, InfoNCE with its gradient, enqueueing",
         rate=float(batch),
         unit="images",

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.loader.feeds import DECODING, Feed, Setting, consume
 from benchmarks.measuring.resources import cpu_seconds
-from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.result import Comparison, beside_target
 from benchmarks.measuring.timing import time_variants
 from pipeline.device import find_device
 from pipeline.loader import Loader, build_loader
@@ -81,6 +81,7 @@ def compare_epoch_starts(setting: Setting, folder: Path, *, num_rows: int, turns
         variants["its order alone"] = lambda: next(order.batches(next(epochs)))
         timings = time_variants(variants, turns=turns, device=device)
     seconds = timings[f"of {num_rows:,} rows"].median
+    asked = beside_target("under 1 s", is_met=seconds < 1)
     return Comparison(
         title="epoch start",
         work=f"kornia, batch {setting.batch}, {setting.size} px; from asking for an epoch to its first batch",
@@ -88,7 +89,7 @@ def compare_epoch_starts(setting: Setting, folder: Path, *, num_rows: int, turns
         unit="epochs",
         are_rivals=False,
         timings=timings,
-        remarks=(f"an epoch of {num_rows:,} rows starts within {seconds:.2f} s (asked: under 1 s)",),
+        remarks=(f"an epoch of {num_rows:,} rows starts within {seconds:.2f} s {asked}",),
     )
 
 

@@ -1,7 +1,6 @@
 """A benchmark result: one JSON file with where and how it was measured, and one table; written and read here."""
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import read_json
 
+LIMIT = "limit:"  # what names begin with of variants that do only a part of the work
+SHARE = "share of a step"  # what titles begin with where variants are parts of the first one
 _Positive = Annotated[float, Field(gt=0)]  # drawn to a logarithmic scale, and divided by
 
 
@@ -55,48 +56,33 @@ class Comparison:
     memory: Mapping[str, int] | None = None
     flops: float | None = None
 
-    def table(self) -> str:
-        """One line a variant, at most 120 columns: milliseconds, rate, times as fast as the first variant, and where
-        known operations a second and peak memory; or, where resources were measured, rates and resources."""
-        if self.resources is not None:
-            return self._resource_table(self.resources)
-        head = f"{self.title}: {self.work}"
-        width = max(28, *(len(name) + 1 for name in self.timings))
-        names = f"  {'variant':<{width}}{'ms':>10}{'quartiles':>18}{self.unit + '/s':>16}{'x as fast':>12}"
-        names += f"{'GFLOP/s':>9}" if self.flops else ""
-        names += f"{'peak MB':>9}" if self.memory else ""
-        lines = []
-        for name, t in self.timings.items():
-            line = f"  {name:<{width}}{1e3 * t.median:>10.3f}{1e3 * t.low_quartile:>9.3f}-{1e3 * t.high_quartile:<8.3f}"
-            line += f"{self.rate / t.median:>16,.4g}{t.speed:>12.3f}"
-            line += f"{self.flops / t.median / 1e9:>9,.1f}" if self.flops else ""
-            line += f"{self.memory[name] / 2**20:>9,.1f}" if self.memory and name in self.memory else ""
-            lines.append(line)
-        return "\n".join([head, names, *lines, *self._remark_lines()])
+    @property
+    def are_parts(self) -> bool:
+        """Whether variants are parts of the first one, so that what counts is their share of it."""
+        return self.title.startswith(SHARE)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether any variant was timed more than once, without which quartiles say nothing."""
+        return any(timing.turns > 1 for timing in self.timings.values())
 
     def speedup(self, name: str, other: str) -> float:
-        """How many times as fast as ``other`` a variant is."""
-        return self.timings[other].median / self.timings[name].median
+        """How many times as fast as ``other`` a variant is, by their speeds beside the first one."""
+        return self.timings[name].speed / self.timings[other].speed
 
-    def _resource_table(self, resources: Mapping[str, Resources]) -> str:
-        names = (
-            f"  {'variant':<38}{self.unit + '/s':>10}{'quartiles':>16}{'x as fast':>10}{'of limit':>9}"
-            f"{'CPU s/1,000':>12}{'waits':>7}{'MB':>7}{'1st ms':>8}"
-        )
-        lines = []
-        for name, t in self.timings.items():
-            share = f"{self.speedup(name, self.limit):.0%}" if self.limit else ""
-            cpu = "" if t.cpu_seconds is None else f"{1e3 * t.cpu_seconds / self.rate:.2f}"
-            quartiles = f"{self.rate / t.high_quartile:,.0f}-{self.rate / t.low_quartile:,.0f}"
-            line = f"  {name:<38}{self.rate / t.median:>10,.0f}{quartiles:>16}{t.speed:>10.2f}"
-            line += f"{share:>9}{cpu:>12}"
-            if (used := resources.get(name)) is not None:
-                line += f"{used.wait_share:>7.0%}{used.peak_megabytes:>7,.0f}{1e3 * used.first_batch_seconds:>8,.0f}"
-            lines.append(line)
-        return "\n".join([self.title, f"  {self.work}", names, *lines, *self._remark_lines()])
+    def share(self, name: str) -> float:
+        """What a part takes of the first variant's time."""
+        return 1 / self.timings[name].speed
 
-    def _remark_lines(self) -> list[str]:
-        return [textwrap.fill(remark, 120, initial_indent="  ", subsequent_indent="    ") for remark in self.remarks]
+    def share_of_limit(self, name: str) -> str:
+        """A variant's speed in percent of the limit's; nothing for what is another limit."""
+        is_other = name.startswith(LIMIT) and name != self.limit
+        return "" if self.limit is None or is_other else f"{self.speedup(name, self.limit):.0%}"
+
+
+def beside_target(asked: str, *, is_met: bool) -> str:
+    """What was asked for and whether it was reached, to stand behind what was measured."""
+    return f"(asked: {asked}; {'met' if is_met else 'missed'})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.measuring.columns import tabulate
 from benchmarks.measuring.result import Comparison, Result, Timing, read_result
+from eval.report.terminal import wrapped
 from shards.base.errors import InputError
 
 _SAME_MACHINE = ("cpu", "gpu", "cores", "torch_threads", "environment")
@@ -67,13 +69,15 @@ def compare(before: Path, after: Path, *, allow: float = 0.2, only: Sequence[str
     if not found:
         which = f" whose variants' names hold {' or '.join(only)}" if only else ""
         raise InputError(f"{before} and {after} have no comparisons in common{which}; run the same grid for both")
-    print("\n".join(_table(found, allow=allow)))
+    print(
+        "\n".join(tabulate(("times as fast as the first", "before", "after", "change", ""), list(_rows(found, allow))))
+    )
     verdicts = Counter(change.verdict(allow) for change in found)
     print()
     for remark in _remarks(old, new):
-        print(remark)
+        print(wrapped(remark, later="  "))
     told = f"{len(found)} compared: {verdicts['WORSE']} worse by more than {allow:.0%}, {verdicts['better']} better"
-    print(f"{told}, {verdicts['within the spread']} changed as much within the spread")
+    print(wrapped(f"{told}, {verdicts['within the spread']} changed as much within the spread", later="  "))
     return 1 if verdicts["WORSE"] else 0
 
 
@@ -101,16 +105,15 @@ def _first(comparison: Comparison) -> str:
     return next(iter(comparison.timings))
 
 
-def _table(found: Sequence[Change], *, allow: float) -> Iterator[str]:
-    width = max(28, *(len(change.variant) + 1 for change in found))
-    yield f"  {'times as fast as the first':<{width}}{'before':>9}{'after':>9}{'change':>9}"
+def _rows(found: Sequence[Change], allow: float) -> Iterator[tuple[str, ...]]:
+    """Titles, each above what was found of it."""
     title = None
     for change in found:
         if change.title != title:
             title = change.title
-            yield title
-        line = f"  {change.variant:<{width}}{change.before.speed:>9.3f}{change.after.speed:>9.3f}{change.share:>+9.1%}"
-        yield f"{line}  {change.verdict(allow)}".rstrip()
+            yield (title,)
+        before, after = f"{change.before.speed:.3f}", f"{change.after.speed:.3f}"
+        yield change.variant, before, after, f"{change.share:+.1%}", change.verdict(allow)
 
 
 def _remarks(before: Result, after: Result) -> Iterator[str]:

@@ -40,10 +40,10 @@ Words, plots and all figures of each: the pages in the first column.
 
 How to read it: variants of one thing took turns in one run (A B C A B C ...), after a warm-up, with the device
 synchronised at both ends of what is timed; each was first checked to compute the same. What counts is how many times as
-fast as the first variant, the reference, each is, as machines drift: 2x is half its time, above 1 is faster. Bands in
-the plots and "quartiles" are the middle half of the turns. In plots a square is the reference, a blue disc what is
-faster, an orange triangle what is slower (also: in the shaded part), a hollow gray disc a limit, which does only a part
-of the work. Scales are logarithmic.
+fast as the first variant, the reference, each is, as machines drift: 2x is half its time, above 1 is faster. It is the
+median of each turn's ratio, not the ratio of the medians. Bands in the plots and "quartiles" are the middle half of the
+turns. In plots a square is the reference, a blue disc what is faster, an orange triangle what is slower (also: in the
+shaded part), a hollow gray disc a limit, which does only a part of the work. Scales are logarithmic.
 """
 
 
@@ -59,7 +59,7 @@ def write_report(results: Path, output: Path) -> Path:
     """
     paths = sorted(results.glob("*.json"), key=lambda path: (_rank(path), path.name))
     if not paths:
-        raise InputError(f"--results {results}: no result files (*.json); run a benchmark first, or name their folder")
+        raise InputError(_nothing(results))
     found = {path: read_result(path) for path in paths}
     folder = output / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,13 @@ def write_report(results: Path, output: Path) -> Path:
     page = output / "benchmarks.md"
     atomic_write(page, "\n".join(lines).rstrip() + "\n")
     return page
+
+
+def _nothing(results: Path) -> str:
+    quick = results / "quick"
+    if any(quick.glob("*.json")):
+        return f"--results {results}: only results of quick forms are there; name their folder, --results {quick}"
+    return f"--results {results}: no result files (*.json); run a benchmark first, or name their folder"
 
 
 def _rank(path: Path) -> int:
@@ -153,7 +160,7 @@ def _draw(group: Group, plots: Path, name: str) -> Iterator[tuple[str, str]]:
     """Draws a group as one grid, or each of its comparisons by itself; gives captions and file names."""
     comparisons = group.comparisons
     series = {variant for comparison in comparisons for variant in comparison.timings}
-    if len(series) == 1:
+    if len(series) == 1 or comparisons[0].are_parts:
         return
     if len(comparisons) >= _GRID and len(series) <= MAX_SERIES:
         labels = [comparison.title.partition(", ")[2] or comparison.title for comparison in comparisons]
@@ -185,17 +192,19 @@ def _figures(group: Group) -> Iterator[str]:
 
 def _table(comparison: Comparison) -> Iterator[str]:
     timings = comparison.timings
-    columns: dict[str, dict[str, str]] = {
-        "ms": {name: format_rate(1e3 * t.median) for name, t in timings.items()},
-        "quartiles": {
+    columns: dict[str, dict[str, str]] = {"ms": {name: format_rate(1e3 * t.median) for name, t in timings.items()}}
+    if comparison.has_spread:
+        columns["quartiles"] = {
             name: f"{format_rate(1e3 * t.low_quartile)}-{format_rate(1e3 * t.high_quartile)}"
             for name, t in timings.items()
-        },
-        f"{comparison.unit}/s": {name: format_rate(comparison.rate / t.median) for name, t in timings.items()},
-        "times as fast": {name: format_speed(t.speed) for name, t in timings.items()},
-    }
+        }
+    if comparison.are_parts:
+        columns["of the step"] = {name: f"{comparison.share(name):.1%}" for name in timings}
+    else:
+        columns[f"{comparison.unit}/s"] = {name: format_rate(comparison.rate / t.median) for name, t in timings.items()}
+        columns["times as fast"] = {name: format_speed(t.speed) for name, t in timings.items()}
     if comparison.limit:
-        columns["of the limit"] = {name: f"{comparison.speedup(name, comparison.limit):.0%}" for name in timings}
+        columns["of the limit"] = {name: comparison.share_of_limit(name) for name in timings}
     if comparison.flops is not None:
         columns["GFLOP/s"] = {name: f"{comparison.flops / t.median / 1e9:,.1f}" for name, t in timings.items()}
     if comparison.memory is not None:

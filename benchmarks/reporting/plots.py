@@ -96,8 +96,8 @@ def format_speed(speed: float) -> str:
 
 
 def format_rate(rate: float) -> str:
-    """Three digits at least, and all before the point: 0.368, 12.1, 8,058."""
-    return f"{rate:,.0f}" if rate >= 999.5 else f"{rate:.3g}"
+    """Three digits at least, and all before the point: 0.368, 12.0, 922, 8,058."""
+    return f"{rate:,.0f}" if rate >= 99.95 else f"{rate:#.3g}"
 
 
 def _matplotlib() -> Any:

@@ -8,15 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.measuring.result import Comparison
+from benchmarks.measuring.result import LIMIT, Comparison
 from benchmarks.reporting.compare import spread
 from benchmarks.reporting.plots import format_speed
 
 TRAINER = "(trainer)"
 _MATTERS = 0.01  # of a training step, below which a gain is called of no matter
 # Variants that do only a part of the work, as what the others can at best come to.
-_LIMITS = ("limit:", "copy of", "decode only", "file copy")
-_STEP = "share of a step"
+_LIMITS = (LIMIT, "copy of", "decode only", "file copy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ def describe(group: Group, step: Comparison | None = None) -> Iterator[str]:
 
 def find_step(comparisons: Sequence[Comparison]) -> Comparison | None:
     """The comparison of the hot path with the whole step, whose first variant is that step."""
-    return next((one for one in comparisons if one.title.startswith(_STEP)), None)
+    return next((one for one in comparisons if one.are_parts), None)
 
 
 def summary(group: Group) -> tuple[str, str, str, str]:

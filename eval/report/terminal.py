@@ -7,11 +7,12 @@ WIDTH = 80
 _KEPT = 2  # columns that stay beside each other however wide they are
 
 
-def wrapped(text: str) -> str:
-    """Each line of the text, broken between words."""
-    return "\n".join(
-        textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()
+def wrapped(text: str, *, first: str = "", later: str = "") -> str:
+    """Each line of the text, broken between words; ``first`` stands before it, ``later`` before what it goes on in."""
+    wrapper = textwrap.TextWrapper(
+        WIDTH, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
     )
+    return "\n".join(map(wrapper.fill, text.splitlines()))
 
 
 def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

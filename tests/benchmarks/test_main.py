@@ -54,7 +54,28 @@ def test_a_crash_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     kept = read_result(tmp_path / "hotpath.json")
     assert [one.title for one in kept.comparisons] == ["first"]
     assert kept.remarks == ("a remark",)
-    assert "first: w" in capsys.readouterr().out
+    assert "first\n  w\n" in capsys.readouterr().out
+
+
+def test_what_is_printed_fits_80_columns(tmp_path, monkeypatch, capsys):
+    long = "words that go on and on, " * 8
+    one = Comparison(title=long, work=long, rate=1.0, unit="images", timings={long: TIMING}, remarks=(long,))
+    monkeypatch.setattr("benchmarks.hotpath.run.run", lambda config: [long, one])
+    command.hotpath(HotpathConfig(), output=tmp_path / "hotpath.json")
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.splitlines() if not line.startswith("written: ")) <= 80
+    assert " ".join(printed.split()).count(long.strip()) == 5
+
+
+def test_the_page_of_quick_results_alone_is_asked_for_by_name(tmp_path, monkeypatch, capsys):
+    one = Comparison(title="first", work="w", rate=1.0, unit="images", timings={"a": TIMING})
+    monkeypatch.setattr("benchmarks.hotpath.run.run", lambda config: [one])
+    monkeypatch.chdir(tmp_path)
+    command.hotpath(HotpathConfig(quick=True))
+    assert _run(monkeypatch, "report") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "name their folder, --results benchmark-results/quick" in told
+    assert _run(monkeypatch, "report", "--results", "benchmark-results/quick") == 0
 
 
 def test_results_go_where_one_is_and_not_over_those_that_are_kept(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.gpu.parts import ENGINES, result_path
-from benchmarks.gpu.targets import table
+from benchmarks.gpu.targets import sentences, table
 from benchmarks.measuring.result import Comparison, Timing, write_result
 
 GOOD = {"grey_levels_mean": 0.4, "grey_levels_most": 9.0, "same_again": True, "same_in_other_batches": True}
@@ -33,6 +33,14 @@ def test_nothing_is_measured_of_an_empty_folder(tmp_path):
     lines = table(tmp_path, "cuda").splitlines()[2:]
     assert len(lines) == 10
     assert all(line.endswith("|  | not measured |") for line in lines)
+
+
+def test_targets_on_a_terminal_of_80_columns(verdict, tmp_path):
+    verdict("tests", passed=40, failed=2, skipped=0)
+    lines = sentences(tmp_path, "cuda").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "NOT MET: tests marked gpu pass (measured: 40 passed, 2 failed, 0 skipped)" in lines
+    assert sum(line.startswith("not measured: ") for line in lines) == 9
 
 
 def test_engines(verdict):

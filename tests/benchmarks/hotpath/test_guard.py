@@ -38,7 +38,8 @@ def test_a_lost_gain_fails(monkeypatch, capsys, measured, said):
     monkeypatch.setattr(guard.hotpath, "run", lambda config: measured)
     assert guard.guard() == 1
     printed = capsys.readouterr().out
-    assert said in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert said in " ".join(printed.split())
     assert printed.count("guard: ") == 1
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import sys
 import time
 
@@ -14,6 +15,7 @@ from benchmarks.loader import run as loader
 from benchmarks.loader.feeds import Setting, check, consume
 from benchmarks.loader.gpu import compare_beside_step
 from benchmarks.measuring.resources import Resources
+from benchmarks.measuring.result import Comparison, Timing
 from benchmarks.settings import LoaderConfig
 from pipeline.loader import build_loader
 from shards.base.errors import InputError
@@ -56,6 +58,26 @@ def test_a_feed_that_leaves_out_images_is_not_timed(setting):
         next(batches)
         with pytest.raises(AssertionError, match="80 of 96 images"):
             check(loader_peers.REFERENCE, batches, setting, 96)
+
+
+@pytest.mark.parametrize(("speed", "verdict"), [(30.0, "met"), (3.0, "missed")])
+def test_what_was_asked_for_is_said_to_be_met_or_missed(setting, speed, verdict):
+    """Speeds are those of the table, not ratios of the medians, which are all the same here."""
+    names = [feed.name for feed in (loader_peers.REFERENCE, loader_peers.DALI_CHAIN, loader_feeds.DECODING)]
+    speeds = dict.fromkeys(names, 1.0) | {loader_feeds.DECODING.name: 40.0}
+    ours = (loader_feeds.DALI, loader_feeds.KORNIA, loader_feeds.FIRST_EPOCH, loader_feeds.RESIDENT)
+    speeds |= dict.fromkeys([feed.name for feed in (*ours, loader_feeds.MOCO_V2)], speed)
+    speeds[loader_peers.DALI_CHAIN.name] = speed / 4 if verdict == "met" else speed
+    timings = {
+        name: Timing(median=1.0, low_quartile=1.0, high_quartile=1.0, speed=one, turns=3)
+        for name, one in speeds.items()
+    }
+    comparison = Comparison(
+        title="views", work="w", rate=1.0, unit="images", timings=timings, resources={"kornia": RESOURCES}
+    )
+    remarks = list(loader._remarks(comparison, setting))
+    assert sum(f"; {verdict})" in remark for remark in remarks) == sum("(asked: " in remark for remark in remarks) == 4
+    assert f"resident is {speed:.1f} times the reference after its first epoch (asked: 20; {verdict})" in remarks
 
 
 def test_a_feed_whose_package_is_missing_takes_no_part(monkeypatch):
@@ -116,12 +138,13 @@ def test_the_command_measures_everything_there_is(tiny_dataset, tmp_path, monkey
     assert {"dali", "kornia", "resident", "limit: decoding alone"} < set(names)
     assert all(timing["cpu_seconds"] > 0 for timing in feeds["timings"].values())
     assert set(feeds["resources"]) == {"torchvision PIL workers", "kornia"}
-    assert any("of decoding alone (asked: 60 %)" in remark for remark in feeds["remarks"])
+    assert any(re.search(r"of decoding alone \(asked: 60 %; (met|missed)\)", remark) for remark in feeds["remarks"])
+    assert re.search(r"\(asked: under 1 s; (met|missed)\)", starts["remarks"][0])
     assert warps["work"].startswith("96 decoded images of 72x64 px")
     assert [list(one["timings"]) for one in scaling] == [["1 thread", "2 threads"]] * 2
     assert starts["remarks"][0].startswith("an epoch of 2,000 rows starts within")
     printed = capsys.readouterr().out
-    assert max(len(line) for line in printed.splitlines() if not line.startswith("written")) <= 120
+    assert max(len(line) for line in printed.splitlines() if not line.startswith("written")) <= 80
     assert "the warp alone" in printed
 
 

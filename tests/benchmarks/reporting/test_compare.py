@@ -36,10 +36,24 @@ def test_a_speed_that_falls_beyond_the_share_fails_and_one_that_does_not_passes(
     printed = capsys.readouterr().out
     line = next(line for line in printed.splitlines() if line.startswith("  flat"))
     assert line.split() == ["flat", "4.000", "2.800", "-30.0%", "WORSE"]
-    assert "2 compared: 1 worse by more than 20%, 0 better, 0 changed as much within the spread" in printed
+    assert "2 compared: 1 worse by more than 20%, 0 better, 0 changed as much within the spread" in " ".join(
+        printed.split()
+    )
     assert compare(before, after, allow=0.4) == 0
     assert compare(after, before, allow=0.2) == 0, "faster is not worse"
     assert compare(before, after, allow=0.2, only=["in place"]) == 0
+
+
+def test_long_names_and_titles_fit_80_columns(tmp_path, capsys):
+    long = "a variant whose name is as long as a sentence, which is wrapped and not cut off"
+    paths = [
+        _write(tmp_path / name, {"loop": 1.0, long: speed}, title="a title of many words, " * 6)
+        for name, speed in (("before.json", 40.0), ("after.json", 28.0))
+    ]
+    assert compare(*paths) == 1
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert long in " ".join(printed.split())
 
 
 def test_times_are_never_compared(tmp_path):
@@ -69,7 +83,7 @@ def test_what_is_within_the_spread_is_not_worse(tmp_path, capsys):
         printed = capsys.readouterr().out
         assert "within the spread" in printed
         assert "WORSE" not in printed
-        assert "0 worse by more than 20%, 0 better, 1 changed as much within the spread" in printed
+        assert "0 worse by more than 20%, 0 better, 1 changed as much within the spread" in " ".join(printed.split())
 
 
 def test_spreads_that_overlap_are_within_the_spread(tmp_path):

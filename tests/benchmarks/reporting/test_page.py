@@ -1,5 +1,6 @@
 import re
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -151,6 +152,37 @@ def test_a_second_run_says_how_far_it_is_from_the_first(results, tmp_path):
 def test_nothing_to_report_is_a_mistake(tmp_path):
     with pytest.raises(InputError, match="no result files"):
         write_report(tmp_path, tmp_path / "docs")
+
+
+def test_quick_results_are_named_where_there_are_no_others(results, tmp_path):
+    folder = tmp_path / "benchmark-results"
+    folder.mkdir()
+    results.rename(folder / "quick")
+    with pytest.raises(InputError, match=rf"--results {folder}: only .* quick .*, --results {folder}/quick$"):
+        write_report(folder, tmp_path / "docs")
+
+
+def test_parts_of_a_step_are_shares_of_it_on_the_page(tmp_path):
+    step = _comparison("share of a step, resnet18, 64 px", {"whole step": 1, "hot path": 0.08}, are_rivals=False)
+    write_result(tmp_path / "results" / "hotpath-cpu.json", "hotpath", describe_machine("cpu"), [step])
+    write_report(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "benchmarks" / "hotpath-cpu.md").read_text()
+    assert "| variant | ms | quartiles | of the step |" in page
+    assert "| hot path | 80.0 | 76.0-84.0 | 8.0% |" in page
+    assert "as fast" not in page
+    assert not list((tmp_path / "docs").rglob("*.svg")), "a plot is of speeds"
+
+
+def test_one_turn_and_other_limits_say_nothing_more_than_they_can(tmp_path):
+    ratios = {"loop": 1, "ours": 0.5, "limit: decoding": 0.25, "limit: reading": 0.01}
+    one = _comparison("two views", ratios, limit="limit: decoding")
+    timings = {name: replace(timing, turns=1) for name, timing in one.timings.items()}
+    write_result(tmp_path / "loader-cpu.json", "loader", describe_machine("cpu"), [replace(one, timings=timings)])
+    write_report(tmp_path, tmp_path)
+    page = (tmp_path / "benchmarks" / "loader-cpu.md").read_text()
+    assert "| variant | ms | images/s | times as fast | of the limit |" in page
+    assert "| limit: decoding | 250 | 32.0 | 4.00 | 100% |" in page
+    assert "| limit: reading | 10.0 | 800 | 100 |  |" in page
 
 
 def test_without_matplotlib_it_is_named(results, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -18,8 +19,11 @@ def test_the_step_is_checked_measured_and_written(tmp_path):
     """In a process of its own, as it starts a process group."""
     path, trace = tmp_path / "step.json", tmp_path / "trace.json"
     command = [sys.executable, "-m", "benchmarks", "step", "--quick", "--output", str(path), "--profile", str(trace)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60, "the quick form: under a minute"
     (comparison,) = json.loads(path.read_text())["comparisons"]
     assert list(comparison["timings"]) == [
         "plain: 3 channels, fp32",
