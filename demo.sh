@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job on phantom chest X-rays: draw, pack, pretrain, probe. `make demo` installs and calls this; every command
-# is shown as you would type it in this folder. Repeating it continues where it stopped.
+# is shown as you would type it in this folder. Repeating it continues where it stopped. SEED=1 ./demo.sh other-folder
+# pretrains with another seed.
 set -euo pipefail
 cd "$(dirname "$0")"
 out=${1:-demo}
@@ -36,11 +37,12 @@ run_quietly() {
 run moco-cxr shards build --source chexpert --input "$out/phantom/CheXpert-v1.0-small" --output "$out/data/chexpert" --size 128
 run moco-cxr shards build --source shenzhen --input "$out/phantom/Shenzhen" --output "$out/data/shenzhen" --size 128
 run moco-cxr pretrain small_resnet18 --data "$out/data/chexpert" --output "$out/run" \
-    --run.epochs 8
+    --run.epochs 8 --run.seed "${SEED:-0}"
 run_quietly moco-cxr eval linear --run "$out/run" --data "$out/data/chexpert" --label "Pleural Effusion" \
-    --fraction 0.02 0.1 1 --output "$out/results/effusion"
+    --fraction 0.02 0.1 1 --draws 20 --output "$out/results/effusion"
+# Pretraining saw none of these images, so that each can be tested once.
 run_quietly moco-cxr eval linear --run "$out/run" --data "$out/data/shenzhen" --label Tuberculosis \
-    --fraction 0.05 0.2 1 --output "$out/results/tuberculosis"
+    --fraction 0.05 0.2 1 --protocol cross-validated --folds 5 --output "$out/results/tuberculosis"
 run moco-cxr eval table "$out/results/effusion" "$out/results/tuberculosis"
 
 cat <<END
