@@ -72,7 +72,7 @@ class BuildConfig:
     """Images a shard."""
     max_rejected: Probability = 0.01
     """Share of the images that may be rejected; above it the build fails (exit code 1), and keeps its work and the
-    list of rejected images."""
+    list of rejected images. Where the plan knows of so many already, nothing is packed (exit code 2)."""
     pseudonymise: Path | None = None
     """Key file: patient, study and path identifiers become keyed hashes, the same in every dataset of this key."""
     keep_text: bool = False

@@ -43,7 +43,8 @@ class Plan:
 
     ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
     ``records`` of each shard, ``links`` pairs of positions whose files are one. ``blanks`` says what each label means
-    where it is blank. ``options`` and ``source`` are digests of what was asked and of what is packed.
+    where it is blank. ``causes`` are the notes that say why rows were refused. ``options`` and ``source`` are digests
+    of what was asked and of what is packed.
     """
 
     packing: Packing
@@ -54,6 +55,7 @@ class Plan:
     notes: tuple[str, ...]
     blanks: Mapping[str, Blank]
     rows: dict[str, npt.NDArray[np.int64]]
+    causes: tuple[str, ...] = ()
     options: str
     source: str
 
@@ -113,6 +115,7 @@ def make_plan(config: BuildConfig) -> Plan:
         links=_links(records, files),
         rejected=rejected,
         notes=tuple(release.notes),
+        causes=tuple(note for note in release.notes if note.is_cause),
         blanks=release.blanks,
         rows=_shard_rows(records, seed=config.seed, shard_images=config.shard_images),
         options=hashlib.sha256(options.encode()).hexdigest(),

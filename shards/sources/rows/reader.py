@@ -122,7 +122,7 @@ class RowReader:
         remedy = "--positive-words and --negative-words say what they mean"
         told = f"words that are not understood as labels: {words}; {remedy}"
         bare = f"{self._strange.total():,} words are not understood as labels; {remedy}"
-        return [*([Note(told, bare=bare)] if words else []), *self._joined_findings()]
+        return [*([Note(told, bare=bare, is_cause=True)] if words else []), *self._joined_findings()]
 
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""

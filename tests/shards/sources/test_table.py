@@ -285,3 +285,13 @@ def test_findings_that_are_joined_by_another_sign_are_told(root):
     assert any("'Mass/nodule' looks like 2" in note or "'Mass;Edema' looks like 2" in note for note in notes)
     notes = read_release("table", open_files(root), SourceOptions(**columns, label_separator=";")).notes
     assert not any("Mass;Edema" in note for note in notes)
+
+
+def test_a_column_that_names_no_image_is_refused(root):
+    with pytest.raises(InputError) as caught:
+        read_release("table", open_files(root), SourceOptions(csv=Path("list.csv"), path_column="exam"))
+    assert str(caught.value) == (
+        f"--path-column exam: none of the 2 images that it names is in --input {root}: there is no such file as 'e1'; "
+        "it names them relative to --input; check both, and --path-template"
+    )
+    assert "e1" not in caught.value.bare
