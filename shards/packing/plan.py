@@ -18,6 +18,7 @@ from shards.base.randomness import generator
 from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS, SPLITS
 from shards.images.store import ImageSpec
+from shards.packing.asked import asked
 from shards.packing.config import BuildConfig
 from shards.packing.image import Packing
 from shards.packing.listed_split import list_splits
@@ -43,8 +44,8 @@ class Plan:
 
     ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
     ``records`` of each shard, ``links`` pairs of positions whose files are one. ``blanks`` says what each label means
-    where it is blank. ``causes`` are the notes that say why rows were refused. ``options`` and ``source`` are digests
-    of what was asked and of what is packed.
+    where it is blank. ``causes`` are the notes that say why rows were refused. ``asked`` is what was asked, by option;
+    ``options`` and ``source`` are digests of that and of what is packed.
     """
 
     packing: Packing
@@ -56,6 +57,7 @@ class Plan:
     blanks: Mapping[str, Blank]
     rows: dict[str, npt.NDArray[np.int64]]
     causes: tuple[str, ...] = ()
+    asked: Mapping[str, str]
     options: str
     source: str
 
@@ -118,6 +120,7 @@ def make_plan(config: BuildConfig) -> Plan:
         causes=tuple(note for note in release.notes if note.is_cause),
         blanks=release.blanks,
         rows=_shard_rows(records, seed=config.seed, shard_images=config.shard_images),
+        asked=asked(config, spec, name=name, key_id=key_id),
         options=hashlib.sha256(options.encode()).hexdigest(),
         source=_source_digest(release.labels, records, sizes, rejected),
     )
