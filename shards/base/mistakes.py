@@ -6,6 +6,7 @@ import difflib
 import io
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -151,6 +152,14 @@ def _missing(arguments: list[str], options: list[dict[str, Any]], program: str) 
     return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}"]
 
 
+def _unquoted(arguments: list[str], options: dict[str, Any]) -> tuple[str, str] | None:
+    """The first option that takes one word and has several, with the first of them, and with all of them in quotes."""
+    for name, words in _given(arguments):
+        if len(words) > 1 and options[name].get("nargs") == 1:
+            return f"{name} {words[0]}", f"{name} {shlex.quote(' '.join(words))}"
+    return None
+
+
 def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: str) -> str:
     """The first words in a frame, as one line."""
     lines = [line.strip(_SIDES) for line in framed.splitlines()[1:]]
@@ -159,8 +168,10 @@ def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: 
     for name, values in _given(arguments):
         if said.startswith(f"{name}: "):
             return f"{name} {' '.join(values)}: cannot be read as {_taken(options[name])}"
+    unquoted = _unquoted(arguments, options)
+    there = "there" if not unquoted else f"behind {unquoted[0]}; a path with blanks needs quotes: {unquoted[1]}"
     for pattern, told in (
-        (r"Unrecognized options: (.+)", r"\1: not understood there; PROGRAM --help tells what it takes"),
+        (r"Unrecognized options: (.+)", r"\1: not understood THERE; PROGRAM --help tells what it takes"),
         (r"Missing from .*?: (\S+) .*", r"\1: not given; PROGRAM needs it"),
         (
             r"invalid choice '(.+)' for argument '(.+)'\. Expected one of \('(.+)'\)\.",
@@ -168,5 +179,5 @@ def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: 
         ),
     ):
         if match := re.fullmatch(pattern, said):
-            return match.expand(told).replace("PROGRAM", program).replace("', '", ", ")
+            return match.expand(told).replace("', '", ", ").replace("PROGRAM", program).replace("THERE", there)
     return f"{' '.join(said.split()).rstrip('.:')}; {program} --help tells what it takes"

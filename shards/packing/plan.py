@@ -27,7 +27,7 @@ from shards.packing.shard import NOT_STORED, Shard
 from shards.packing.split import Shares, draw_splits, shared_patients
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
-from shards.sources.registry import read_release
+from shards.sources.registry import read_release, takes_list
 from shards.sources.release import Release
 
 _SIZE_THREADS = 16
@@ -88,7 +88,7 @@ def make_plan(config: BuildConfig) -> Plan:
     spec = ImageSpec(size=config.size, square=config.square, format=form, quality=config.quality, depth=config.depth)
     pseudonyms = _pseudonyms(config)
     with withholding(pseudonyms):
-        files = open_files(config.input.absolute())  # workers may run in another folder
+        files = open_files(config.input.absolute(), takes_list=takes_list(config.source))  # workers run elsewhere
         release = _read(config, files, pseudonyms)
     records, repeated = _unique_keys(release.records)
     rejected = [*release.rejected, *repeated]
