@@ -63,8 +63,6 @@ def open_files(path: Path, *, flag: str = "--input", takes_list: bool = False) -
         return FolderFiles(path)
     if not path.exists():
         raise OptionError(f"{flag} {path}: no such folder or zip; give the folder that holds the release, or its zip")
-    if not path.is_file():  # a pipe would keep its reader waiting, a device has no end
-        raise OptionError(f"{flag} {path}: is no folder and no file; give the folder of the release, or its zip")
     refuse_single_file(path, flag=flag, takes_list=takes_list)
     return ZipFiles(path)
 

@@ -10,11 +10,13 @@ _LISTS = (".csv", ".csv.gz", ".tsv", ".xls", ".xlsx", ".ods")
 
 
 def refuse_single_file(path: Path, *, flag: str, takes_list: bool) -> None:
-    """Says what to give in place of a file that is no zip; arguments as of :func:`shards.sources.files.open_files`.
+    """Says what to give in place of what is neither folder nor zip; arguments as of :func:`shards.sources.files.open_files`.
 
     Raises:
-        InputError: it is a list, or another file that is no zip.
+        InputError: it is a list, another file that is no zip, or no file.
     """
+    if not path.is_file():  # a pipe would keep its reader waiting, a device has no end
+        raise OptionError(f"{flag} {path}: is no folder and no file; give the folder of the release, or its zip")
     if flag == "--input" and path.name.lower().endswith(_LISTS):
         by_csv = ", and the list by --csv" if takes_list else ""
         raise OptionError(f"{flag} {path}: is a list; give the folder of the images{by_csv}")

@@ -17,8 +17,8 @@ SHARDS = {
     "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of ",
     "build --source folder --input a --output": "--output: no value given; it takes PATH",
     "merge a": "--output: not given; moco-cxr shards merge needs it",
-    "build --source folder --input Export Röntgen 2023 --output b": "Röntgen, 2023: not understood behind --input Export"
-    "; a path with blanks needs quotes: --input 'Export Röntgen 2023'; moco-cxr shards build --help tells what it takes",
+    "build --source folder --input Export Röntgen 2023 --output b": "Röntgen, 2023: not understood behind --input Expor"
+    "t; a path with blanks needs quotes: --input 'Export Röntgen 2023'; moco-cxr shards build --help tells what it ta",
     "preview a --output b --rows many": "--rows many: cannot be read as INT",
     "preview a --output b --rows -inf": "--rows -inf: is no finite number; give one",
     "stats a --rejected=5": "5: not understood there; moco-cxr shards stats --help tells what it takes",
