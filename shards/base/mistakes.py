@@ -149,7 +149,9 @@ def _missing(arguments: list[str], options: list[dict[str, Any]], program: str) 
     ]
     if not needed:
         return []
-    return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}"]
+    of = {option["flags"][0]: option.get("choices") or () for option in options}
+    choices = "".join(f"; {flag} is one of {', '.join(of[flag])}" for flag in needed if of[flag])
+    return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}{choices}"]
 
 
 def _unquoted(arguments: list[str], options: dict[str, Any]) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ _LISTS = (".csv", ".csv.gz", ".tsv", ".xls", ".xlsx", ".ods")
 
 
 def refuse_single_file(path: Path, *, flag: str, takes_list: bool) -> None:
-    """Says what to give in place of what is neither folder nor zip; arguments as of :func:`shards.sources.files.open_files`.
+    """Says what to give in place of what is neither folder nor zip; arguments as of ``open_files``.
 
     Raises:
         InputError: it is a list, another file that is no zip, or no file.

@@ -11,7 +11,7 @@ from train.settings.command import parse_command
 SHARDS = {
     "": "command: none given; moco-cxr shards has build, merge, phantom, preview, stats, subset, verify",
     "biuld": "biuld: no such command; did you mean build? moco-cxr shards has build, merge",
-    "build": "--source, --input, --output: not given; moco-cxr shards build needs them",
+    "build": "--source, --input, --output: not given; moco-cxr shards build needs them; --source is one of brax, ",
     "build --source folder --output b --inptu a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
     "build --source folder --output b --inptu=a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
     "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of ",

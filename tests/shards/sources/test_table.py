@@ -140,10 +140,13 @@ def test_rows_that_cannot_be_read_are_rejected(root):
     ("options", "message"),
     [
         ({"csv": "none.csv"}, "--csv none.csv: no such file"),
-        ({"age_column": "years"}, "column 'years' is missing; it has 'image', 'patient'"),
+        ({"age_column": "years"}, "--age-column years: list.csv has no such column; it has 'image', 'patient'"),
         ({"path_column": None}, "give --csv and --path-column"),
         ({"path_template": "images/x.png"}, r"--path-template images/x.png: must hold \{\} once"),
-        ({"label_columns": ("Effusion", "Mass")}, "'Mass' is missing"),
+        (
+            {"label_columns": ("Effusion", "Edma")},
+            "--label-columns Edma: list.csv .*; did you mean Edema. ",
+        ),
         ({"label_separator": ""}, "--label-separator"),
         ({"label_columns": ("Edema", "Edema")}, "--label-columns Edema: is given twice"),
         ({"encoding": "cp99"}, "--encoding cp99: unknown"),
