@@ -49,7 +49,7 @@ def bound_to_fail(plan: Plan, tried: Sequence[Rejected], config: BuildConfig) ->
         return ""
     reasons = Counter(each.reason for each in [*plan.rejected, *broken]) + Counter({_MISSING: len(absent)})
     known = [*plan.rejected, *broken]
-    first = f"{known[0].source_path}: {known[0].message}" if known else f"{min(absent)}: there is no such file"
+    first = f"{known[0].source_path}: {known[0].message}" if known else f"{min(absent)}: is missing or cannot be read"
     told = (
         f"{num_refused:,} of {plan.num_source:,} images ({num_refused / plan.num_source:.2%}) are refused already "
         f"({as_counts(reasons)}), over --max-rejected {config.max_rejected:g}: the build will fail"
