@@ -36,8 +36,8 @@ First `build` a dataset folder from a release as you downloaded it, then `verify
 `preview`. A `subset` (such as 1 % of the patients) or a `merge` of several datasets is a small folder that refers to
 the packed ones; training and evaluation take it like any other. Each command explains itself: add --help.
 
-Exit codes: 0 done; 1 verify found damage, or build rejected more images than allowed; 2 something for you to mend,
-which one line says; 130 interrupted."""
+Exit codes: 0 done; 1 verify found damage, or build tried all images and rejected more than allowed; 2 something for
+you to mend, which one line says; 130 interrupted."""
 
 Datasets = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATASET [DATASET ...]")]
 Conditions = Annotated[
@@ -70,8 +70,9 @@ def main() -> int:
 def build(config: OmitArgPrefixes[BuildConfig], dry_run: bool = False) -> int:
     """Pack a release into a dataset folder; repeat the command to continue an interrupted build.
 
-    The plan is printed first. Exit codes: 0 the dataset is complete, 1 more images were rejected than --max-rejected
-    allows, 2 a mistake in the command or input, or no space left.
+    The plan is printed first. Exit codes: 0 the dataset is complete; 1 all images were tried, and more were rejected
+    than --max-rejected allows; 2 a mistake in the command or input, more images refused by the plan already than
+    --max-rejected allows, or no space left.
 
     Args:
         config: What to pack, and how.

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from shards.base.atomic import atomic_file, atomic_folder
 from shards.base.errors import InputError, writing
 from shards.base.facts import versions
+from shards.base.mistakes import nearest
 from shards.datasets import MEMBER, member_entry
 from shards.format.manifest import file_checksum, read_manifest, write_manifest
 from shards.format.schema import FORMAT_VERSION
@@ -165,7 +166,8 @@ def filter_rows(index: ShardIndex, conditions: Sequence[str]) -> ShardIndex:
             raise InputError(f"--where {condition}: must be COLUMN=VALUE, such as split=train or view=frontal,lateral")
         if column not in table.schema.names:
             known = ", ".join(table.schema.names)
-            raise InputError(f"--where {condition}: there is no column {column!r}; columns: {known}")
+            like = nearest(column, table.schema.names)
+            raise InputError(f"--where {condition}: there is no column {column!r}{like} columns: {known}")
         if column in chosen:
             raise InputError(f"--where {condition}: {column} is given twice; join the values by commas")
         values = [_value(condition, part, table.schema.field(column).type) for part in text.split(",")]
@@ -188,7 +190,8 @@ def _value(condition: str, text: str, kind: pa.DataType) -> Any:
             f"--where {condition}: a column of {kind} holds no text or number to ask for; choose another column"
         ) from None
     except (ValueError, pa.ArrowInvalid):
-        raise InputError(f"--where {condition}: {text!r} is no value of a column of {kind}; give a number") from None
+        give = "1 (present), 0 (absent) or -1 (uncertain), as of any label" if kind == pa.int8() else "a number"
+        raise InputError(f"--where {condition}: {text!r} is no value of a column of {kind}; give {give}") from None
 
 
 def _require_known(condition: str, column: str, values: Sequence[Any], table: pa.Table) -> None:

@@ -20,7 +20,7 @@ from shards.base.errors import InputError
 from shards.base.randomness import generator
 from shards.datasets import Datasets, Packed, Rows
 from shards.format.blank import UNKNOWN, tell_former_rule
-from shards.format.schema import check_words
+from shards.format.schema import check_words, unknown_label
 from shards.format.tar import TarEntry, dali_index
 from shards.options import LabelPolicy
 from shards.remote.address import Address
@@ -199,7 +199,7 @@ class ShardIndex:
         """
         if name not in self.label_names:
             folders = ", ".join(map(str, self.folders))
-            raise InputError(f"label {name!r}: not in {folders}; known: {', '.join(self.label_names)}")
+            raise unknown_label(name, folders, self.label_names)
         uncertain = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}
         if policy not in uncertain:
             raise InputError(f"label policy {policy!r}: must be one of {', '.join(uncertain)}")

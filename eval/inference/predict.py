@@ -189,8 +189,8 @@ def run_predict(config: PredictConfig, output: Path) -> list[str]:
     Raises:
         InputError: see :class:`Predictions`; nothing could be read, of which the output tells why.
     """
-    check_output(output, TABLES, read=(*config.input, config.texts))
-    predictions = Predictions(config, output.with_name(f"{output.stem}{_EXPLAINED}"))
+    explained = _checked_outputs(config, output)
+    predictions = Predictions(config, explained)
     warn_of_other_specs(predictions.images, predictions.kept.image, what="the model")
     with table_file(output, predictions.schema) as write:
         for batch in predictions.batches():
@@ -201,14 +201,25 @@ def run_predict(config: PredictConfig, output: Path) -> list[str]:
 
 def predicted(config: PredictConfig, output: Path | None) -> pa.Table:
     """The predictions in memory; written as well where there is an output. Raises as :func:`run_predict`."""
-    if output is not None:
-        check_output(output, TABLES, read=(*config.input, config.texts))
-    explained = None if output is None else output.with_name(f"{output.stem}{_EXPLAINED}")
+    explained = None if output is None else _checked_outputs(config, output)
     predictions = Predictions(config, explained)
     warn_of_other_specs(predictions.images, predictions.kept.image, what="the model")
     table = write_table(output, predictions.schema, predictions.batches())
     predictions.tally.require_some()
     return table
+
+
+def _checked_outputs(config: PredictConfig, output: Path) -> Path:
+    """The folder of pictures beside the output, both checked."""
+    check_output(output, TABLES, read=(*config.input, config.texts))
+    explained = output.with_name(f"{output.stem}{_EXPLAINED}")
+    for given in config.input if config.explain else ():
+        if Path(given).resolve() in explained.resolve().parents:
+            raise InputError(
+                f"--output {output}: its pictures, {explained.name}, would lie in --input {given}, and the next "
+                "predict would read them; give a folder outside it"
+            )
+    return explained
 
 
 def _column_of(label: str) -> str:

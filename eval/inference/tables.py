@@ -15,8 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from shards.base.atomic import atomic_file
-from shards.base.errors import InputError, writing
-from shards.format.manifest import MANIFEST
+from shards.base.errors import InputError, check_outside_datasets, writing
 
 Write = Callable[[pa.RecordBatch], None]
 TABLES = (".csv", ".parquet")
@@ -39,8 +38,7 @@ def check_output(path: Path, suffixes: tuple[str, ...], *, read: Sequence[str | 
         raise InputError(f"--output {path}: is a folder; give a file")
     if path.is_file() and any(each and os.path.isfile(each) and path.samefile(each) for each in read):
         raise InputError(f"--output {path}: is what is read, and would be replaced; name another file")
-    if (path.parent / MANIFEST).is_file():
-        raise InputError(f"--output {path}: lies in a packed dataset; name a file elsewhere")
+    check_outside_datasets(path)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, get_type_hints
+from typing import Any, TextIO, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -22,7 +22,7 @@ from shards.base.config_file import (
     read_settings,
 )
 from shards.base.dataclass_io import check_fields
-from shards.base.errors import InputError, check_writable
+from shards.base.errors import GOES_ON, InputError, check_writable
 from shards.base.mistakes import mistakes, plain_help
 from shards.base.words import Spelling, as_called
 
@@ -167,9 +167,14 @@ def _checked(command: Command, given: Sequence[str]) -> Callable[..., Callable[[
         with Spelling(fields=names, in_files=in_files).spoken():
             if wrong:
                 raise InputError("\n".join(wrong))
-            places = [plain, *(vars(given[name]) for name in sections)]
-            for output in (each["output"] for each in places if isinstance(each.get("output"), Path)):
-                check_writable(output)
+            places = [(plain, hints)]
+            places += [
+                (vars(section), get_type_hints(type(section), include_extras=True))
+                for section in map(given.get, sections)
+            ]
+            for values, types in places:
+                if isinstance(output := values.get("output"), Path):
+                    check_writable(output, may_be_dataset=GOES_ON in get_args(types["output"]))
             return command(**kwargs)
 
     return bound

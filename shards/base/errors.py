@@ -11,9 +11,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 from shards.base.disk import AGAIN, refusal
 
+MANIFEST = "dataset.json"  # which makes a folder a dataset
+GOES_ON = "goes on with the dataset that is there"
+DatasetOutput = Annotated[Path, GOES_ON]
 _INTERRUPTED = threading.Event()
 
 
@@ -76,13 +80,15 @@ def writing(output: Path, *, then: str = "") -> Iterator[None]:
         raise OptionError(f"--output {output}: {what}cannot be written ({said.why}); {remedy}") from error
 
 
-def check_writable(output: Path) -> None:
-    """Refuses an output that could not be made, before anything is computed for it. A folder with something in it is
-    left to whoever goes on with that.
+def check_writable(output: Path, *, may_be_dataset: bool = False) -> None:
+    """Refuses an output that could not be made or should not, before anything is computed for it. A folder with
+    something in it is left to whoever goes on with that.
 
     Raises:
-        InputError: a part of its path is a file, or the folder that it is to be in is closed to writing.
+        InputError: a part of its path is a file, the folder that it is to be in is closed to writing, or as
+            :func:`check_outside_datasets`.
     """
+    check_outside_datasets(output, may_be_dataset=may_be_dataset)
     if output.is_dir() and any(output.iterdir()):
         return
     place = output if output.is_dir() else next(each for each in output.parents if os.path.lexists(each))
@@ -94,6 +100,19 @@ def check_writable(output: Path) -> None:
     with writing(output):
         if number:
             raise OSError(number, os.strerror(number), str(place))
+
+
+def check_outside_datasets(output: Path, *, may_be_dataset: bool = False) -> None:
+    """Refuses an output inside a packed dataset, or in place of one unless it ``may_be_dataset``.
+
+    Raises:
+        InputError: naming the dataset.
+    """
+    for path in (output.absolute(), output.resolve()):
+        for place in path.parents if may_be_dataset else (path, *path.parents):
+            if os.path.isfile(place / MANIFEST):
+                what = "is a packed dataset" if place == path else f"lies in the packed dataset {place}"
+                raise OptionError(f"--output {output}: {what}; give a folder outside it")
 
 
 @contextlib.contextmanager

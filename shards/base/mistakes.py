@@ -6,6 +6,7 @@ import difflib
 import io
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -149,7 +150,17 @@ def _missing(arguments: list[str], options: list[dict[str, Any]], program: str) 
     ]
     if not needed:
         return []
-    return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}"]
+    of = {option["flags"][0]: option.get("choices") or () for option in options}
+    choices = "".join(f"; {flag} is one of {', '.join(of[flag])}" for flag in needed if of[flag])
+    return [f"{', '.join(needed)}: not given; {program} needs {'it' if len(needed) == 1 else 'them'}{choices}"]
+
+
+def _unquoted(arguments: list[str], options: dict[str, Any]) -> tuple[str, str] | None:
+    """The first option that takes one word and has several, with the first of them, and with all of them in quotes."""
+    for name, words in _given(arguments):
+        if len(words) > 1 and options[name].get("nargs") == 1:
+            return f"{name} {words[0]}", f"{name} {shlex.quote(' '.join(words))}"
+    return None
 
 
 def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: str) -> str:
@@ -162,8 +173,10 @@ def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: 
             taken = _taken(options[name])
             wanted = f"give {_NUMBERS[taken]}" if taken in _NUMBERS else f"cannot be read as {taken}"
             return f"{name} {' '.join(values)}: {wanted}"
+    unquoted = _unquoted(arguments, options)
+    there = "there" if not unquoted else f"behind {unquoted[0]}; a path with blanks needs quotes: {unquoted[1]}"
     for pattern, told in (
-        (r"Unrecognized options: (.+)", r"\1: not understood there; PROGRAM --help tells what it takes"),
+        (r"Unrecognized options: (.+)", r"\1: not understood THERE; PROGRAM --help tells what it takes"),
         (r"Missing from .*?: (\S+) .*", r"\1: not given; PROGRAM needs it"),
         (
             r"invalid choice '(.+)' for argument '(.+)'\. Expected one of \('(.+)'\)\.",
@@ -171,5 +184,5 @@ def _plain(framed: str, arguments: list[str], options: dict[str, Any], program: 
         ),
     ):
         if match := re.fullmatch(pattern, said):
-            return match.expand(told).replace("PROGRAM", program).replace("', '", ", ")
+            return match.expand(told).replace("', '", ", ").replace("PROGRAM", program).replace("THERE", there)
     return f"{' '.join(said.split()).rstrip('.:')}; {program} --help tells what it takes"

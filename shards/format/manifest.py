@@ -16,13 +16,13 @@ from pydantic import Field
 from shards.base.atomic import atomic_write
 from shards.base.bounds import Count
 from shards.base.dataclass_io import from_written
+from shards.base.errors import MANIFEST as MANIFEST
 from shards.base.errors import InputError
 from shards.base.stored import parse_json, read_file
 from shards.base.words import as_called
 from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION
 
-MANIFEST = "dataset.json"
 MOST_MANIFEST_BYTES = 64_000_000  # lists some 400,000 files
 Checksum = dict[str, int | str]
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.base.errors import InputError
+from shards.base.mistakes import nearest
 from shards.format.boxes import BOX_TYPE, BOXES
 
 FORMAT_VERSION = 1
@@ -62,8 +63,15 @@ def check_words(index: pa.Table, name: str, values: Sequence[Any]) -> None:
     known = sorted({*shared, *filter(None, pc.unique(index[name]).to_pylist())})
     for value in values:
         if value is not None and value not in known:
-            (nearest,) = difflib.get_close_matches(str(value), known, n=1, cutoff=0)
-            raise InputError(f"{name} {value!r}: did you mean {nearest}? Known are {', '.join(known)}")
+            (like,) = difflib.get_close_matches(str(value), known, n=1, cutoff=0)
+            raise InputError(f"{name} {value!r}: did you mean {like}? Known are {', '.join(known)}")
+
+
+def unknown_label(name: str, folders: str, known: Sequence[str]) -> InputError:
+    """What to say of a label that the datasets in ``folders`` have not, with the nearest of those that they have."""
+    if not known:
+        return InputError(f"label {name!r}: {folders} has no labels; build it with a list of them")
+    return InputError(f"label {name!r}: not in {folders}{nearest(name, known)} known: {', '.join(known)}")
 
 
 def index_schema(

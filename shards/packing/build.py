@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.base.errors import InputError, writing
+from shards.base.errors import writing
 from shards.base.facts import versions
 from shards.base.words import as_called, as_size
 from shards.format.manifest import Checksum, file_checksum, read_manifest, write_manifest
@@ -35,15 +35,12 @@ from shards.packing.output import begin, check_output, remove_work
 from shards.packing.plan import Plan, make_plan
 from shards.packing.plan_text import describe, estimate
 from shards.packing.progress import progress_bar
+from shards.packing.refused import TooManyRejected, bound_to_fail, reasons_of, refuse_bound_to_fail, refuse_too_many
 from shards.packing.shard import CONTINUES, WORK, finished_checksums, write_shard, write_table
 
 __all__ = ["BuildConfig", "TooManyRejected", "Totals", "build_dataset", "plan_dataset", "run_build"]
 
 _TOOLS = ("python", "moco-cxr", "numpy", "opencv-python-headless", "pillow", "pyarrow", "pydicom", "simplejpeg")
-
-
-class TooManyRejected(InputError):
-    """More images were rejected than ``--max-rejected`` allows; what was packed is kept, but is no dataset yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +65,16 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
     Raises:
         InputError: as :func:`build_dataset`.
     """
-    if dry_run:
-        print(plan_dataset(config))
-        return 0
-    start = time.perf_counter()
     shown: list[str] = []
 
     def show(text: str) -> None:
         shown.append(text)
         print(text, flush=True)
 
+    if dry_run:
+        refuse_bound_to_fail(_plan(config, show))
+        return 0
+    start = time.perf_counter()
     try:
         totals = build_dataset(config, show_plan=show)
     except TooManyRejected as error:
@@ -100,15 +97,23 @@ def run_build(config: BuildConfig, *, dry_run: bool = False) -> int:
 
 
 def plan_dataset(config: BuildConfig) -> str:
-    """The plan of a build in words; nothing is written. Raises as :func:`build_dataset` does before it writes."""
+    """The plan of a build in words, with a warning where that must fail by it; nothing is written. Raises as
+    :func:`build_dataset` does before that makes its plan."""
+    shown: list[str] = []
+    _plan(config, shown.append)
+    return shown[0]
+
+
+def _plan(config: BuildConfig, show_plan: Callable[[str], None]) -> str:
+    """Shows the plan, and returns why the build must fail by it; empty where it need not."""
     check_build(config)
     plan = make_plan(config)
     state = check_output(config.output, plan, versions(_TOOLS))
     shards = [] if state == "complete" else _unfinished(plan)
     if config.address is None:
-        return describe(plan, shards, estimate(plan, shards), workers=joblib.effective_n_jobs(config.workers))
+        return _show(plan, shards, config, joblib.effective_n_jobs(config.workers), show_plan)
     with parallel_backend(config.backend, address=config.address, workers=config.workers) as workers:
-        return describe(plan, shards, estimate(plan, shards), workers=workers)
+        return _show(plan, shards, config, workers, show_plan)
 
 
 def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | None = None) -> Totals:
@@ -118,7 +123,8 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
 
     Raises:
         InputError: an input that is no such release or that changed since an interrupted build began, an output that
-            cannot be written or holds something else, no space left.
+            cannot be written or holds something else, no space left; before anything is packed, if more images than
+            allowed are refused already, of which ``show_plan`` adds those among the tried ones.
         TooManyRejected: the share of rejected images is above ``max_rejected``.
     """
     check_build(config)
@@ -126,12 +132,11 @@ def build_dataset(config: BuildConfig, *, show_plan: Callable[[str], None] | Non
     tools = versions(_TOOLS)
     with writing(config.output, then=CONTINUES):
         if check_output(config.output, plan, tools) != "complete":
-            with (
-                parallel_backend(config.backend, address=config.address, workers=config.workers) as workers,
-                begin(config.output, plan, tools),
-            ):
-                _write_shards(plan, config, workers, show_plan)
-                _write_dataset(plan, config, tools)
+            with parallel_backend(config.backend, address=config.address, workers=config.workers) as workers:
+                refuse_bound_to_fail(_show(plan, _unfinished(plan), config, workers, show_plan))
+                with begin(config.output, plan, tools):
+                    _write_shards(plan, workers)
+                    _write_dataset(plan, config, tools)
         remove_work(config.output)  # also what a build that was killed at its very end has left
     return _read_totals(plan, config)
 
@@ -140,13 +145,24 @@ def _unfinished(plan: Plan) -> list[str]:
     return [name for name in plan.rows if finished_checksums(name, plan.packing.output) is None]
 
 
-def _write_shards(plan: Plan, config: BuildConfig, workers: int, show_plan: Callable[[str], None] | None) -> None:
+def _show(
+    plan: Plan, shards: list[str], config: BuildConfig, workers: int, show_plan: Callable[[str], None] | None
+) -> str:
+    """Shows the plan for shards still to be written, and returns why they would be written in vain; empty where they
+    would not."""
+    if show_plan is None:
+        return bound_to_fail(plan, (), config) if shards else ""
+    about = estimate(plan, shards)
+    doom = bound_to_fail(plan, about.rejected, config) if shards else ""
+    show_plan(describe(plan, shards, about, workers=workers, doom=doom))
+    return doom
+
+
+def _write_shards(plan: Plan, workers: int) -> None:
     shards = _unfinished(plan)
     num_left = sum(len(plan.rows[name]) for name in shards)
     if not shards:
         return
-    if show_plan is not None:
-        show_plan(describe(plan, shards, estimate(plan, shards), workers=workers))
     processes = max(1, workers // len(shards))
     tasks = (joblib.delayed(write_shard)(plan.shard(name), plan.packing, processes=processes) for name in shards)
     work, num_done = plan.packing.output / WORK, len(plan.records) - num_left
@@ -161,7 +177,7 @@ def _write_dataset(plan: Plan, config: BuildConfig, tools: dict[str, str]) -> No
     refused += [pq.read_table(work / f"{name}.rejected") for name in plan.rows]
     rejected = pa.concat_tables(refused).combine_chunks()
     write_table(rejected, output / "rejected.parquet", scratch=work)
-    _refuse_too_many(rejected, plan.num_source, config)
+    refuse_too_many(rejected, plan.num_source, config)
     index = _join_rows(plan)
     assert len(index) + len(rejected) == plan.num_source, "images in = images packed + images rejected"
     write_table(index, output / "index.parquet", scratch=work)
@@ -211,27 +227,6 @@ def _join_rows(plan: Plan) -> pa.Table:
     return index.drop_columns([text for text in TEXT_COLUMNS if index[text].null_count == len(index)])
 
 
-def _refuse_too_many(rejected: pa.Table, num_source: int, config: BuildConfig) -> None:
-    share = len(rejected) / num_source
-    if len(rejected) < num_source and share <= config.max_rejected:
-        return
-    listed = f"each with its reason: {as_called(f'shards stats {config.output} --rejected')}"
-    first = f"first: {rejected['source_path'][0]}: {rejected['message'][0]}"
-    if len(rejected) == num_source:
-        raise TooManyRejected(f"{_input(config)}: none of its {num_source:,} images could be packed; {first}; {listed}")
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(rejected).items())
-    raise TooManyRejected(
-        f"--max-rejected {config.max_rejected:g}: {len(rejected):,} of {num_source:,} images ({share:.2%}) were "
-        f"rejected ({reasons}); {first}; {listed}. If these may be left out, repeat the command with a higher "
-        "--max-rejected: nothing is packed again. If not, mend the source and build into a new folder"
-    )
-
-
-def _input(config: BuildConfig) -> str:
-    """The option, without its value where that may be a patient's name."""
-    return "--input" if config.pseudonymise else f"--input {config.input}"
-
-
 def _copies(output: Path) -> str:
     """What is to be said of images whose files are byte for byte those of others; empty where there are none."""
     if SOURCE_HASH not in pq.read_schema(output / "index.parquet").names:  # of an earlier build
@@ -247,14 +242,10 @@ def _copies(output: Path) -> str:
     return f"{told}; {as_called(f'shards stats {output}')} says which"
 
 
-def _reasons(rejected: pa.Table) -> dict[str, int]:
-    return dict(sorted(Counter(rejected["reason"].to_pylist()).items()))
-
-
 def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
     totals = read_manifest(config.output)["totals"]
     rejected = read_rejected(config.output)
-    _refuse_too_many(rejected, plan.num_source, config)
+    refuse_too_many(rejected, plan.num_source, config)
     assert plan.num_source == totals["images"] + totals["rejected"], "images in = images packed + images rejected"
     return Totals(
         num_source=plan.num_source,
@@ -262,7 +253,7 @@ def _read_totals(plan: Plan, config: BuildConfig) -> Totals:
         num_rejected=totals["rejected"],
         num_bytes=totals["bytes"],
         num_patients=totals["patients"],
-        rejected_by_reason=_reasons(rejected),
+        rejected_by_reason=reasons_of(rejected),
         first={row["reason"]: f"{row['source_path']}: {row['message']}" for row in reversed(rejected.to_pylist())},
         notes=plan.notes,
         copies=_copies(config.output),

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shards.base.bounds import PositiveCount, Probability, Seed, Side, Workers
 from shards.base.dataclass_io import check_fields
+from shards.base.errors import DatasetOutput, OptionError, check_outside_datasets
 from shards.sources.options import SourceOptions
 
 Backend = Literal["loky", "dask", "ray"]
@@ -43,7 +44,7 @@ class BuildConfig:
     """What the input is."""
     input: Path
     """Folder of the release, as it was unpacked, or a zip of it, which is read in place."""
-    output: Path
+    output: DatasetOutput
     """Dataset folder to write; an interrupted build there is continued."""
     name: str | None = None
     """Name of the dataset in its index; default: the output folder's."""
@@ -72,7 +73,7 @@ class BuildConfig:
     """Images a shard."""
     max_rejected: Probability = 0.01
     """Share of the images that may be rejected; above it the build fails (exit code 1), and keeps its work and the
-    list of rejected images."""
+    list of rejected images. Where the plan knows of so many already, nothing is packed (exit code 2)."""
     pseudonymise: Path | None = None
     """Key file: patient, study and path identifiers become keyed hashes, the same in every dataset of this key."""
     keep_text: bool = False
@@ -90,9 +91,12 @@ class BuildConfig:
 
 
 def check_build(config: BuildConfig) -> None:
-    """Refuses settings out of range.
+    """Refuses settings out of range, and an output inside the input or inside another dataset.
 
     Raises:
         InputError: naming the field.
     """
     check_fields(config, "--")
+    check_outside_datasets(config.output, may_be_dataset=True)
+    if config.input.resolve() in config.output.resolve().parents:
+        raise OptionError(f"--output {config.output}: lies in the folder of --input; give a folder outside it")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from shards.base.dataclass_io import from_written
 from shards.base.errors import InputError
 from shards.base.stored import read_json
 from shards.format.manifest import MANIFEST, read_manifest
+from shards.packing.asked import asked_of, differing
 from shards.packing.plan import Plan
 from shards.packing.progress import SUFFIX as PROGRESS_SUFFIX
 from shards.packing.shard import WORK
@@ -32,6 +33,7 @@ class _Begun:
     options: str
     source: str
     tools: dict[str, str]
+    asked: dict[str, str] = field(default_factory=dict)  # by earlier versions: nothing
 
 
 def check_output(output: Path, plan: Plan, tools: Mapping[str, str]) -> State:
@@ -43,14 +45,20 @@ def check_output(output: Path, plan: Plan, tools: Mapping[str, str]) -> State:
     begun = output / WORK / "plan.json"
     if (output / MANIFEST).is_file():
         found = read_manifest(output)
-        _refuse_other(output, found.get("options_fingerprint"), found.get("source_fingerprint"), plan)
+        if found.get("options_fingerprint") != plan.options:
+            told = f"was packed with {differing(asked_of(found), plan.asked)}"
+            raise InputError(f"--output {output}: {told}; choose another folder or remove it")
+        _refuse_other_source(output, found.get("source_fingerprint"), plan)
         return "complete"
     if os.path.lexists(begun):
         try:
             begun_by = from_written(_Begun, read_json(begun))
         except InputError as error:
             raise InputError(f"--output {output}: {WORK}/plan.json {error}; remove the folder to begin anew") from None
-        _refuse_other(output, begun_by.options, begun_by.source, plan)
+        if begun_by.options != plan.options:
+            told = f"holds a build that was begun with {differing(begun_by.asked, plan.asked)}"
+            raise InputError(f"--output {output}: {told}; go on with these, or choose another folder or remove it")
+        _refuse_other_source(output, begun_by.source, plan)
         if begun_by.tools != dict(tools):
             versions = ", ".join(f"{name} {version}" for name, version in begun_by.tools.items())
             raise InputError(f"--output {output}: was begun with {versions}; go on with these, or remove it")
@@ -79,8 +87,8 @@ def begin(output: Path, plan: Plan, tools: Mapping[str, str]) -> Iterator[None]:
                 raise
         for path in [*work.glob(f"*{PART_SUFFIX}"), *work.glob(f"*{PROGRESS_SUFFIX}")]:
             path.unlink(missing_ok=True)
-        text = json.dumps({"options": plan.options, "source": plan.source, "tools": dict(tools)})
-        atomic_write(work / "plan.json", text, scratch=work)
+        begun = _Begun(options=plan.options, source=plan.source, tools=dict(tools), asked=dict(plan.asked))
+        atomic_write(work / "plan.json", json.dumps(asdict(begun)), scratch=work)
         yield
 
 
@@ -92,10 +100,6 @@ def remove_work(output: Path) -> None:
             return
 
 
-def _refuse_other(output: Path, options: object, source: object, plan: Plan) -> None:
-    if options != plan.options:
-        raise InputError(
-            f"--output {output}: holds a dataset of other input or options; choose another folder or remove it"
-        )
+def _refuse_other_source(output: Path, source: object, plan: Plan) -> None:
     if source != plan.source:
         raise InputError(f"--output {output}: the source (its list, or a file's size) has changed since; {_ANEW}")

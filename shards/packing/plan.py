@@ -18,6 +18,7 @@ from shards.base.randomness import generator
 from shards.format.blank import Blank
 from shards.format.schema import FORMAT_VERSION, RESERVED_COLUMNS, SPLITS
 from shards.images.store import ImageSpec
+from shards.packing.asked import asked
 from shards.packing.config import BuildConfig
 from shards.packing.image import Packing
 from shards.packing.listed_split import list_splits
@@ -26,7 +27,7 @@ from shards.packing.shard import NOT_STORED, Shard
 from shards.packing.split import Shares, draw_splits, shared_patients
 from shards.sources.files import SourceFiles, open_files
 from shards.sources.record import Record, Rejected, short_hash
-from shards.sources.registry import read_release
+from shards.sources.registry import read_release, takes_list
 from shards.sources.release import Release
 
 _SIZE_THREADS = 16
@@ -43,7 +44,8 @@ class Plan:
 
     ``sizes`` are the bytes of each record's file, None where it is missing or unreadable; ``rows`` are positions in
     ``records`` of each shard, ``links`` pairs of positions whose files are one. ``blanks`` says what each label means
-    where it is blank. ``options`` and ``source`` are digests of what was asked and of what is packed.
+    where it is blank. ``causes`` are the notes that say why rows were refused. ``asked`` is what was asked, by option;
+    ``options`` and ``source`` are digests of that and of what is packed.
     """
 
     packing: Packing
@@ -54,6 +56,8 @@ class Plan:
     notes: tuple[str, ...]
     blanks: Mapping[str, Blank]
     rows: dict[str, npt.NDArray[np.int64]]
+    causes: tuple[str, ...] = ()
+    asked: Mapping[str, str]
     options: str
     source: str
 
@@ -84,7 +88,7 @@ def make_plan(config: BuildConfig) -> Plan:
     spec = ImageSpec(size=config.size, square=config.square, format=form, quality=config.quality, depth=config.depth)
     pseudonyms = _pseudonyms(config)
     with withholding(pseudonyms):
-        files = open_files(config.input.absolute())  # workers may run in another folder
+        files = open_files(config.input.absolute(), takes_list=takes_list(config.source))  # workers run elsewhere
         release = _read(config, files, pseudonyms)
     records, repeated = _unique_keys(release.records)
     rejected = [*release.rejected, *repeated]
@@ -113,8 +117,10 @@ def make_plan(config: BuildConfig) -> Plan:
         links=_links(records, files),
         rejected=rejected,
         notes=tuple(release.notes),
+        causes=tuple(note for note in release.notes if note.is_cause),
         blanks=release.blanks,
         rows=_shard_rows(records, seed=config.seed, shard_images=config.shard_images),
+        asked=asked(config, spec, name=name, key_id=key_id),
         options=hashlib.sha256(options.encode()).hexdigest(),
         source=_source_digest(release.labels, records, sizes, rejected),
     )

@@ -17,6 +17,7 @@ from shards.format.schema import SPLITS
 from shards.images.refusal import HANGS
 from shards.packing.image import LIMITS, pack_images
 from shards.packing.plan import Plan
+from shards.packing.refused import as_counts
 from shards.packing.split import shared_patients
 from shards.sources.record import Rejected
 
@@ -66,10 +67,11 @@ def estimate(plan: Plan, shards: Sequence[str]) -> Estimate:
     )
 
 
-def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int) -> str:
-    """The plan in words, for ``shards`` still to be written."""
+def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int, doom: str = "") -> str:
+    """The plan in words, for ``shards`` still to be written; ``doom``: why the build must fail."""
     splits = Counter(record.split for record in plan.records)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
+    refused = f", refused {len(plan.rejected):,}" if plan.rejected else ""
     num_left = sum(len(plan.rows[name]) for name in shards)
     num_patients = len({record.patient_id for record in plan.records})
     source_bytes = sum(size for size in plan.sizes if size is not None)
@@ -81,7 +83,7 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     form = f"JPEG of quality {spec.quality}" if spec.format == "jpeg" else "PNG"
     form += f" of {spec.depth} bits" if spec.depth != 8 else ""
     lines = [
-        f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}",
+        f"plan: {plan.num_source:,} images of {num_patients:,} patients; {counts}{refused}",
         *(f"  {line}" for line in _found(plan)),
         f"  input: {_input(plan)}{as_size(source_bytes)} of images",
         f"  output: {plan.packing.output}, about {as_size(output_bytes)} to write in {len(shards):,} shards, "
@@ -92,8 +94,7 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     if len(shards) < len(plan.rows):
         lines.append(f"  continues: {len(plan.rows) - len(shards):,} of {len(plan.rows):,} shards are finished")
     if plan.rejected:
-        reasons = Counter(rejected.reason for rejected in plan.rejected)
-        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+        listed = as_counts(Counter(rejected.reason for rejected in plan.rejected))
         first = _first(plan.rejected)
         lines.append(f"  refused by the source's own lists: {len(plan.rejected):,} ({listed}); {first}")
     num_missing = sum(size is None for size in plan.sizes)
@@ -103,7 +104,7 @@ def describe(plan: Plan, shards: Sequence[str], about: Estimate, *, workers: int
     if about.rejected:
         lines.append(f"  of the images tried, {len(about.rejected)} would be rejected; {_first(about.rejected)}")
     lines += [f"  note: {note}" for note in plan.notes]
-    lines += [f"  warning: {warning}" for warning in _warnings(plan)]
+    lines += [f"  warning: {warning}" for warning in [doom, *_warnings(plan)] if warning]
     if output_bytes > free:
         lines.append("  warning: that is more than there is room for; the build would stop, and continue with room")
     return "\n".join(lines)

@@ -104,7 +104,7 @@ class Pseudonyms:
         labels = tuple(label for label in release.labels if label in kept or label not in release.found_labels)
         only = _restricted(labels)
         notes = [note if isinstance(note, Note) else _UNTOLD_NOTE for note in release.notes]
-        notes = [Note(note.bare) for note in notes]
+        notes = [Note(note.bare, is_cause=note.is_cause) for note in notes]
         num_left_out = len(release.labels) - len(labels)
         if num_left_out:
             notes.append(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from shards.base.errors import InputError, OptionError
+from shards.sources.single_file import refuse_single_file
 
 MAX_FILE_BYTES = 1 << 30  # a radiograph has some tens of MB; a zip bomb or a sparse file can claim any size
 
@@ -51,8 +52,9 @@ class SourceFiles(Protocol):
         """The files below one folder, named from there; ``""`` is the input itself; a slash may end it."""
 
 
-def open_files(path: Path, *, flag: str = "--input") -> SourceFiles:
-    """The files of a folder or of a zip; ``flag`` is the option that named it.
+def open_files(path: Path, *, flag: str = "--input", takes_list: bool = False) -> SourceFiles:
+    """The files of a folder or of a zip; ``flag`` is the option that named it, ``takes_list`` whether ``--csv`` can be
+    given beside it.
 
     Raises:
         InputError: there is no such folder or zip, or it cannot be read.
@@ -61,8 +63,7 @@ def open_files(path: Path, *, flag: str = "--input") -> SourceFiles:
         return FolderFiles(path)
     if not path.exists():
         raise OptionError(f"{flag} {path}: no such folder or zip; give the folder that holds the release, or its zip")
-    if not path.is_file():  # a pipe would keep its reader waiting, a device has no end
-        raise OptionError(f"{flag} {path}: is no folder and no file; give the folder of the release, or its zip")
+    refuse_single_file(path, flag=flag, takes_list=takes_list)
     return ZipFiles(path)
 
 

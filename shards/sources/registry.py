@@ -56,6 +56,11 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def takes_list(source: str) -> bool:
+    """Whether a source reads a list of the user's own, which ``--csv`` names."""
+    return source in SOURCES and "csv" in SOURCES[source].options
+
+
 def read_release(source: str, files: SourceFiles, options: SourceOptions) -> Release:
     """Reads the release in ``files`` with the named source. Records are unique by file and stay inside the input; what
     a list names twice or outside is rejected.

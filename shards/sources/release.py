@@ -17,14 +17,16 @@ class Note(str):
     """A plain sentence for the user about what is not in this copy of the release, or was understood otherwise.
 
     ``bare`` is what it says without names of files, values of headers and words of lists, for builds that hide who the
-    patients are; default: all of it.
+    patients are; default: all of it. ``is_cause``: it says why rows were refused.
     """
 
     bare: str
+    is_cause: bool
 
-    def __new__(cls, text: str, *, bare: str | None = None) -> "Note":
+    def __new__(cls, text: str, *, bare: str | None = None, is_cause: bool = False) -> "Note":
         note = super().__new__(cls, printable(text))
         note.bare = str(note) if bare is None else bare
+        note.is_cause = is_cause
         return note
 
 

@@ -9,11 +9,12 @@ its labels are united (``--rows union``).
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from shards.base.errors import OptionError
-from shards.sources.files import SourceFiles
+from shards.base.errors import InputError, OptionError
+from shards.sources.files import SourceFiles, is_inside
 from shards.sources.headers import (
     BAD_PATH,
     UNREADABLE,
@@ -39,8 +40,8 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
     """Reads the list that ``options`` describe, and joins it with the input's images.
 
     Raises:
-        InputError: ``--csv`` or ``--path-column`` is missing, a mapped column is not in the list, or a template has no
-            place for the name.
+        InputError: ``--csv`` or ``--path-column`` is missing, a mapped column is not in the list, a template has no
+            place for the name, or no image that the list names is there.
     """
     if options.csv is None or options.path_column is None:
         raise OptionError(
@@ -63,6 +64,7 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
             rejected.append(item)
     once, repeated, notes = once_each(listed, unite=options.rows == "union", can_unite=True)
     rejected += repeated
+    _require_some(files, once, options)
     records: list[Record] = []
     headers = read_headers(files, [record.name for record in once if may_be_dicom(record.name)])
     for record in once:
@@ -82,6 +84,18 @@ def read(files: SourceFiles, options: SourceOptions) -> Release:
         rejected=rejected,
         notes=[*reader.notes(), *notes],
         found_labels=reader.found_labels,
+    )
+
+
+def _require_some(files: SourceFiles, listed: Sequence[Record], options: SourceOptions) -> None:
+    inside = [record.name for record in listed if is_inside(record.name)]
+    if not inside or any(map(files.has, inside)):
+        return
+    told = f"--path-column {options.path_column}: none of the {len(inside):,} images that it names is"
+    remedy = "it names them relative to --input; check both, and --path-template"
+    raise InputError(
+        f"{told} in --input {files.label}: there is no such file as {inside[0]!r}; {remedy}",
+        bare=f"{told} in --input; {remedy}",
     )
 
 

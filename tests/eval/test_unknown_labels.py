@@ -32,13 +32,14 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("unknown")
     random = np.random.default_rng(0)
     rows = []
+    (root / "images").mkdir()
     for split, num_images in (("train", 120), ("valid", 60), ("test", 100)):
         for number in range(num_images):
             pixels = random.integers(60, 120, size=(32, 32))
             is_sick, is_labelled = number % 2, number % 5 == 0
             pixels[8:20, 8:20] += 80 * is_sick
             name = f"{split}{number}.png"
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / name)
             said = [str(is_sick), str(1 - is_sick) if number % 15 else "", "FM"[number % 2]]
             rows.append([name, split, *(said if is_labelled else ["", "", "F"])])
     header = ["file", "fold", *LABELS, "sex"]
@@ -57,7 +58,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             blank=blank,
         )
         built[name] = root / "built" / name
-        config = BuildConfig(source="table", input=root, output=built[name], workers=1, source_options=options)
+        config = BuildConfig(
+            source="table", input=root / "images", output=built[name], workers=1, source_options=options
+        )
         build_dataset(dataclasses.replace(config, name="hospital", format="png"))
     return built
 

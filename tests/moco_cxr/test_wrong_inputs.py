@@ -163,6 +163,14 @@ def test_a_command_tells_a_wrong_input_in_one_line(place: Path, closed: None, nu
         assert len(str(caught.value).strip().splitlines()) == 1 or is_report, (what, str(caught.value))
 
 
+@pytest.mark.parametrize("command", [command for command, words in COMMANDS.items() if "--output" in words])
+def test_no_command_writes_into_a_dataset(place: Path, command: str) -> None:
+    output = COMMANDS[command].partition("--output ")[2].split()[0]
+    words = COMMANDS[command].replace(output, f"@data/{output.removeprefix('@')}")
+    with pytest.raises(InputError, match=f"lies in the packed dataset {place / 'data'}; give a folder outside it"):
+        call(f"{command} {words}".replace("@", f"{place}/"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_tells_every_wrong_input_in_one_line(place: Path, command: str) -> None:

@@ -166,10 +166,10 @@ def test_conditions_select_what_where_selects(index, conditions, columns):
     ("conditions", "message"),
     [
         (["train"], "--where train: must be COLUMN=VALUE"),
-        (["spilt=train"], "no column 'spilt'; columns: key, dataset, split"),
+        (["spilt=train"], "no column 'spilt'; did you mean split. columns: key, dataset, split"),
         (["split=valid"], "no image has split 'valid'; it holds test, train"),
         (["split=train", "split=test"], "split is given twice"),
-        (["blob=yes"], "'yes' is no value of a column of int8"),
+        (["blob=yes"], r"'yes' is no value of a column of int8; give 1 \(present\), 0 \(absent\) or -1 \(uncertain\)"),
         (["blob=0.5"], "'0.5' is no value of a column of int8"),
         (["fingerprint=7"], "a column of binary holds no text or number to ask for; choose another column"),
         (["blob="], "no image has blob blank; it holds 0, 1"),

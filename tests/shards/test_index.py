@@ -12,6 +12,9 @@ import pytest
 from shards.base.errors import InputError
 from shards.format.blank import UNKNOWN
 from shards.index import ShardIndex
+from shards.packing.build import build_dataset
+from tests.shards.builds import config
+from tests.shards.dicom_files import dicom_bytes
 from tests.shards.sealed import seal
 
 
@@ -155,7 +158,7 @@ def test_it_travels_to_workers(index):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda index: index.labels("bolb"), "label 'bolb': .*known: blob, clear"),
+        (lambda index: index.labels("bolb"), "label 'bolb': .*; did you mean blob. known: blob, clear"),
         (lambda index: index.labels("blob", "maybe"), "policy 'maybe'"),
         (lambda index: index.where(hospital="A"), "column 'hospital'.*known: key"),
         (lambda index: index.fraction(0.0), "fraction 0.0"),
@@ -249,3 +252,11 @@ def test_rows_are_found_in_a_selection(tiny_dataset):
     for absent in (4, 95):
         with pytest.raises(InputError, match=f"row {absent}: not in this selection of 4 rows"):
             index.positions([7, absent])
+
+
+def test_a_dataset_without_labels_says_so(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.dcm").write_bytes(dicom_bytes(np.arange(256, dtype=np.uint8).reshape(16, 16)))
+    build_dataset(config(tmp_path / "source", tmp_path / "data", source="dicom", size=16))
+    with pytest.raises(InputError, match=f"label 'Mass': {tmp_path / 'data'} has no labels; build it with a list"):
+        ShardIndex.open(tmp_path / "data").labels("Mass")

@@ -88,9 +88,5 @@ def _refuse_strangers(folder: Path) -> None:
     entries = sorted(folder.iterdir()) if folder.exists() else []
     strangers = [path.name for path in entries if path.suffix not in _BESIDE and path.name != "run.lock"]
     if strangers:
-        from shards.format.manifest import MANIFEST  # pyarrow, which other mistakes should not wait for
-
-        what = (
-            "is a packed dataset" if MANIFEST in strangers else f"holds {', '.join(strangers[:3])} and no config.yaml"
-        )
+        what = f"holds {', '.join(strangers[:3])} and no config.yaml"
         raise InputError(f"--output {folder}: {what}, so it is no run; choose a new or empty folder")

@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from shards.base.errors import OptionError
+from shards.base.errors import InputError, OptionError
+from shards.base.mistakes import nearest
 from shards.sources.files import FolderFiles, SourceFiles
-from shards.sources.lists import Row, check_encoding, read_list
+from shards.sources.lists import Row, check_encoding, columns_of, read_list
 from shards.sources.options import SourceOptions
 from shards.sources.release import Note
 from shards.sources.words.label import is_blank, listed_findings, value_words
@@ -41,6 +42,7 @@ OPTIONS = frozenset(
     }
 )
 
+_COLUMNS = frozenset(option for option in OPTIONS if option.endswith(("_column", "_columns"))) | {"path_column"}
 _SEPARATORS = ";|,/"
 
 
@@ -122,7 +124,7 @@ class RowReader:
         remedy = "--positive-words and --negative-words say what they mean"
         told = f"words that are not understood as labels: {words}; {remedy}"
         bare = f"{self._strange.total():,} words are not understood as labels; {remedy}"
-        return [*([Note(told, bare=bare)] if words else []), *self._joined_findings()]
+        return [*([Note(told, bare=bare, is_cause=True)] if words else []), *self._joined_findings()]
 
     def fields(self, row: Row) -> dict[str, Any]:
         """The fields of a record that the columns give, of a row without a problem: those whose columns are named."""
@@ -192,10 +194,23 @@ def read_rows(files: SourceFiles, options: SourceOptions, needed: Sequence[str])
         if not options.csv.is_file():
             raise OptionError(f"--csv {options.csv}: no such file, neither inside --input {files.label} nor as a path")
         place, name = FolderFiles(options.csv.parent), options.csv.name
+    _require_columns(columns_of(place, name, encoding=options.encoding), options, name)
     rows = list(read_list(place, name, needed=needed, encoding=options.encoding))
     if not rows:
         raise OptionError(f"--csv {options.csv}: holds a header and no row")
     return name, rows
+
+
+def _require_columns(header: Sequence[str], options: SourceOptions, name: str) -> None:
+    """Refuses an option that names a column which the list has not."""
+    flags = {option: "--" + option.replace("_", "-") for option in vars(options) if option in _COLUMNS}
+    for option, flag in flags.items():
+        given = getattr(options, option)
+        for column in (given,) if isinstance(given, str) else given or ():
+            if header and column not in header:
+                told, like = f"{flag} {column}: {name} has no such column", nearest(column, header)
+                has = ", ".join(map(repr, header))
+                raise InputError(f"{told}{like} it has {has}", bare=f"{flag} {column}: the list has no such column")
 
 
 def check_template(options: SourceOptions) -> None:

@@ -124,6 +124,11 @@ def test_the_images_with_the_highest_probabilities_are_explained(model: Path, di
     assert (right != left).any()
     with pytest.raises(InputError, match="scores-explained is there already; remove it"):
         predicted(config, tmp_path / "scores.csv")
+    inside = dicoms / "out" / "scores.csv"
+    with pytest.raises(
+        InputError, match=f"--output {inside}: its pictures, scores-explained, would lie in --input {dicoms}"
+    ):
+        run_predict(config, inside)
     with pytest.raises(InputError, match=r"^--explain-label Nothing: .*give one of Edema, Pleural Effusion"):
         predicted(
             PredictConfig(model=model, input=(str(dicoms),), explain_label="Nothing", **settings), tmp_path / "b.csv"

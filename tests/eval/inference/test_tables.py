@@ -54,7 +54,7 @@ def test_outputs_of_other_kinds_and_places_are_refused(tmp_path: Path) -> None:
         check_output(tmp_path / "texts.csv", (".csv",), read=("absent", None, tmp_path / "." / "texts.csv"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset.json").write_text("{}")
-    with pytest.raises(InputError, match="lies in a packed dataset"):
+    with pytest.raises(InputError, match="lies in the packed dataset"):
         check_output(tmp_path / "data" / "index.parquet", (".parquet",))
     (tmp_path / "file").write_text("")
     below = table_file(tmp_path / "file" / "scores.csv", pa.schema([("a", pa.int64())]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.base.errors import InputError, check_writable, continuing, needing, run_command
+from shards.base.errors import InputError, check_outside_datasets, check_writable, continuing, needing, run_command
 from tests.conftest import ROOT
 
 
@@ -134,3 +134,23 @@ def test_an_output_that_cannot_be_is_refused_at_once(tmp_path, monkeypatch):
     for output in (tmp_path / "closed", tmp_path / "closed" / "x" / "y"):
         with pytest.raises(InputError, match=f"--output {output}: .*cannot be written .Permission denied"):
             check_writable(output)
+
+
+def test_an_output_inside_a_dataset_is_refused_and_one_in_its_place_unless_it_is_to_be(tmp_path, monkeypatch):
+    data = tmp_path / "data" / "hospital"
+    data.mkdir(parents=True)
+    (data / "dataset.json").write_text("{}")
+    (tmp_path / "link").symlink_to(data)
+    for output in (data / "run", data / "new" / "deep.csv", tmp_path / "link" / "run"):
+        with pytest.raises(InputError, match=f"--output {output}: lies in the packed dataset .*; give a folder outsi"):
+            check_writable(output)
+        with pytest.raises(InputError, match="lies in the packed dataset"):
+            check_writable(output, may_be_dataset=True)
+    for output in (data, tmp_path / "link"):
+        with pytest.raises(InputError, match=f"--output {output}: is a packed dataset; give a folder outside it"):
+            check_writable(output)
+        check_outside_datasets(output, may_be_dataset=True)
+    monkeypatch.chdir(data)
+    with pytest.raises(InputError, match=f"--output run: lies in the packed dataset {data}; give a folder outside it"):
+        check_writable(Path("run"))
+    check_writable(tmp_path / "data" / "other")

@@ -11,12 +11,14 @@ from train.settings.command import parse_command
 SHARDS = {
     "": "command: none given; moco-cxr shards has build, merge, phantom, preview, stats, subset, verify",
     "biuld": "biuld: no such command; did you mean build? moco-cxr shards has build, merge",
-    "build": "--source, --input, --output: not given; moco-cxr shards build needs them",
+    "build": "--source, --input, --output: not given; moco-cxr shards build needs them; --source is one of brax, ",
     "build --source folder --output b --inptu a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
     "build --source folder --output b --inptu=a": "--inptu: no such option of moco-cxr shards build; did you mean --i",
     "build --source nhi --input a --output b": "--source nhi: no such value; did you mean nih? give one of ",
     "build --source folder --input a --output": "--output: no value given; it takes PATH",
     "merge a": "--output: not given; moco-cxr shards merge needs it",
+    "build --source folder --input Export Röntgen 2023 --output b": "Röntgen, 2023: not understood behind --input Expor"
+    "t; a path with blanks needs quotes: --input 'Export Röntgen 2023'; moco-cxr shards build --help tells what it ta",
     "preview a --output b --rows many": "--rows many: give a whole number",
     "preview a --output b --rows -inf": "--rows -inf: is no finite number; give one",
     "stats a --rejected=5": "5: not understood there; moco-cxr shards stats --help tells what it takes",
@@ -31,6 +33,8 @@ PRETRAIN = {
     "debug --epochs 3": "--epochs: no such option of moco-cxr pretrain debug; did you mean --run.epochs?",
     "debug --run.epochs many": "--run.epochs many: give a whole number",
     "debug --nothing 1": "--nothing: no such option of moco-cxr pretrain debug; its --help tells which there are",
+    "debug --output my runs": "runs: not understood behind --output my; a path with blanks needs quotes: --output "
+    "'my runs'; moco-cxr pretrain debug --help tells what it takes",
     "debug stray": "stray: not understood there; moco-cxr pretrain debug --help tells what it takes",
 }
 

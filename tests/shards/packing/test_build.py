@@ -136,8 +136,12 @@ def test_missing_and_occupied_folders(source, tmp_path):
         build_dataset(config(tmp_path / "none", tmp_path / "out"))
     with pytest.raises(InputError, match="not a dataset"):
         build_dataset(config(source, source))
+    with pytest.raises(InputError, match="packed: lies in the folder of --input; give a folder outside it"):
+        build_dataset(config(source, source / "packed"))
     build_dataset(config(source, tmp_path / "out"))
-    with pytest.raises(InputError, match="other input or options"):
+    with pytest.raises(InputError, match="again: lies in the packed dataset"):
+        build_dataset(config(source, tmp_path / "out" / "again"))
+    with pytest.raises(InputError, match="was packed with --size 48, not 40;"):
         build_dataset(config(source, tmp_path / "out", size=40))
     (source / "train" / "blob" / "more.png").write_bytes(b"more")
     with pytest.raises(InputError, match="the source .* has changed"):

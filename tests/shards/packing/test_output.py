@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import shards.base.atomic
 import shards.packing.build
 from shards.base.errors import InputError
-from shards.packing.build import build_dataset
+from shards.packing.build import build_dataset, plan_dataset
 from tests.conftest import ROOT, write_patterns
 from tests.shards.builds import config, contents, finished_tars, interrupt_after, write_shards_here
 
@@ -42,6 +43,27 @@ def test_a_source_changed_between_kill_and_continue_is_refused(tmp_path, monkeyp
     with pytest.raises(InputError, match=r"the source \(its list, or a file's size\) has changed since"):
         build_dataset(config(source, tmp_path / "out"))
     assert contents_below(tmp_path / "out") == before
+
+
+def test_other_options_are_named_where_a_build_was_begun_and_where_it_is_whole(tmp_path, monkeypatch):
+    source = write_patterns(tmp_path / "source", {"train": 8})
+    first = config(source, tmp_path / "out", size=48, split="70/10/20")
+    again = replace(first, size=40, split="0.8/0/0.2", split_seed=3, square=True)
+    interrupt_after(monkeypatch, 2, first)
+    differ = "--size 48, not 40; --square off, not on; --split 70/10/20, not 80/0/20; --split-seed 0, not 3"
+    said = f"--output {first.output}: holds a build that was begun with {differ}; go on with these, or choose another"
+    for act in (build_dataset, plan_dataset):
+        with pytest.raises(InputError, match=said):
+            act(again)
+    begun = first.output / ".build" / "plan.json"
+    now = begun.read_text()
+    begun.write_text(json.dumps({name: value for name, value in json.loads(now).items() if name != "asked"}))
+    with pytest.raises(InputError, match="was begun with other options"):
+        build_dataset(again)  # where an earlier version began it
+    begun.write_text(now)
+    build_dataset(replace(first, split="0.7/0.1/0.2"))
+    with pytest.raises(InputError, match=f"--output {first.output}: was packed with {differ}; choose another folder"):
+        build_dataset(again)
 
 
 def contents_below(folder: Path) -> dict[str, bytes]:

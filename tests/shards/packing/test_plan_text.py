@@ -39,6 +39,8 @@ def test_the_estimate_is_about_what_the_build_comes_to(source, tmp_path):
     assert 1e-5 < about.image_seconds < 0.1
 
 
+UNTRIED = "test/blob/blob001.png"  # of a hundred images, by the plan
+
 LIST = """file,view,Edema,Mass
 0.png,PA,1,1
 1.png,L,0,
@@ -87,9 +89,22 @@ def test_dry_run_and_build_on_the_command_line(source, tmp_path):
     assert dry.returncode == 0
     assert dry.stdout.startswith("plan: 100 images of 100 patients; train 80, test 20\n")
     assert not (tmp_path / "out").exists()
-    (source / "train" / "blob" / "blob000.png").write_bytes(b"")
+    tried, untried = source / "train" / "blob" / "blob000.png", source / UNTRIED
+    whole = tried.read_bytes()
+    tried.write_bytes(b"")
+    for more in ((), ("--dry-run",)):
+        done = run("--max-rejected", "0", *more)
+        assert done.returncode == 2
+        said = (
+            "1 of 100 images (1.00%) are refused already (empty 1), over --max-rejected 0: the build will fail; first: "
+        )
+        assert f"  warning: {said}train/blob/blob000.png: " in done.stdout
+        assert f"error: {said}train/blob/blob000.png: " in done.stderr
+        assert not (tmp_path / "out").exists(), "nothing is packed in vain"
+    tried.write_bytes(whole)
+    untried.write_bytes(b"")
     done = run("--max-rejected", "0")
-    assert done.returncode == 1, "too many rejections"
+    assert done.returncode == 1, "too many rejections, which shows at the end"
     assert "failed: --max-rejected 0: 1 of 100 images (1.00%) were rejected (empty 1)" in done.stdout
     done = run()
     assert done.returncode == 0

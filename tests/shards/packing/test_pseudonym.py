@@ -86,7 +86,7 @@ def test_another_key_does_not_continue_a_build(tmp_path, key):
     source = write_release(tmp_path / "source", [f"patient{number:05d}" for number in range(3)])
     build(source, tmp_path / "out", key)
     key.write_bytes(KEY[::-1])
-    with pytest.raises(InputError, match="other input or options"):
+    with pytest.raises(InputError, match="was packed with other options .a key, "):
         build(source, tmp_path / "out", key)
 
 

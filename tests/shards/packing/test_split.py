@@ -88,7 +88,7 @@ def test_a_build_draws_splits(source, tmp_path):
     assert all(row["split"] == shares.of(row["patient_id"], seed=1) for row in index)
     about = read_manifest(tmp_path / "out")
     assert (about["split"], about["split_seed"]) == ("50/25/25", 1)
-    with pytest.raises(InputError, match="holds a dataset of other input or options"):
+    with pytest.raises(InputError, match="was packed with --split-seed 1, not 0; choose another folder or remove it"):
         build_dataset(settings(source, tmp_path / "out", split="50/25/25"))
     secret = tmp_path / "key"
     secret.write_text("0123456789abcdef")

@@ -69,6 +69,8 @@ def without_picture(kind, modality):
 
 
 def test_what_holds_no_image_by_its_kind_is_no_rejected_image(tmp_path):
+    folder = tmp_path / "export"
+    folder.mkdir()
     kinds = {
         "PR0.dcm": ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
         "PR1.dcm": ("1.2.840.10008.5.1.4.1.1.1.1", "PR"),
@@ -77,9 +79,9 @@ def test_what_holds_no_image_by_its_kind_is_no_rejected_image(tmp_path):
         "1.2.3": ("1.2.3", "KO"),
     }
     for name, kind in kinds.items():
-        (tmp_path / name).write_bytes(without_picture(*kind))
-    (tmp_path / "IM0").write_bytes(dicom_bytes(PIXELS, bits=12))
-    found = read_release("dicom", open_files(tmp_path), SourceOptions())
+        (folder / name).write_bytes(without_picture(*kind))
+    (folder / "IM0").write_bytes(dicom_bytes(PIXELS, bits=12))
+    found = read_release("dicom", open_files(folder), SourceOptions())
     assert len(found.records) == 1
     assert found.rejected == []
     said = found.notes[0]
@@ -87,7 +89,7 @@ def test_what_holds_no_image_by_its_kind_is_no_rejected_image(tmp_path):
     assert "Basic Text SR 1" in said
     assert "modality KO 1" in said
     assert (
-        build_dataset(BuildConfig(source="dicom", input=tmp_path, output=tmp_path / "out", workers=1)).num_rejected == 0
+        build_dataset(BuildConfig(source="dicom", input=folder, output=tmp_path / "out", workers=1)).num_rejected == 0
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from shards.base.errors import InputError
 from shards.sources import files as files_module
 from shards.sources.files import FolderFiles, ZipFiles, is_inside, open_files
+from shards.sources.registry import takes_list
 
 NAMES = {"a.txt": b"a", "deep/er/b.png": b"bb", "deep/ü ñ.png": b"ccc", ".hidden/x.png": b"", "deep/.DS_Store": b""}
 
@@ -179,8 +180,17 @@ def test_names_that_are_no_utf8(root):
 
 
 def test_what_is_no_zip(root):
-    with pytest.raises(InputError, match=r"secret\.txt: cannot be read as a zip"):
+    with pytest.raises(InputError, match=r"secret\.txt: is one file, and no zip; give the folder that holds it"):
         open_files(root.parent / "secret.txt")
+    (root.parent / "cut.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"cut\.zip: cannot be read as a zip"):
+        open_files(root.parent / "cut.zip")
+    (root.parent / "Labels.CSV").write_text("a,b")
+    with pytest.raises(InputError, match=r"Labels\.CSV: is a list; give the folder of the images$"):
+        open_files(root.parent / "Labels.CSV")
+    with pytest.raises(InputError, match=r"give the folder of the images, and the list by --csv$"):
+        open_files(root.parent / "Labels.CSV", takes_list=takes_list("dicom"))
+    assert not takes_list("folder")
     with pytest.raises(InputError, match="--reports .*none: no such folder or zip"):
         open_files(root / "none", flag="--reports")
 

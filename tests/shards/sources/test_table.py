@@ -140,10 +140,13 @@ def test_rows_that_cannot_be_read_are_rejected(root):
     ("options", "message"),
     [
         ({"csv": "none.csv"}, "--csv none.csv: no such file"),
-        ({"age_column": "years"}, "column 'years' is missing; it has 'image', 'patient'"),
+        ({"age_column": "years"}, "--age-column years: list.csv has no such column; it has 'image', 'patient'"),
         ({"path_column": None}, "give --csv and --path-column"),
         ({"path_template": "images/x.png"}, r"--path-template images/x.png: must hold \{\} once"),
-        ({"label_columns": ("Effusion", "Mass")}, "'Mass' is missing"),
+        (
+            {"label_columns": ("Effusion", "Edma")},
+            "--label-columns Edma: list.csv .*; did you mean Edema. ",
+        ),
         ({"label_separator": ""}, "--label-separator"),
         ({"label_columns": ("Edema", "Edema")}, "--label-columns Edema: is given twice"),
         ({"encoding": "cp99"}, "--encoding cp99: unknown"),
@@ -285,3 +288,13 @@ def test_findings_that_are_joined_by_another_sign_are_told(root):
     assert any("'Mass/nodule' looks like 2" in note or "'Mass;Edema' looks like 2" in note for note in notes)
     notes = read_release("table", open_files(root), SourceOptions(**columns, label_separator=";")).notes
     assert not any("Mass;Edema" in note for note in notes)
+
+
+def test_a_column_that_names_no_image_is_refused(root):
+    with pytest.raises(InputError) as caught:
+        read_release("table", open_files(root), SourceOptions(csv=Path("list.csv"), path_column="exam"))
+    assert str(caught.value) == (
+        f"--path-column exam: none of the 2 images that it names is in --input {root}: there is no such file as 'e1'; "
+        "it names them relative to --input; check both, and --path-template"
+    )
+    assert "e1" not in caught.value.bare

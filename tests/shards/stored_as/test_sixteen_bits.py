@@ -56,7 +56,7 @@ def test_dataset_and_rows_say_so(packed):
 def test_a_dataset_of_another_depth_is_not_continued(packed):
     before = contents(packed / "deep")
     settings = {"name": "deep", "size": 64}
-    with pytest.raises(InputError, match="other input or options"):
+    with pytest.raises(InputError, match="was packed with --depth 16, not 8;"):
         build_dataset(config(packed / "source", packed / "deep", format="png", **settings))
     build_dataset(config(packed / "source", packed / "deep", depth=16, **settings))
     assert contents(packed / "deep") == before

@@ -62,7 +62,7 @@ def test_what_is_no_run_folder_is_refused(config: PretrainConfig, tmp_path: Path
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("dataset.json", "index.parquet"), "is a packed dataset, so it is no run; choose a new or empty folder"),
+        (("dataset.json", "index.parquet"), "is a packed dataset; give a folder outside it"),
         (("IM0001", "IM0002.dcm"), "holds IM0001, IM0002.dcm and no config.yaml"),
         (("metrics.jsonl", "checkpoints"), "holds checkpoints, metrics.jsonl and no config.yaml"),
         (("slurm-12.out", "train.log", "run.lock"), ""),

@@ -23,7 +23,7 @@ def table(text, **options):
 
 
 CASES = {
-    "a column that is missing": (*table(f"file,{NAME}\na.png,1\n"), "the list: column 'x' is missing"),
+    "a column that is missing": (*table(f"file,{NAME}\na.png,1\n"), "--label-columns x: the list has no such column"),
     "a column twice": (*table(f"file,x,x\na.png,{NAME},1\n"), "the reason is withheld"),
     "no UTF-8": (*table(b"file,x\na.png,\xe9" + NAME.encode()), "the reason is withheld"),
     "a quotation mark": (*table(f'file,x\n"a.png {NAME},1\n'), "the list, line 2: cannot be read as a table"),

@@ -124,7 +124,11 @@ def test_blanks_of_rows_follow_the_rule_and_images_without_a_row_do_not(root):
         ("nr,Edema\n12,1\n", {"join": "sop", "join_column": "uid"}, "--join-column uid: labels.csv has no such column"),
         ("accession,Edema\n12,1\n", {}, "--csv: a list of labels needs both --csv and --join"),
         ("accession,Edema\n12,1\n", {"csv": None, "join": "study"}, "--join: a list of labels needs both"),
-        ("accession,Mass\n12,1\n", {"join": "accession"}, "column 'Edema' is missing"),
+        (
+            "accession,Mass\n12,1\n",
+            {"join": "accession"},
+            "--label-columns Edema: labels.csv has no such column; it has 'acc",
+        ),
     ],
 )
 def test_what_cannot_be_joined_is_named(root, text, options, message):
