@@ -41,7 +41,7 @@ Shuffle = Literal["auto", "global", "shards", "none"]
 _MOST_THREADS = 16  # more only wait for the interpreter
 _Index = Annotated[ShardIndex, InWords("what moco_cxr.open_index('data/chexpert') returns, or a selection of it")]
 _Spec = Annotated[ViewSpec | str, InWords("the name of a preset, such as 'moco_cxr', or what moco_cxr.views returns")]
-_Device = Annotated[str | torch.device, InWords("'cpu', 'cuda', or 'cuda:1'")]
+_Device = Annotated[str | torch.device, InWords("'auto', 'cpu', 'cuda' or 'cuda:1'")]
 
 
 @dataclass(frozen=True)

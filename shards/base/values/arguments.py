@@ -47,8 +47,8 @@ class InWords:
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which refuses arguments that are not of the types it is annotated with, or out of their bounds.
 
-    Numbers of NumPy and torch come to it as Python's own, lists of them too; all else comes to it as it was given.
-    Parameters without annotation or of ``Any`` are let pass.
+    Numbers of NumPy and torch come to it as Python's own, and arrays of them where it takes a list; all else comes as
+    it was given. Parameters without annotation or of ``Any`` are let pass.
 
     Raises:
         InputError: of the function that is made: a line for each wrong argument, with its value and what to give.
@@ -97,7 +97,7 @@ class _Check:
             _WrongValueError: it is of another type, or out of range.
         """
         try:
-            self._adapter.validate_python(value)
+            checked = self._adapter.validate_python(value)
         except ValidationError:
             plain = _plain(value)
             try:
@@ -105,8 +105,7 @@ class _Check:
             except ValidationError as error:
                 raise _WrongValueError(self._told(value, plain, error)) from None
             return plain
-        # NumPy's float64 is a float of Python's by inheritance, and is passed on as one.
-        return float(value) if isinstance(value, float) else value
+        return float(checked) if isinstance(checked, float) else value  # NumPy's floats pass for Python's
 
     def _told(self, value: Any, plain: Any, error: ValidationError) -> str:
         if any(each["type"] in OUT_OF_RANGE for each in error.errors(include_url=False)):
