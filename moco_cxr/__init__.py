@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moco_cxr.api import (
+        InputError,
         build,
         build_loader,
         embed,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "InputError",
     "build",
     "build_loader",
     "embed",

@@ -11,14 +11,14 @@
     scores = moco_cxr.predict("results/cells/finetune/pretrained", "new-dicoms").to_pylist()
     features = moco_cxr.embed(run, "new-dicoms")["features"]
 
-Each raises :class:`shards.base.errors.InputError` for what its user can mend, in one line.
+Each raises :class:`moco_cxr.InputError` for what its user can mend, in one line.
 """
 
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 
@@ -34,8 +34,10 @@ from eval.results.table import Comparison
 from pipeline.loader import build_loader
 from pipeline.views import ViewSpec
 from pipeline.views import preset as find_preset
+from shards.base.bounds import Share
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
+from shards.base.values.arguments import InWords, checked_arguments
 from shards.index import ShardIndex
 from shards.packing.build import build_dataset
 from shards.packing.config import BuildConfig
@@ -47,6 +49,7 @@ from train.settings.config import PretrainConfig
 from train.settings.own_recipe import find_recipe, made_by
 
 __all__ = [
+    "InputError",
     "build",
     "build_loader",
     "embed",
@@ -60,11 +63,22 @@ __all__ = [
 ]
 Recipe = str | Path | PretrainConfig | Callable[[], PretrainConfig]
 _Paths = str | Path | Sequence[str | Path]
+_Place = Annotated[str | Path, InWords("a path")]
+_Places = Annotated[_Paths, InWords("a path, or a list of paths")]
+_Output = Annotated[str | Path | None, InWords("a path, or None")]
+_Names = Annotated[str | Sequence[str], InWords("a name, or a list of names")]
+_Recipe = Annotated[
+    Recipe, InWords("a name, such as 'small_resnet18', a file, settings, or a function that makes them")
+]
+_Data = Annotated[
+    _Paths, InWords("the folder, or a list of folders; selections are settings: selection={'view': 'frontal'}")
+]
 
 open_index = ShardIndex.open
 
 
-def build(source: str, *, input: str | Path, output: str | Path, **settings: Any) -> Path:
+@checked_arguments
+def build(source: str, *, input: _Place, output: _Place, **settings: Any) -> Path:
     """Packs a release, or goes on with a build that was stopped, and returns the dataset folder.
 
     Args:
@@ -81,6 +95,7 @@ def build(source: str, *, input: str | Path, output: str | Path, **settings: Any
     return Path(output)
 
 
+@checked_arguments
 def views(preset: str, **ranges: Any) -> ViewSpec:
     """The views of a preset (``moco_cxr``, ``moco_v2``, ``evaluation``, ...), with other values where they are given.
 
@@ -90,7 +105,8 @@ def views(preset: str, **ranges: Any) -> ViewSpec:
     return from_mapping(ViewSpec, dataclasses.asdict(find_preset(preset)) | ranges, "views")
 
 
-def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, fit: bool = False, **settings: Any) -> Path:
+@checked_arguments
+def pretrain(recipe: _Recipe, *, data: _Data, output: _Place, fit: bool = False, **settings: Any) -> Path:
     """Pretrains an encoder in this process, or goes on with a run that was stopped, and returns the run folder.
 
     Args:
@@ -118,15 +134,16 @@ def pretrain(recipe: Recipe, *, data: _Paths, output: str | Path, fit: bool = Fa
     return Path(output)
 
 
+@checked_arguments
 def evaluate(
-    run: _Paths,
+    run: _Places,
     *,
-    data: _Paths,
-    label: str | Sequence[str],
-    readout: str | Sequence[str] = "linear",
-    against: str | Sequence[str] = ("random",),
-    output: str | Path | None = None,
-    fraction: Sequence[float] | None = None,
+    data: _Places,
+    label: _Names,
+    readout: _Names = "linear",
+    against: _Names = ("random",),
+    output: _Output = None,
+    fraction: Share | Sequence[Share] | None = None,
     settings: Mapping[str, Any] | None = None,
     **readouts: Any,
 ) -> Comparison:
@@ -137,6 +154,7 @@ def evaluate(
         readout: ``linear``, ``knn``, ``few-shot``, ``finetune``, or several.
         against: starts; the first is the baseline.
         output: folder of the results; default: in the run folder.
+        fraction: share of the training labels, or several; default: those of the readout.
         settings: others of :class:`eval.grid.config.Settings`, such as ``{"draws": 5, "protocol": "published"}``.
         readouts: settings of readouts, ``finetune={"max_epochs": 20}``, and ``shots``.
 
@@ -148,7 +166,9 @@ def evaluate(
         InputError: a setting that is unknown or out of range, data, label or start that cannot be used.
     """
     chosen = from_mapping(Settings, {"data": _named(data), "label": _several(label), **(settings or {})}, "--")
-    asked: dict[str, Any] = {} if fraction is None else {"fraction": tuple(fraction)}
+    asked: dict[str, Any] = {}
+    if fraction is not None:
+        asked["fraction"] = (fraction,) if isinstance(fraction, int | float) else tuple(fraction)
     fields = {field.name: field for field in dataclasses.fields(Measured)}
     for name, values in readouts.items():
         if name not in fields:
@@ -162,14 +182,15 @@ def evaluate(
     return run_grid(grid_of_run(runs, _several(against), _several(readout), chosen, output=to, **asked))
 
 
-def predict(model: str | Path, input: _Paths, *, output: str | Path | None = None, **settings: Any) -> pa.Table:
+@checked_arguments
+def predict(model: _Place, input: _Places, *, output: _Output = None, **settings: Any) -> pa.Table:
     """What a kept classifier says of images, as ``moco-cxr predict`` does.
 
     Args:
         model: the folder that ``keep_model`` left, or a file in it.
         input: folders or zips of DICOM, PNG and JPEG, such files, datasets.
         output: table to write as well, ``.csv`` or ``.parquet``.
-        settings: others of :class:`eval.inference.config.PredictConfig`, such as ``{"specificity": 0.9}``.
+        settings: others of :class:`eval.inference.config.PredictConfig`, such as ``specificity=0.9``.
 
     Returns:
         one row an image; see :class:`eval.inference.predict.Predictions`.
@@ -181,13 +202,15 @@ def predict(model: str | Path, input: _Paths, *, output: str | Path | None = Non
     return predicted(from_mapping(PredictConfig, given), None if output is None else Path(output))
 
 
-def embed(model: str | Path, input: _Paths, *, output: str | Path | None = None, **settings: Any) -> pa.Table:
+@checked_arguments
+def embed(model: _Place, input: _Places, *, output: _Output = None, **settings: Any) -> pa.Table:
     """Features of any encoder for images, as ``moco-cxr embed`` does.
 
     Args:
         model: run folder, checkpoint, file of weights, or ``timm:NAME``, ``hf:NAME``, ``xrv:NAME``.
-        input, output: as of :func:`predict`; the output is ``.parquet``.
-        settings: others of :class:`eval.inference.config.EmbedConfig`, such as ``{"layers": (3, 4)}``.
+        input: as of :func:`predict`.
+        output: file to write as well, ``.parquet``, or ``.npy``, which has its keys in ``NAME.keys.csv``.
+        settings: others of :class:`eval.inference.config.EmbedConfig`, such as ``layers=(3, 4)``.
 
     Returns:
         one row an image; see :class:`eval.inference.embed.Embeddings`.
@@ -199,6 +222,7 @@ def embed(model: str | Path, input: _Paths, *, output: str | Path | None = None,
     return embedded(from_mapping(EmbedConfig, given), None if output is None else Path(output))
 
 
+@checked_arguments
 def from_hub(name: str) -> LoadedEncoder | Kept:
     """Downloads what ``--push-to-hub USER/NAME`` has uploaded, or finds it in the cache.
 

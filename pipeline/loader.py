@@ -10,34 +10,38 @@
 """
 
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import tee
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from pipeline.device import find_device
 from pipeline.engines.choice import Choice, build_engine, choose_engine, pixel_budget
 from pipeline.engines.contract import Engine, Request, Rows, Views
 from pipeline.engines.samples import Samples
 from pipeline.options import DamagePolicy, EngineName, Positives
-from pipeline.order import Last, Order, Picks
+from pipeline.order import Last, Mark, Order, Picks, read_mark
 from pipeline.pairs import Partners, mend
-from pipeline.plan import plan_batch
+from pipeline.plan import plan_batch, warn_of_sizes
 from pipeline.ranks import num_own_cores
 from pipeline.read_ahead import ReadAhead
 from pipeline.views import ViewSpec, preset
+from shards.base.bounds import Count, PositiveCount, Seed, Threads
 from shards.base.errors import InputError
+from shards.base.values.arguments import InWords, checked_arguments
 from shards.index import ShardIndex
 
 Shuffle = Literal["auto", "global", "shards", "none"]
-_ALIASING_SCALE = 0.5  # below it, one bilinear warp skips pixels
 _MOST_THREADS = 16  # more only wait for the interpreter
+_Index = Annotated[ShardIndex, InWords("what moco_cxr.open_index('data/chexpert') returns, or a selection of it")]
+_Spec = Annotated[ViewSpec | str, InWords("the name of a preset, such as 'moco_cxr', or what moco_cxr.views returns")]
+_Device = Annotated[str | torch.device, InWords("'auto', 'cpu', 'cuda' or 'cuda:1'")]
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Loader:
         self.wait_seconds = 0.0
         self._samples, self._spec, self._order, self._num_views = samples, spec, order, num_views
         self._position = 0
+        self._is_closed = False
         self._sizes = samples.index.sizes()  # taken once: a selection is not to be counted through for each batch
 
     @property
@@ -96,9 +101,11 @@ class Loader:
         return f"<Loader: {rows}, {self._num_views} views of {self._spec.size} px by {self.choice.name}>"
 
     def __iter__(self) -> Iterator[Batch]:
+        self._require_open()
         requests, planned = tee(self._plan())
         with closing(self._read_ahead()) as stream, closing(self.engine.run(requests)) as made:
             while True:
+                self._require_open()
                 start = time.perf_counter()
                 views = next(made, None)
                 self.wait_seconds += time.perf_counter() - start
@@ -113,20 +120,21 @@ class Loader:
 
     def state_dict(self) -> dict[str, int]:
         """What :meth:`load_state_dict` needs to go on behind the last batch that was handed out."""
-        return {"seed": self._order.seed, "epoch": self.epoch, "position": self._position}
+        return asdict(Mark(seed=self._order.seed, epoch=self.epoch, position=min(self._position, self._order.n)))
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on behind the state's last batch, at the next iteration.
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on behind the state's last batch, at the next iteration, also with other batches and ranks than it had.
 
         Raises:
-            InputError: the state is of another seed, so its permutation cannot be continued.
+            InputError: the state is of another seed, so its permutation cannot be continued; it is none that
+                :meth:`state_dict` gives, or lies beyond the end of the epoch.
         """
-        if state["seed"] != self._order.seed:
-            raise InputError(f"seed {self._order.seed}: the saved order has seed {state['seed']}; give that seed")
-        self.epoch, self._position = state["epoch"], state["position"]
+        mark = read_mark(state, self._order)
+        self.epoch, self._position = mark.epoch, mark.position
 
     def close(self) -> None:
-        """Ends the engine's threads."""
+        """Ends the engine's threads; from then on it gives no batches."""
+        self._is_closed = True
         self.engine.close()
 
     def __enter__(self) -> Self:
@@ -136,6 +144,10 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise InputError("loader: is closed; build another")
 
     def _plan(self) -> Iterator[Request]:
         for picks in self._order.batches(self.epoch, self._position):
@@ -174,24 +186,25 @@ class Loader:
         return np.concatenate([rows, self.partners.draw(rows, passes=picks.passes, seed=self._order.seed)])
 
 
+@checked_arguments
 def build_loader(
-    index: ShardIndex,
-    spec: ViewSpec | str,
+    index: _Index,
+    spec: _Spec,
     *,
-    batch_size: int,
-    num_views: int = 2,
+    batch_size: PositiveCount,
+    num_views: PositiveCount = 2,
     engine: EngineName = "auto",
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
+    device: _Device = "cpu",
+    seed: Seed = 0,
+    rank: Count = 0,
+    world_size: PositiveCount = 1,
     shuffle: Shuffle = "auto",
     last: Last = "drop",
     weights: Sequence[float] | None = None,
-    num_threads: int | None = None,
+    num_threads: Threads | None = None,
     on_damage: DamagePolicy = "error",
     checksums: bool = True,
-    resident_bytes: int | None = None,
+    resident_bytes: Annotated[int, Field(ge=0)] | None = None,
     positives: Positives = "image",
 ) -> Loader:
     """A loader of ``num_views`` views of each selected row.
@@ -218,18 +231,15 @@ def build_loader(
             dali (CPU). Partners lie in any shard, so the cache of a remote dataset must hold nearly all of them.
 
     Raises:
-        InputError: no rows, too few rows for one batch, a wrong name, number or weight, an absent device, an engine
-            that does not fit, positives of which there are none, or a shard that is missing, empty or, unless damage
-            is skipped, cut off.
+        InputError: no rows, too few rows for one batch, a wrong type, name, number or weight, an absent device, an
+            engine that does not fit, positives of which there are none, or a shard that is missing, empty or, unless
+            damage is skipped, cut off.
     """
     device = find_device(device)
     spec = preset(spec) if isinstance(spec, str) else spec
     if num_views == 1:
         spec = replace(spec, small_crops=0)
-    _check(index, batch_size=batch_size, world_size=world_size, num_threads=num_threads, last=last)
-    for field, value, choices in (("on_damage", on_damage, DamagePolicy), ("positives", positives, Positives)):
-        if value not in get_args(choices):
-            raise InputError(f"{field} {value!r}: must be {' or '.join(get_args(choices))}")
+    _check(index, batch_size=batch_size, rank=rank, world_size=world_size, last=last)
     if positives != "image" and num_views != 2:
         raise InputError(f"num_views {num_views}: positives {positives} makes pairs; give 2, or positives image")
     if positives != "image" and spec.small_crops:
@@ -252,7 +262,7 @@ def build_loader(
         weights=weights,
     )
     partners = None if positives == "image" else Partners(index, positives)
-    _warn_of_sizes(index, spec)
+    warn_of_sizes(index.sizes(), spec, above=4)
     budget = pixel_budget(device, asked=resident_bytes, world_size=world_size)
     choice = choose_engine(engine, index, device=device, repeats=shuffle != "none", budget=budget)
     samples = Samples(index, on_damage=on_damage, checksums=checksums)
@@ -271,26 +281,11 @@ def build_loader(
     return Loader(samples, spec, order, made, num_views=num_views, choice=choice, partners=partners)
 
 
-def _check(index: ShardIndex, *, batch_size: int, world_size: int, num_threads: int | None, last: Last) -> None:
+def _check(index: ShardIndex, *, batch_size: int, rank: int, world_size: int, last: Last) -> None:
     index.require_rows("loader")
-    if batch_size < 1:
-        raise InputError(f"batch size {batch_size}: must be at least 1")
-    if num_threads is not None and num_threads < 1:
-        raise InputError(f"num_threads {num_threads}: must be at least 1")
+    if rank >= world_size:
+        raise InputError(f"rank {rank}: out of range; give 0 to {world_size - 1}, or another world_size")
     if last == "drop" and len(index) < batch_size * world_size:
         raise InputError(
             f"batch size {batch_size} on {world_size} rank(s): more than the {len(index)} images selected; lower it"
-        )
-
-
-def _warn_of_sizes(index: ShardIndex, spec: ViewSpec) -> None:
-    sides = index.sizes().min(axis=1)
-    side, largest = float(np.median(sides)), int(sides.max())
-    if spec.size > largest:
-        warnings.warn(f"no image has more than {largest} px: views of {spec.size} px enlarge all of them", stacklevel=3)
-    if spec.size < _ALIASING_SCALE * np.sqrt(spec.area[0]) * side:
-        warnings.warn(
-            f"images of {side:.0f} px are warped to {spec.size} px in one bilinear step, which skips pixels; "
-            f"pack with --size {round(1.25 * spec.size)} for views of this size",
-            stacklevel=3,
         )

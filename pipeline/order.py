@@ -4,13 +4,16 @@
 also as a mixture of datasets.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from shards.base.bounds import Count, Seed
+from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
 from shards.base.randomness import generator
 
@@ -31,6 +34,15 @@ class Picks:
 
     positions: Integers
     passes: Integers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Where in its epochs an order is: ``position`` counts the samples that have been handed out, over all ranks."""
+
+    seed: Seed
+    epoch: Count
+    position: Annotated[int, Field(ge=0)]
 
 
 class Order:
@@ -123,6 +135,11 @@ class Order:
         return self._length_from(0)
 
     @property
+    def end(self) -> int:
+        """The position behind the last batch of an epoch, rows that are dropped counted too."""
+        return -(-self.n // self.global_batch_size) * self.global_batch_size
+
+    @property
     def num_batches(self) -> int:
         """Batches of a whole epoch on this rank."""
         return len(self._starts(self.length))
@@ -176,6 +193,25 @@ class Order:
             keys.append((np.arange(count) + jitter.random(count)) / count)
         interleaved = np.argsort(np.concatenate(keys), kind="stable")
         return np.concatenate(positions)[interleaved], np.concatenate(passes)[interleaved]
+
+
+def read_mark(state: object, order: Order) -> Mark:
+    """The mark in a state that was saved of this order, or of one with other batches or ranks.
+
+    Raises:
+        InputError: it is no such state, of another seed, or beyond the end of an epoch.
+    """
+    if not isinstance(state, Mapping):
+        raise InputError(f"state {state!r}: give what state_dict() returned")
+    known = {field.name: state[field.name] for field in fields(Mark) if field.name in state}
+    mark = from_mapping(Mark, known, "state")
+    if mark.seed != order.seed:
+        raise InputError(f"seed {order.seed}: the saved order has seed {mark.seed}; give that seed")
+    if mark.position > order.end:
+        raise InputError(
+            f"state.position {mark.position}: beyond the {order.n} rows of an epoch; give a state of the same selection"
+        )
+    return mark
 
 
 class _Pool:

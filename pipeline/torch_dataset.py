@@ -41,21 +41,22 @@ class LoaderDataset(IterableDataset[RowBatch | LabelBatch]):
     """Iterates what is left of the loader's current epoch, which then moves to the next one; its items are batches.
 
     Args:
-        labels: (N,) or (N, ...), joined to each batch in the place of its row numbers.
-        rows: (N,) the row numbers that ``labels`` belong to, each once: ``index.rows``.
+        labels: (N,) or (N, ...), joined to each batch in the place of its row numbers: an array of NumPy, whose dtype
+            stays, a tensor on any device, or a list.
+        rows: (N,) the row numbers that ``labels`` belong to, each once: ``index.rows``, or a tensor or list of them.
 
     Raises:
-        InputError: labels without rows or of another length; a batch has a row without a label; the dataset is iterated
-            or sent to a worker process; its batches are collated into larger ones by ``torch``'s own function (a
-            ``collate_fn`` of the user's is not seen).
+        InputError: labels without rows or of another length; labels that are no numbers, or rows no row numbers; a
+            batch has a row without a label; the dataset is iterated or sent to a worker process; its batches are
+            collated into larger ones by ``torch``'s own function (a ``collate_fn`` of the user's is not seen).
     """
 
     def __init__(
         self,
         loader: Loader,
         *,
-        labels: npt.NDArray[Any] | None = None,
-        rows: npt.NDArray[np.int64] | None = None,
+        labels: npt.ArrayLike | torch.Tensor | None = None,
+        rows: npt.ArrayLike | torch.Tensor | None = None,
     ) -> None:
         self._loader = loader
         self._labels: torch.Tensor | None = None
@@ -63,12 +64,15 @@ class LoaderDataset(IterableDataset[RowBatch | LabelBatch]):
             return
         if rows is None:
             raise InputError("labels: given without the rows that they belong to; give rows=index.rows too")
-        if len(rows) != len(labels):
+        values, numbers = _tensor("labels", labels), _tensor("rows", rows).numpy()
+        if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+            raise InputError(f"rows: {numbers.shape} of {numbers.dtype}; give the row numbers, rows=index.rows")
+        if len(numbers) != len(values):
             raise InputError(
-                f"labels: {len(labels)} for {len(rows)} rows; take the labels and the rows of one selection"
+                f"labels: {len(values)} for {len(numbers)} rows; take the labels and the rows of one selection"
             )
-        order = np.argsort(rows)
-        self._rows, self._labels = rows[order], torch.from_numpy(labels[order])
+        order = np.argsort(numbers)
+        self._rows, self._labels = numbers[order].astype(np.int64), values[torch.from_numpy(order)]
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank."""
@@ -112,6 +116,22 @@ class LoaderDataset(IterableDataset[RowBatch | LabelBatch]):
                 f"labels: none for row {unlabelled[0]}; give the labels and rows of the selection that is loaded"
             )
         return places
+
+
+def _tensor(name: str, values: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
+    """What an array, a tensor or a list holds, on the CPU."""
+    try:
+        if isinstance(values, torch.Tensor):
+            tensor = values.detach().cpu()
+        elif hasattr(values, "__array__"):
+            tensor = torch.from_numpy(np.array(values))  # of any strides, and from now on as it is
+        else:
+            tensor = torch.tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name}: holds no numbers; give an array, a tensor or a list of numbers") from None
+    if not tensor.ndim:
+        raise InputError(f"{name} {tensor.item()}: is one number; give one for each row")
+    return tensor
 
 
 def _refuse_workers() -> NoReturn:

@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.base.atomic import atomic_write
+from shards.base.bounds import Count, Seed, Share
 from shards.base.errors import InputError
 from shards.base.randomness import generator
+from shards.base.values.arguments import checked_arguments
 from shards.datasets import Datasets, Packed, Rows
 from shards.format.blank import UNKNOWN, tell_former_rule
-from shards.format.schema import check_words, unknown_label
+from shards.format.schema import unknown_label, values_of_column
 from shards.format.tar import TarEntry, dali_index
 from shards.options import LabelPolicy
 from shards.remote.address import Address
@@ -48,6 +50,7 @@ class ShardIndex:
         self.rows = rows
 
     @classmethod
+    @checked_arguments
     def open(cls, folder: str | Path, *more_folders: str | Path, cache: Cache | None = None) -> Self:
         """Opens one dataset folder, or several as one; a folder may be one that ``merge`` or ``subset`` wrote.
 
@@ -111,16 +114,16 @@ class ShardIndex:
 
     def where(self, **columns: Any) -> "ShardIndex":
         """Rows whose columns have the given value, or one of the given values, as in
-        ``where(split="train", view=("frontal", "lateral"))``.
+        ``where(split="train", view=("frontal", None))``, None for blank; ``train``, ``valid``, ``test`` may have none.
 
         Raises:
-            InputError: no such column; a split or view that no dataset has, with the nearest.
+            InputError: no such column, or a value that it does not hold in any dataset, with those that it does.
         """
         keep = np.ones(len(self), dtype=bool)
         for name, wanted in columns.items():
             values = [wanted] if isinstance(wanted, str | bytes) or not isinstance(wanted, Collection) else list(wanted)
-            check_words(self._datasets.table, name, values)
-            matches = pc.is_in(self._column(name), value_set=pa.array(values, self._datasets.table[name].type))
+            column = self._column(name)
+            matches = pc.is_in(column, value_set=values_of_column(self._datasets.table, name, values))
             keep &= matches.to_numpy(zero_copy_only=False)
         return ShardIndex(self._datasets, self.rows[keep])
 
@@ -136,18 +139,21 @@ class ShardIndex:
             InputError: it has none; ``what`` says in words what was asked for.
         """
         if not len(self):
-            splits = sorted(set(self._datasets.table["split"].to_pylist()))
-            folders = ", ".join(map(str, self.folders))
-            raise InputError(f"{what}: selects no image of {folders}; its splits are {', '.join(splits)}")
+            where = ", ".join(map(str, self.folders))
+            splits = ", ".join(sorted(set(self._datasets.table["split"].to_pylist())))
+            raise InputError(
+                f"{what}: selects no image of {where}; its splits are {splits}, or no image meets all asked"
+            )
         return self
 
+    @checked_arguments
     def fraction(
         self,
-        share: float,
+        share: Share,
         *,
-        draw: int = 0,
+        draw: Count = 0,
         by: Literal["patient", "image"] = "patient",
-        seed: int = 0,
+        seed: Seed = 0,
         nested: bool = True,
     ) -> "ShardIndex":
         """A random ``share`` of the patients (or images), in row order; at least one of them.
@@ -158,11 +164,6 @@ class ShardIndex:
         Raises:
             InputError: the share is not in (0, 1], a negative draw or seed.
         """
-        if not 0.0 < share <= 1.0:
-            raise InputError(f"fraction {share}: must be above 0 and at most 1")
-        for field, value in (("draw", draw), ("seed", seed)):
-            if value < 0:
-                raise InputError(f"{field} {value}: must be 0 or more")
         groups = self.patients() if by == "patient" else np.arange(len(self))
         names = np.unique(groups)
         address = (seed, draw) if nested else (seed, draw, round(share * 1e9))
@@ -187,6 +188,7 @@ class ShardIndex:
             return np.array(column.to_pylist(), dtype=object)
         return np.array(pc.cast(column, pa.float64()).to_numpy(), dtype=np.float64)
 
+    @checked_arguments
     def labels(self, name: str, policy: LabelPolicy = "ignore") -> npt.NDArray[np.float32]:
         """A label of the selection, (N,): 1 present, 0 absent, NaN unlabelled.
 
@@ -201,8 +203,6 @@ class ShardIndex:
             folders = ", ".join(map(str, self.folders))
             raise unknown_label(name, folders, self.label_names)
         uncertain = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}
-        if policy not in uncertain:
-            raise InputError(f"label policy {policy!r}: must be one of {', '.join(uncertain)}")
         values = self.column(name)
         is_absent = np.array([packed.blanks.get(name) == "absent" for packed in self.packed])[self.packed_numbers()]
         is_absent &= np.isnan(values)

@@ -4,11 +4,12 @@ Legend: N images, F features.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from eval.classifier.network import ImageClassifier
@@ -106,35 +107,39 @@ def run_embed(config: EmbedConfig, output: Path) -> list[str]:
             for batch in embeddings.batches():
                 write(batch)
     else:
-        _write_array(embeddings, output)
+        _write_array(embeddings.batches(), output, width=embeddings.num_features)
     embeddings.tally.require_some()
     return [*embeddings.tally.notes(), f"{embeddings.num_features:,} features of {embeddings.about['origin']}"]
 
 
 def embedded(config: EmbedConfig, output: Path | None) -> pa.Table:
-    """The features in memory; written as Parquet as well where there is an output. Raises as :func:`run_embed`."""
+    """The features in memory; written as :func:`run_embed` does where there is an output. Raises as it does."""
     if output is not None:
-        check_output(output, (_TABLE,), read=config.input)
+        check_output(output, (_TABLE, _ARRAY), read=config.input)
     embeddings = Embeddings(config)
     warn_of_other_specs(embeddings.images, embeddings.image, what="the encoder")
-    table = write_table(output, embeddings.schema, embeddings.batches())
+    is_array = output is not None and output.suffix.lower() == _ARRAY
+    table = write_table(None if is_array else output, embeddings.schema, embeddings.batches())
+    if output is not None and is_array:
+        _write_array(table.to_batches(), output, width=embeddings.num_features)
     embeddings.tally.require_some()
     return table
 
 
-def _write_array(embeddings: Embeddings, output: Path) -> None:
+def _write_array(batches: Iterable[pa.RecordBatch], output: Path, *, width: int) -> None:
     schema = pa.schema([*((name, pa.string()) for name in KEYS), (_ROW, pa.int64())])
     keys = output.with_suffix(".keys.csv")
     num_rows = 0
-    with table_file(keys, schema) as write, array_file(output, width=embeddings.num_features) as append:
-        for outcome in embeddings.outcomes():
-            columns = key_columns(outcome.images)
-            numbers = range(num_rows, num_rows + len(outcome.rows))
-            columns[_ROW] = spread(numbers, outcome.rows, len(outcome.images))
-            num_rows += len(outcome.rows)
-            if outcome.rows:
-                append(outcome.values)
-            write(pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema=schema))
+    with table_file(keys, schema) as write, array_file(output, width=width) as append:
+        for batch in batches:
+            features = batch[_FEATURES]
+            was_read = features.is_valid().to_numpy(zero_copy_only=False)
+            rows = num_rows + np.cumsum(was_read) - 1
+            num_rows += int(was_read.sum())
+            if was_read.any():
+                append(features.drop_null().flatten().to_numpy().reshape(-1, width))
+            columns = [*(batch[name] for name in KEYS), pa.array(rows, pa.int64(), mask=~was_read)]
+            write(pa.record_batch(columns, schema=schema))
 
 
 @dataclass(frozen=True, kw_only=True)

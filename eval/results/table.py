@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eval.foreign.kinds import WORDS, is_foreign
-from eval.readouts.registry import Inputs
+from eval.readouts.registry import READOUTS, Inputs
 from eval.stats.interval import Interval, Verdict, verdict
 from eval.study.studies import TestCounts
 from eval.words import MACRO
@@ -229,6 +229,17 @@ class Comparison:
     views: dict[str, dict[str, Any]]
     versions: dict[str, str]
     seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        labels = f"{len(self.labels)} labels" if len(self.labels) > 3 else ", ".join(self.labels)
+        measured = "; ".join(map(self._measured, self.readouts))
+        return f"<Comparison: {self.dataset}, {labels}, {len(self.starts)} starts, {measured}>"
+
+    def _measured(self, readout: str) -> str:
+        """``linear at 1, 10, 100 %``, ``few-shot with 1, 5 a class``."""
+        *amounts, last = map(READOUTS[readout].amount, self.fractions(readout))
+        numbers = ", ".join([*(amount.partition(" ")[0] for amount in amounts), last])
+        return f"{readout} {'with' if READOUTS[readout].by_shots else 'at'} {numbers}"
 
     @property
     def readouts(self) -> list[str]:

@@ -14,8 +14,8 @@ from pydantic_core import to_json, to_jsonable_python
 from typing_extensions import TypedDict
 
 from shards.base.errors import InputError
-from shards.base.problems import damage, mistakes
 from shards.base.stored import dump_yaml, parse_yaml
+from shards.base.values.problems import damage, mistakes
 
 Config = TypeVar("Config")
 _Unknown = Literal["forbid", "ignore"]

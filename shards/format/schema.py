@@ -42,6 +42,8 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
     "crc32": pa.uint32(),
 }
 SPLITS, VIEWS = ("train", "valid", "test"), ("frontal", "lateral")
+_FEW = 20  # values of a column that a message lists
+_NO_VALUE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError)
 FINGERPRINT = "fingerprint"
 SOURCE_HASH = "source_hash"
 TEXT_COLUMNS = ("indication", "findings")
@@ -51,20 +53,54 @@ RESERVED_COLUMNS = frozenset(
 REJECTED_SCHEMA = pa.schema([("source_path", pa.string()), ("reason", pa.string()), ("message", pa.string())])
 
 
-def check_words(index: pa.Table, name: str, values: Sequence[Any]) -> None:
-    """Refuses a split or view that no dataset has; one that other datasets have selects nothing.
+def values_of_column(index: pa.Table, name: str, values: Sequence[Any]) -> pa.Array:
+    """Values to choose rows of a column by, as the column holds them.
 
     Raises:
-        InputError: with the nearest word.
+        InputError: the column cannot hold one of them, or is one of few values and does not, with those that it holds.
+            A split that other datasets have is let pass: whether there is a ``valid`` may be asked.
     """
-    shared = {"split": SPLITS, "view": VIEWS}.get(name)
-    if shared is None:
-        return
-    known = sorted({*shared, *filter(None, pc.unique(index[name]).to_pylist())})
-    for value in values:
-        if value is not None and value not in known:
-            (like,) = difflib.get_close_matches(str(value), known, n=1, cutoff=0)
-            raise InputError(f"{name} {value!r}: did you mean {like}? Known are {', '.join(known)}")
+    column = index[name]
+    if pa.types.is_nested(column.type):
+        raise InputError(f"column {name!r}: holds {column.type}, by which no rows are chosen; choose another column")
+    try:
+        wanted = pa.array(values, column.type)
+    except _NO_VALUE:
+        held = pc.unique(column)
+        wrong = next(value for value in values if not _fits(value, column.type))
+        raise InputError(f"{name} {wrong!r}: {_known(wrong, held, kind=column.type)}") from None
+    held = pc.unique(column)
+    absent = pc.invert(pc.is_in(wanted, value_set=held)).to_pylist()
+    if any(absent) and 0 < len(held) <= _FEW:
+        for value, is_absent in zip(values, absent, strict=True):
+            if is_absent and not (name == "split" and value in SPLITS):
+                raise InputError(f"{name} {value!r}: {_known(value, held, kind=column.type)}")
+    return wanted
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        pa.array([value], kind)
+    except _NO_VALUE:
+        return False
+    return True
+
+
+def _known(value: Any, held: pa.Array, *, kind: pa.DataType) -> str:
+    """What a column holds instead of a value, the nearest word first."""
+    if len(held) > _FEW:
+        return f"is no value of a column of {kind}; give such a value"
+    words = sorted((str(each) for each in held.to_pylist() if each is not None), key=_in_order)
+    nearest = difflib.get_close_matches(str(value), words, n=1) if isinstance(value, str) else []
+    like = f"did you mean {nearest[0]}?" if nearest else "no image has it."
+    return f"{like} Known are {', '.join([*words, *(['None'] if held.null_count else [])])}"
+
+
+def _in_order(word: str) -> tuple[float, str]:
+    try:
+        return float(word), word
+    except ValueError:
+        return 0.0, word
 
 
 def unknown_label(name: str, folders: str, known: Sequence[str]) -> InputError:

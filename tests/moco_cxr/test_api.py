@@ -1,15 +1,21 @@
 """What notebooks call does what the commands do."""
 
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import moco_cxr
+from eval.grid.config import GridConfig
 from shards.base.errors import InputError
+from train.encoders.build import build_encoder
+from train.encoders.saved import save_encoder
 from train.run.metrics_file import read_metrics
 from train.settings.config import PretrainConfig
 from train.settings.recipes import debug
@@ -70,6 +76,58 @@ def test_settings_that_are_wrong(tiny_dataset: Path, tmp_path: Path, settings: d
     assert not (tmp_path / "run").exists()
 
 
+RUN, DATA = "runs/first", "data/chexpert"
+EVALUATE = {"data": DATA, "label": "blob"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda: moco_cxr.views(None), "preset None: give text"),
+        (lambda: moco_cxr.open_index(None), "folder None: give text or a path"),
+        (lambda: moco_cxr.build("folder", input=None, output="b"), "input None: give a path"),
+        (lambda: moco_cxr.pretrain(None, data=DATA, output="b"), "recipe None: give a name, such as 'small_resnet18'"),
+        (lambda: moco_cxr.pretrain("debug", data=DATA, output=None), "output None: give a path"),
+        (lambda: moco_cxr.pretrain("debug", data=None, output="b", fit=1), "data None: .*\nfit 1: give True or False"),
+        (lambda: moco_cxr.evaluate(RUN, data=DATA, label=None), "label None: give a name, or a list of names"),
+        (lambda: moco_cxr.evaluate(RUN, fraction=5, **EVALUATE), "fraction 5: out of range; give a number above 0 and"),
+        (lambda: moco_cxr.evaluate(RUN, fraction="a", **EVALUATE), "fraction 'a': give a number or a list of numbers"),
+        (lambda: moco_cxr.evaluate(None, **EVALUATE), "run None: give a path, or a list of paths"),
+        (lambda: moco_cxr.predict(None, "scans"), "model None: give a path"),
+        (lambda: moco_cxr.embed(RUN, 3), "input 3: give a path, or a list of paths"),
+        (lambda: moco_cxr.load_encoder(RUN, "keyy"), "which 'keyy': give query or key"),
+        (lambda: moco_cxr.load_encoder(None), "path None: give text or a path"),
+        (lambda: moco_cxr.from_hub(None), "name None: give text"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(ask: Callable[[], object], said: str) -> None:
+    with pytest.raises(moco_cxr.InputError, match=f"^{said}"):
+        ask()
+
+
+def test_a_selection_is_no_data_of_a_run(tiny_dataset: Path, tmp_path: Path) -> None:
+    index = moco_cxr.open_index(tiny_dataset)
+    with pytest.raises(
+        InputError, match="data <ShardIndex: .*>: give the folder.*; selections are settings: selection="
+    ):
+        moco_cxr.pretrain("debug", data=index, output=tmp_path / "run")
+
+
+@pytest.mark.parametrize("fraction", [0.1, np.float32(0.1), (0.1,), np.array([0.1])])
+def test_one_fraction_needs_no_list(fraction: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[GridConfig] = []
+    monkeypatch.setattr("moco_cxr.api.run_grid", asked.append)
+    moco_cxr.evaluate(tmp_path, fraction=fraction, **EVALUATE)
+    assert asked[0].fraction == (pytest.approx(0.1),)
+
+
+def test_an_encoder_is_shown_in_one_line(tmp_path: Path) -> None:
+    encoder = build_encoder("resnet18", norm="batch", size=32)
+    save_encoder(tmp_path / "encoder.safetensors", encoder, name="resnet18", views=moco_cxr.views("moco_cxr", size=32))
+    shown = repr(moco_cxr.load_encoder(tmp_path / "encoder.safetensors"))
+    assert shown == "<LoadedEncoder: resnet18, 512 features, views of 32 px>"
+
+
 def test_a_recipe_may_be_a_file_a_function_or_settings(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,5 +149,5 @@ def test_names_that_are_wrong(tiny_dataset: Path, tmp_path: Path) -> None:
         moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", neighbors=3)
     with pytest.raises(InputError, match="--draw: no such field; did you mean --draws"):
         moco_cxr.evaluate(tmp_path, data=tiny_dataset, label="blob", settings={"draw": 3})
-    with pytest.raises(AttributeError, match="has no attribute 'trian'; it has build, build_loader"):
+    with pytest.raises(AttributeError, match="has no attribute 'trian'; it has InputError, build, build_loader"):
         moco_cxr.trian  # noqa: B018

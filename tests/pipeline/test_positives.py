@@ -195,7 +195,7 @@ def test_a_damaged_image_takes_its_whole_pair_with_it(packed, index, tmp_path, e
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"positives": "series"}, "positives 'series': must be image or study or patient"),
+        ({"positives": "series"}, "positives 'series': give image or study or patient"),
         ({"positives": "study", "num_views": 1}, "num_views 1: positives study makes pairs; give 2"),
     ],
 )

@@ -74,11 +74,25 @@ def test_labels_join_by_row(shape):
         assert (found.reshape(len(found), -1) * 10 == views[0][:, 0, 0, :1]).all()
 
 
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.ndarray.tolist, lambda values: values[::-1][::-1]])
+@pytest.mark.parametrize("rows_kind", [torch.from_numpy, np.ndarray.tolist])
+def test_labels_and_rows_may_be_tensors_and_lists(kind, rows_kind):
+    values = ROWS.astype(np.float32)
+    dataset = LoaderDataset(SmallLoader(), labels=kind(values), rows=rows_kind(ROWS))
+    for views, found in dataset:
+        assert found.dtype == torch.float32
+        assert found.tolist() == views[0][:, 0, 0, 0].tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"labels": np.zeros(7)}, "give rows=index.rows"),
         ({"labels": np.zeros(6), "rows": ROWS}, "labels: 6 for 7 rows"),
+        ({"labels": ["a"] * 7, "rows": ROWS}, "labels: holds no numbers; give an array, a tensor or a list"),
+        ({"labels": np.array([None] * 7), "rows": ROWS}, "labels: holds no numbers"),
+        ({"labels": 3, "rows": ROWS}, "labels 3: is one number"),
+        ({"labels": np.zeros(7), "rows": ROWS / 2}, r"rows: \(7,\) of float64; give the row numbers"),
     ],
 )
 def test_labels_that_cannot_be_joined_are_refused(options, message):

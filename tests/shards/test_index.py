@@ -161,14 +161,27 @@ def test_it_travels_to_workers(index):
         (lambda index: index.labels("bolb"), "label 'bolb': .*; did you mean blob. known: blob, clear"),
         (lambda index: index.labels("blob", "maybe"), "policy 'maybe'"),
         (lambda index: index.where(hospital="A"), "column 'hospital'.*known: key"),
-        (lambda index: index.fraction(0.0), "fraction 0.0"),
-        (lambda index: index.fraction(1.5), "fraction 1.5"),
+        (lambda index: index.fraction(0.0), "share 0.0: out of range; give a number above 0 and at most 1"),
+        (lambda index: index.fraction(1.5), "share 1.5: out of range"),
+        (lambda index: index.fraction("a"), "share 'a': give a number"),
+        (lambda index: index.fraction(0.5, draw=-1), "draw -1: out of range"),
+        (lambda index: index.fraction(0.5, by="study"), "by 'study': give patient or image"),
+        (lambda index: ShardIndex.open(None), "folder None: give text or a path"),
+        (lambda index: ShardIndex.open(["a", "b"]), r"folder \['a', 'b'\]: give text or a path"),
+        (lambda index: ShardIndex.open("a", None), "more_folders None: give text or a path"),
         (
             lambda index: index.where(split="valid").require_rows("--split valid"),
             "--split valid: selects no image.*test, train",
         ),
-        (lambda index: index.where(split="trian"), "split 'trian': did you mean train. Known are test, train, valid"),
-        (lambda index: index.where(view=("frontal", "lateral", "Frontal")), "view 'Frontal': did you mean frontal"),
+        (lambda index: index.where(split="trian"), "split 'trian': did you mean train. Known are test, train$"),
+        (lambda index: index.where(split=None), "split None: no image has it. Known are test, train$"),
+        (lambda index: index.where(split="train").where(split=("test", "tset")), "split 'tset': did you mean test"),
+        (lambda index: index.where(view="frontal"), "view 'frontal': no image has it. Known are None$"),
+        (lambda index: index.where(sex="X"), "sex 'X': no image has it. Known are "),
+        (lambda index: index.where(blob=7), "blob 7: no image has it. Known are 0, 1$"),
+        (lambda index: index.where(blob=(1, "yes")), "blob 'yes': no image has it. Known are 0, 1$"),
+        (lambda index: index.where(blob=300), "blob 300: no image has it. Known are 0, 1$"),
+        (lambda index: index.where(offset="x"), "offset 'x': is no value of a column of int64"),
     ],
 )
 def test_wrong_questions_are_answered_with_what_is_known(index, ask, message):
@@ -176,9 +189,10 @@ def test_wrong_questions_are_answered_with_what_is_known(index, ask, message):
         ask(index)
 
 
-def test_what_other_datasets_have_may_be_asked_for(tiny_dataset):
+def test_what_exists_may_be_asked_for_together_and_select_nothing(tiny_dataset):
     index = ShardIndex.open(tiny_dataset)
-    assert len(index.where(split="valid")) == len(index.where(view="lateral")) == 0
+    assert len(index.where(split="valid")) == len(index.where(blob=0, clear=0)) == len(index.where(key="none")) == 0
+    assert len(index.where(blob=1).where(blob=0)) == 0
     assert repr(index.where(split="test")) == f"<ShardIndex: 32 of 96 images of {tiny_dataset}>"
 
 

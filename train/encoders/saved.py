@@ -14,6 +14,7 @@ from torch import nn
 from pipeline.views import ViewSpec
 from shards.base.dataclass_io import from_mapping
 from shards.base.errors import InputError
+from shards.base.values.arguments import checked_arguments
 from train.encoders.build import build_encoder
 from train.encoders.checkpoint import Which
 from train.encoders.file import FORMAT_VERSION, load_state, read_encoder_file, write_tensors
@@ -30,6 +31,9 @@ class LoadedEncoder:
     views: ViewSpec
     metadata: dict[str, Any]
     seen: Seen = field(default_factory=Seen)
+
+    def __repr__(self) -> str:
+        return f"<LoadedEncoder: {self.name}, {self.encoder.num_features} features, views of {self.views.size} px>"
 
 
 def save_encoder(
@@ -57,6 +61,7 @@ def encoder_header(
     return header | {"num_features": encoder.num_features, **metadata}
 
 
+@checked_arguments
 def load_encoder(path: str | Path, which: Which = "query") -> LoadedEncoder:
     """Reads what :func:`save_encoder` wrote, or the encoder in a checkpoint.
 

@@ -51,6 +51,10 @@ def test_an_array_goes_with_a_table_of_keys(model: Path, mixed: Path, tmp_path: 
     assert sorted(row["row"] for row in keys if row["row"] is not None) == [0, 1, 2]
     refused = {"cut.png", "ct.dcm", "flat.png", "named.dcm", "report.dcm"}
     assert {row["path"] for row in keys if row["row"] is None} == refused
+    both = embedded(config(model, mixed, layers=(2, 4)), tmp_path / "again.npy")
+    assert len(both) == len(keys)
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), values)
+    assert (tmp_path / "again.keys.csv").read_text() == (tmp_path / "features.keys.csv").read_text()
     table = embedded(config(model, mixed), None).to_pylist()
     assert [row["key"] for row in table] == [row["key"] for row in keys]
     for row, each in zip(keys, table, strict=True):

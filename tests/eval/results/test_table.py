@@ -17,6 +17,14 @@ def test_rows_are_selected(comparison: Comparison) -> None:
     assert dataclasses.replace(comparison, labels=["Finding", "Other"]).main_label == "macro"
 
 
+def test_it_is_shown_in_one_line(comparison: Comparison) -> None:
+    assert repr(comparison) == "<Comparison: made, Finding, 2 starts, linear at 1, 100 %>"
+    few = [dataclasses.replace(row, readout="few-shot", fraction=100 * row.fraction) for row in comparison.rows]
+    both = dataclasses.replace(comparison, labels=["A", "B", "C", "D"], rows=[*comparison.rows, *few])
+    shown = "<Comparison: made, 4 labels, 2 starts, linear at 1, 100 %; few-shot with 1, 100 a class>"
+    assert repr(both) == shown
+
+
 @pytest.mark.parametrize(
     ("estimate", "p_holm", "expected"),
     [(0.1, 0.01, "better"), (-0.1, 0.01, "worse"), (0.1, 0.05, "unclear"), (-0.1, 0.9, "unclear")],

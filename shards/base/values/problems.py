@@ -20,7 +20,7 @@ _KINDS = {
 }
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _NO_SECTION = ("dataclass_type", "dict_type")
-_OUT_OF_RANGE = (
+OUT_OF_RANGE = (
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
     *("multiple_of", "finite_number"),
 )
@@ -49,7 +49,7 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
             lines[key] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
         elif key in lines:  # another branch of a union
             lines[key] += f" or {_wanted(each, parts)}"
-        elif wrong in _OUT_OF_RANGE:
+        elif wrong in OUT_OF_RANGE:
             lines[key] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
         else:
             lines[key] = f"{name} {value!r}: give {_wanted(each, parts)}"
@@ -89,7 +89,7 @@ def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[
             parts = [part for part in parts if not _is_mapping(part)]
         elif isinstance(step, str) and inner:
             names.append(step)
-            section, parts = inner, _inside(get_type_hints(inner, include_extras=True).get(step))
+            section, parts = inner, made_of(get_type_hints(inner, include_extras=True).get(step))
     return names, parts, section
 
 
@@ -102,9 +102,9 @@ def _is_mapping(hint: Any) -> bool:
     return get_origin(hint) in (dict, Mapping)
 
 
-def _inside(hint: Any) -> list[Any]:
+def made_of(hint: Any) -> list[Any]:
     """A type, what it is made of, and what annotates these."""
-    return [hint, *(each for part in get_args(hint) for each in _inside(part))]
+    return [hint, *(each for part in get_args(hint) for each in made_of(part))]
 
 
 def _named(names: Sequence[str], where: str) -> str:
@@ -121,14 +121,14 @@ def _wanted(error: ErrorDetails, parts: Sequence[Any]) -> str:
             return str(error["ctx"]["expected"]).replace("'", "").replace(", ", " or ")
         case "missing" | "too_long":
             return f"{next(len(get_args(part)) for part in parts if get_origin(part) is tuple)} values"
-        case kind if kind in _OUT_OF_RANGE:
-            return _range(parts)
+        case kind if kind in OUT_OF_RANGE:
+            return bounds_in_words(parts)
     kind = error["type"].removesuffix("_type")
     return _KINDS.get(kind, kind)
 
 
-def _range(parts: Sequence[Any]) -> str:
-    """The bounds among the annotations, and the words that follow them."""
+def bounds_in_words(parts: Sequence[Any]) -> str:
+    """The bounds among the annotations that :func:`made_of` finds, and the words that follow them."""
     fields = [part for part in parts if isinstance(part, FieldInfo)]
     rules = [*parts, *(rule for each in fields for rule in each.metadata)]
     bounds = {name: getattr(rule, name) for name in ("gt", "ge", "lt", "le") for rule in rules if hasattr(rule, name)}
