@@ -186,11 +186,8 @@ def search(file: tyro.conf.Positional[Path], output: Path | None = None, open_te
 
     with of_file(file, "search"):
         has_ended = run_search(config, opens_test=open_test)
-    command = as_called(f"eval search {file}")
     if not has_ended:
-        print(f"stopped; the same command goes on: {command}")
-    elif not open_test:
-        print(f"on the test split, once: {command} --open-test")
+        print(f"stopped; the same command goes on: {as_called(f'eval search {file}')}")
 
 
 def table(

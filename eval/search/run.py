@@ -46,7 +46,7 @@ def run_search(config: SearchConfig, *, opens_test: bool) -> bool:
             return False
         print(standings_text(standings))
         first = standings[0]
-        print(f"best: {first.candidate}")
+        print(f"best: {first.candidate}" + ("" if opens_test else "; --open-test looks at the test split, once"))
         if first.gain is not None and first.gain.mean <= 0:
             print("but it is no better than a random start; a longer run, other views or another rate may be")
         print(f"written: {write_page(standings, config)}")

@@ -91,12 +91,14 @@ class BuildConfig:
 
 
 def check_build(config: BuildConfig) -> None:
-    """Refuses settings out of range, and an output inside the input or inside another dataset.
+    """Refuses settings out of range, an output inside another dataset, and one inside an input that is read as it lies,
+    without a list of its images.
 
     Raises:
         InputError: naming the field.
     """
     check_fields(config, "--")
     check_outside_datasets(config.output, may_be_dataset=True)
-    if config.input.resolve() in config.output.resolve().parents:
+    is_walked = config.source in ("dicom", "folder") and not config.output.exists()
+    if is_walked and config.input.resolve() in config.output.resolve().parents:
         raise OptionError(f"--output {config.output}: lies in the folder of --input; give a folder outside it")
