@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from eval.report.terminal import headed
+
 _SIGNS = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -12,7 +14,8 @@ _SIGNS = {
     "|": r"\textbar{}",
 }
 _SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-_WIDE = 4  # columns, beyond which print is small
+_WIDE = 2  # columns, beyond which print is small
+_SHORT = 50  # letters that a line takes whatever its width
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 
@@ -37,19 +40,27 @@ def latex_table(
     label: str,
 ) -> str:
     """A floating table: ``caption`` is the short one of a list of tables, ``title`` stands above and ``note`` in small
-    print below. Of five columns and more the table is in small print too."""
-    # nothing, as a bracket at the start would be taken for an option of what stands above
-    first, *rows = [f"{{}}{' & '.join(map(escaped, row))} \\\\" for row in (header, *lines)]
+    print below; from three columns on the table is in small print too. What comes before the starts goes into lines of
+    its own above those that share it, so that it fits a page of one column (345 pt), and without p-values a column of
+    two (252 pt)."""
+    num_above = header.index("start") if "start" in header else 0
+    width = len(header) - num_above
+    rows: list[str] = []
+    for heading, line in headed(header, lines, num_above):
+        if heading:
+            column = "l" if len(heading) <= _SHORT else r"p{\linewidth}"  # which breaks lines
+            rows.append(rf"\multicolumn{{{width}}}{{@{{}}{column}@{{}}}}{{\emph{{{escaped(heading)}}}}} \\")
+        rows.append(_row(line[num_above:]))
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            *([r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if len(header) > _WIDE else []),
+            *([r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if width > _WIDE else []),
             rf"\caption[{escaped(caption)}]{{{escaped(title)}.}}",
             rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{@{{}}{'l' * len(header)}@{{}}}}",
+            rf"\begin{{tabular}}{{@{{}}{'l' * width}@{{}}}}",
             r"\toprule",
-            first,
+            _row(header[num_above:]),
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -60,3 +71,8 @@ def latex_table(
             r"\end{table}",
         ]
     )
+
+
+def _row(cells: Sequence[str]) -> str:
+    # nothing, as a bracket at the start would be taken for an option of what stands above
+    return f"{{}}{' & '.join(map(escaped, cells))} \\\\"

@@ -1,7 +1,7 @@
 """Tables and sentences for a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 WIDTH = 80
 _KEPT = 2  # columns that stay beside each other however wide they are
@@ -37,13 +37,22 @@ def aligned(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         return "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
 
     told: list[str] = []
-    above = [""] * num_above
-    for line in lines:
-        shared = [cell or former for cell, former in zip(line[:num_above], above, strict=True)]
-        if changed := [column for column in range(num_above) if shared[column] != above[column]]:
-            named = (f"{header[column]} {shared[column]}" for column in range(changed[0], num_above))
-            told += wrapped("; ".join(named)).splitlines()
-            above = shared
+    for heading, line in headed(header, lines, num_above):
+        told += wrapped(heading).splitlines()
         told.append(joined(line))
     title = joined(header)
     return "\n".join([title, "-" * max(map(len, [title, *told])), *told])
+
+
+def headed(
+    header: Sequence[str], lines: Sequence[Sequence[str]], num_above: int
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Each line behind what is new of its first ``num_above`` cells, such as ``labelled 1 %; images 10``; empty where
+    nothing is. A blank cell is as in the line above."""
+    above = [""] * num_above
+    for line in lines:
+        shared = [cell or former for cell, former in zip(line[:num_above], above, strict=True)]
+        changed = [column for column in range(num_above) if shared[column] != above[column]]
+        new = range(changed[0], num_above) if changed else ()
+        yield "; ".join(f"{header[column]} {shared[column]}" for column in new), line
+        above = shared
