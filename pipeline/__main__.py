@@ -104,10 +104,11 @@ def _preview(config: PreviewConfig) -> None:
         )
     spec = config.views if config.size is None else replace(config.views, size=config.size)
     from pipeline.preview import title_of, view_sheet
-    from shards.checks.preview import save_sheet
+    from shards.checks.preview import check_sheet, save_sheet
     from shards.index import ShardIndex
     from shards.repeated import refuse_repeated
 
+    check_sheet(config.output)
     index = ShardIndex.open(*config.data)
     refuse_repeated(index, "--data")
     if config.split != "all":

@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.engines.pixels import Pixels
 from pipeline.engines.samples import DamagedSample, Samples
 from pipeline.engines.warps import make_views, to_pixels
+from pipeline.plan import warn_of_sizes
 from pipeline.views import PRESETS, Floats, ViewSpec, affines, sigmas, tones
 from shards.base.errors import InputError
 from shards.base.randomness import generator
@@ -51,6 +52,7 @@ def view_sheet(
             f"--images {images}, --num-views {num_views} and --size {spec.size}: make a page of {page / 1e6:,.0f} "
             f"megapixels; at most {_MOST_PIXELS / 1e6:.0f}"
         )
+    warn_of_sizes(index.sizes(), spec, above=3)
     samples = Samples(index)
     address = {"epoch": epoch, "seed": seed}
     matrices, factors, blurs = (

@@ -167,7 +167,9 @@ def preview(
         seed: Which random images.
     """
     _require(datasets)
-    from shards.checks.preview import contact_sheet, save_sheet
+    from shards.checks.preview import check_sheet, contact_sheet, save_sheet
+
+    check_sheet(output)
     from shards.derived import open_rows
 
     sheet = contact_sheet(open_rows(datasets, where), columns=columns, rows=rows, tile=tile, seed=seed)

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import cv2
@@ -144,11 +145,14 @@ def _make_views_opencv(pixels: Pixels, inverses: Floats, out: Levels, *, fill: F
         cv2.addWeighted(view, gain, view, 0.0, bias, dst=view)
 
 
+_IN_CLONE = (Path(__file__).parents[2] / "Makefile").is_file()
+
+
 @functools.cache
 def _tell_of_opencv() -> None:
     print(
         "warning: pipeline/engines/affine.c is not compiled, and OpenCV warps the views instead, more slowly; with a C "
-        "compiler: pip install --force-reinstall --no-deps moco-cxr",
+        f"compiler: {'make install' if _IN_CLONE else 'pip install --force-reinstall --no-deps moco-cxr'}",
         file=sys.stderr,
     )
 

@@ -67,14 +67,23 @@ def contact_sheet(index: ShardIndex, *, columns: int = 6, rows: int = 4, tile: i
     return sheet
 
 
+def check_sheet(output: Path) -> None:
+    """Refuses a file whose name is not that of a PNG, before anything is drawn for it.
+
+    Raises:
+        InputError: ``output`` does not end in .png.
+    """
+    if output.suffix.lower() != ".png":
+        raise InputError(f"--output {output}: must end in .png")
+
+
 def save_sheet(sheet: Image.Image, output: Path) -> None:
     """Writes the sheet as a PNG file; one that is there is replaced.
 
     Raises:
-        InputError: ``output`` does not end in .png, or cannot be written.
+        InputError: as :func:`check_sheet`, or it cannot be written.
     """
-    if output.suffix.lower() != ".png":
-        raise InputError(f"--output {output}: must end in .png")
+    check_sheet(output)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(output) as file:

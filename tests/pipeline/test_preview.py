@@ -189,3 +189,9 @@ def test_views_out_of_range_are_a_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     with pytest.raises(InputError, match=r"^views\.ratio \(3\.0, 1\.0\): out of range; give low and high"):
         main()
     assert capsys.readouterr().err == ""
+
+
+def test_views_that_enlarge_all_images_are_told(tiny_dataset: Path) -> None:
+    index = ShardIndex.open(tiny_dataset)
+    with pytest.warns(UserWarning, match="views of 320 px enlarge all of them"):
+        view_sheet(index, PRESETS["moco_cxr"], title="", images=1, num_views=1, seed=0, epoch=0)

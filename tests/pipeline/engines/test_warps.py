@@ -227,4 +227,5 @@ def test_without_a_compiler_opencv_makes_the_same_views(name, fill, monkeypatch,
     np.testing.assert_array_equal(*theirs)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: pipeline/engines/affine.c is not compiled, and OpenCV warps the views instead")
+    assert line.endswith("with a C compiler: make install"), "as in a clone"
     assert np.isfinite(compiled(pixels, np.full((2, 3), np.nan), fill=fill)).all()
