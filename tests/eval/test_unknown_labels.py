@@ -82,6 +82,7 @@ def grid(data: Path, output: Path, **fields) -> GridConfig:
     )
 
 
+@pytest.mark.slow
 def test_every_readout_counts_what_is_labelled_alone(datasets: dict[str, Path], tmp_path: Path) -> None:
     fields = {"readout": ("linear", "knn", "few-shot", "finetune", "multimodal-image"), "fraction": (0.5, 1.0)}
     few, labelled = (run_grid(grid(datasets[name], tmp_path / name, **fields)) for name in ("few", "labelled"))
@@ -104,7 +105,7 @@ def test_every_readout_counts_what_is_labelled_alone(datasets: dict[str, Path], 
     assert sum(row.num_studies for row in groups) == 20
     told = "Blank labels are unknown in hospital, and left out of training, test and every count."
     assert few.blanks == told
-    assert told in text_tables([few])
+    assert told in " ".join(text_tables([few]).split())
     assert told in markdown_tables([few])
     assert labelled.blanks == told.replace("hospital", "hospital (Mass)")
 

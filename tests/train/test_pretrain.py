@@ -111,6 +111,7 @@ def test_knn_auroc_is_measured_once_an_epoch_across_a_kill(runs: tuple[Path, Pat
     assert [line["step"] for line in measured] == [0, 4, 8]
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_to_the_weights_of_one_that_was_as_long_from_its_start(
     runs: tuple[Path, Path], tiny_dataset: Path, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ def make_hostile(tmp_path, monkeypatch):
         source = write_patterns(tmp_path / "source", {"train": 5})
         for kind in kinds:
             (source / PLACES.get(kind, "train/blob/blob000.png")).write_bytes(kind.encode())
-        monkeypatch.setattr(shards.packing.plan, "open_files", files)
+        monkeypatch.setattr(shards.packing.plan, "open_files", lambda path, **_: files(path))
         return source
 
     return make

@@ -50,7 +50,7 @@ def test_selects_by_view(tmp_path: Path) -> None:
 
 
 def test_an_empty_selection_says_what_was_asked(tiny_dataset: Path) -> None:
-    with pytest.raises(InputError, match="selection.split 'nowhere': did you mean test"):
+    with pytest.raises(InputError, match="selection.split 'nowhere': no image has it. Known are test, train"):
         select_rows(select(tiny_dataset, split="nowhere"))
     with pytest.raises(InputError, match="selection.view lateral: selects no image"):
         select_rows(select(tiny_dataset, view="lateral"))
