@@ -114,7 +114,6 @@ def wrong_inputs(command: str) -> Iterator[tuple[str, str]]:
     yield "unknown setting in a file", f"{right} --config @wrong.yaml"
     if command.startswith("pretrain"):
         yield "unknown split", f"{right} --selection.split trian"
-        yield "damaged recipe", right.replace("debug", "@file.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +160,22 @@ def test_a_command_tells_a_wrong_input_in_one_line(place: Path, closed: None, nu
             call(f"{command} {words}".replace("@", f"{place}/"))
         is_report = command == "shards verify" and "DAMAGED" in str(caught.value)
         assert len(str(caught.value).strip().splitlines()) == 1 or is_report, (what, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, r"recipe .*mine\.yaml: no such file"),
+        ("a: [", r"recipe .*mine\.yaml: is no YAML \(line 1: "),
+        ("recipe: debgu\n", r"recipe .*mine\.yaml: recipe 'debgu': unknown; did you mean debug\?"),
+    ],
+)
+def test_a_recipe_that_is_none_is_one_line(place: Path, tmp_path: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(InputError, match=told) as caught:
+        call(f"pretrain {tmp_path}/mine.yaml --data {place}/data --output {tmp_path}/out")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", [command for command, words in COMMANDS.items() if "--output" in words])
