@@ -8,6 +8,7 @@ python -m benchmarks index
 python -m benchmarks peers
 python -m benchmarks scaling --ranks 1 2 4
 python -m benchmarks evaluation
+python -m benchmarks waiting
 python -m benchmarks multimodal
 python -m benchmarks gpu --minutes 10 --output hour
 python -m benchmarks gpu-pack --there freeze.txt --python 3.12 --sm 90 --output hour.tar.xz
@@ -47,6 +48,7 @@ from benchmarks.settings import (
     PeersConfig,
     ScalingConfig,
     StepConfig,
+    WaitingConfig,
 )
 from benchmarks.suite import AllConfig, run_suite
 from eval.report.terminal import wrapped
@@ -67,6 +69,7 @@ def main() -> int | None:
         "peers": peers,
         "scaling": scaling,
         "evaluation": evaluation,
+        "waiting": waiting,
         "multimodal": multimodal,
         "gpu": gpu,
         "gpu-pack": gpu_pack,
@@ -156,6 +159,14 @@ def evaluation(config: OmitArgPrefixes[EvaluationConfig], output: Path | None = 
     from benchmarks.evaluation import run
 
     _report("evaluation", run(config), output, quick=config.quick)
+
+
+def waiting(config: OmitArgPrefixes[WaitingConfig], output: Path | None = None) -> None:
+    """How OpenMP's threads wait for each other, on a quiet machine and on a loaded one."""
+    check_settings(config)
+    from benchmarks.waiting import run
+
+    _report("waiting", run(config), output, quick=config.quick)
 
 
 def multimodal(config: OmitArgPrefixes[MultimodalBenchConfig], output: Path | None = None) -> None:

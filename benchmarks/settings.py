@@ -287,3 +287,19 @@ class MultimodalBenchConfig:
     """cpu or cuda."""
     quick: bool = False
     """2,000 pairs, one width, three turns of five steps: some ten seconds, for a first look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingConfig:
+    """What the threads compute, in fp32."""
+
+    encoder: Encoder = "resnet18"
+    size: Side = 64
+    """Views, in pixels."""
+    batch: Batch = 64
+    steps: PositiveCount = 2
+    """Batches a turn."""
+    turns: Turns = 7
+    """Turns each setting is timed."""
+    quick: bool = False
+    """One turn of one batch of 16: some 40 seconds, for a first look."""

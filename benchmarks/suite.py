@@ -46,6 +46,7 @@ def all_commands(config: AllConfig) -> list[list[str]]:
         ["peers", *device, *data, *quick],
         ["scaling", *device, *quick],
         ["evaluation", *quick],
+        ["waiting", *quick],
         ["multimodal", *device, *quick],
     ]
 

@@ -18,7 +18,7 @@ from benchmarks.reporting.words import Group, describe, find_step, group_compari
 from shards.base.atomic import atomic_write
 from shards.base.errors import InputError
 
-_ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal")
+_ORDER = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "waiting", "multimodal")
 _ABOUT = {
     "hotpath": "The hot path: momentum update, queue and loss",
     "step": "The pretraining step",
@@ -28,6 +28,7 @@ _ABOUT = {
     "peers": "What others have",
     "scaling": "Ranks and nodes",
     "evaluation": "Probes and statistics",
+    "waiting": "Threads that wait",
     "multimodal": "The multimodal classifier",
 }
 _AGAIN = "again"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from shards.base.disk import AGAIN, refusal
+from shards.base.openmp import spin_briefly
 
 MANIFEST = "dataset.json"  # which makes a folder a dataset
 GOES_ON = "goes on with the dataset that is there"
@@ -131,6 +132,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     without a traceback, a line for each mistake, and for a disk that refuses a file, 130 for an interrupt, 0 where the
     reader of the output has gone. Any other exception is a bug and keeps its traceback. A warning is one line, once.
     """
+    spin_briefly()
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know ASCII only

@@ -12,6 +12,7 @@ from benchmarks.suite import AllConfig
 from shards.base.errors import InputError, run_command
 from tests.conftest import ROOT
 
+NAMES = ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "waiting", "multimodal")
 TIMING = Timing(median=1.0, low_quartile=1.0, high_quartile=1.0, speed=1.0, turns=1)
 MODULES = {name: f"{name}.run" for name in ("hotpath", "step", "loader", "scaling")} | {"peers": "step.peers"}
 
@@ -27,7 +28,7 @@ def _run(monkeypatch, *words):
 def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch, quick):
     """Each command line is parsed by the command that it is for, which here only takes note of its settings."""
     taken = []
-    for name in ("hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal"):
+    for name in NAMES:
         monkeypatch.setattr(
             f"benchmarks.{MODULES.get(name, name)}.run",
             lambda config, name=name: taken.append((name, config)) or (),
@@ -37,7 +38,7 @@ def test_all_runs_every_benchmark_with_options_that_it_has(tmp_path, monkeypatch
     for words in commands:
         assert _run(monkeypatch, *words) == 0
     names = {name for name, _ in taken}
-    assert names == {"hotpath", "step", "loader", "packing", "index", "peers", "scaling", "evaluation", "multimodal"}
+    assert names == set(NAMES)
     assert all(one is quick for _, one in taken if isinstance(one, bool))
     assert {name for name, config in taken if getattr(config, "data", None) == tmp_path} == {"step", "loader", "peers"}
 
@@ -100,7 +101,7 @@ def test_all_goes_on_after_a_failure_and_tells_it(monkeypatch, capfd):
     monkeypatch.setattr(suite.subprocess, "run", run)
     assert suite.run_suite(AllConfig(quick=True)) == 1
     assert started[:2] == ["hotpath", "step"]
-    assert len(started) == 9
+    assert len(started) == len(NAMES)
     assert "failed: step;" in capfd.readouterr().err
 
 
