@@ -1,6 +1,6 @@
 """What an encoder is worth to probes, by cross-validation on training patients alone.
 
-Legend: N images, K folds, L labels.
+Legend: N images, S seeds, K folds, L labels.
 """
 
 import math
@@ -29,10 +29,12 @@ Aurocs = npt.NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True)
 class Gain:
     """Mean AUROC above the random starts', over tasks, folds and seeds, with its standard error: that over the folds
-    and, where there are several, over the seeds. Folds share training patients, so it is a guide, no test."""
+    and, where there are several, over the seeds. Folds share training patients, so it is a guide, no test.
+    ``of_labels``: the mean gain of each task."""
 
     mean: float
     error: float
+    of_labels: tuple[float, ...]
 
 
 class Probe:
@@ -96,9 +98,11 @@ class Probe:
 
 def gain_of(aurocs: Sequence[tuple[Aurocs, Aurocs]]) -> Gain:
     """The gain of a candidate from what :meth:`Probe.aurocs` gave of each of its seeds."""
-    each = np.stack([run - random for run, random in aurocs]).mean(axis=2)  # (S, K), over tasks
+    gains = np.stack([run - random for run, random in aurocs])  # (S, K, L)
+    each = gains.mean(axis=2)
     of_folds, of_seeds = each.mean(axis=0), each.mean(axis=1)
     squared = of_folds.var(ddof=1) / len(of_folds)
     if len(of_seeds) > 1:
         squared += of_seeds.var(ddof=1) / len(of_seeds)
-    return Gain(mean=float(each.mean()), error=float(np.sqrt(squared)))
+    of_labels = tuple(map(float, gains.mean(axis=(0, 1))))
+    return Gain(mean=float(each.mean()), error=float(np.sqrt(squared)), of_labels=of_labels)

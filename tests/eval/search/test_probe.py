@@ -61,3 +61,10 @@ def test_probes_learn_from_training_patients_and_are_scored_on_others(
 def test_a_label_of_which_a_fold_would_lack_a_class_is_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--folds 90: .*patients, but each fold must test one"):
         Probe(config_of(packed, tmp_path, folds=90))
+
+
+def test_the_gain_of_each_label_stands_beside_the_mean() -> None:
+    random = np.full((5, 2), 0.5)
+    gain = gain_of([(random + [0.1, 0.0], random), (random + [0.3, 0.2], random)])
+    assert gain.of_labels == pytest.approx((0.2, 0.1))
+    assert gain.mean == pytest.approx(0.15)
