@@ -113,7 +113,7 @@ def _remarks(timings: dict[str, Timing], num_images: int, workers: int) -> list[
         used = 1 if name.endswith("one worker") else workers
         limit = timings["decode only, one process" if used == 1 else f"decode only, {workers} processes"]
         remarks.append(
-            f"{name}: {num_images / timing.median / used:,.1f} images/s a core, {limit.median / timing.median:.0%} of "
+            f"{name}: {num_images / timing.median / used:,.1f} images/s a core, {timing.speed / limit.speed:.0%} of "
             f"decoding alone, {timing.speed:.2f} times as fast as {first}"
         )
     return remarks

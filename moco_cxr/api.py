@@ -156,7 +156,7 @@ def evaluate(
         output: folder of the results; default: in the run folder.
         fraction: share of the training labels, or several; default: those of the readout.
         settings: others of :class:`eval.grid.config.Settings`, such as ``{"draws": 5, "protocol": "published"}``.
-        readouts: settings of readouts, ``finetune={"max_epochs": 20}``, and ``shots``.
+        readouts: settings of readouts, ``finetune={"max_steps": 2000}``, and ``shots``.
 
     Returns:
         ``rows`` with scores, intervals and differences; written to ``results.json`` as well, from which

@@ -71,7 +71,7 @@ class TrainingConfig:
     """What convolutions and matrix products are computed in; weights, head and loss are fp32. ``auto``: bf16 where the
     hardware has it and gains by it. ``tf32``: fp32 rounded to TF32 by GPUs; ``fp32`` is fp32 there too."""
     num_processes: Processes = 1
-    """Processes that share each batch, one a GPU; more than one are started by the deepspeed launcher."""
+    """Processes that share each batch, one a GPU; more than one are started by the command itself."""
     checkpoint_every: PositiveCount = 500
     """Optimiser steps between checkpoints, from which an interrupted cell goes on."""
     keep_model: bool = False
