@@ -291,15 +291,10 @@ class MultimodalBenchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingConfig:
-    """What the threads compute, in fp32."""
+    """How long the threads compute."""
 
-    encoder: Encoder = "resnet18"
-    size: Side = 64
-    """Views, in pixels."""
-    batch: Batch = 64
     steps: PositiveCount = 2
-    """Batches a turn."""
+    """Batches of 64 images a turn."""
     turns: Turns = 7
-    """Turns each setting is timed."""
     quick: bool = False
-    """One turn of one batch of 16: some 40 seconds, for a first look."""
+    """One turn of one batch: some 40 seconds, for a first look."""

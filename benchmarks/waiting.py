@@ -32,6 +32,7 @@ from train.settings.config import EncoderConfig, MethodConfig, PretrainConfig, R
 from train.trainer import start_trainer
 
 _CPU = torch.device("cpu")
+_ENCODER, _SIZE, _BATCH = "resnet18", 64, 64
 _DONE = "waiting: done"  # what the parent reads, since libraries print as well
 _WAYS: dict[str, dict[str, str]] = {
     "300,000 spins, as OpenMP has it": {},
@@ -44,7 +45,7 @@ _WAYS: dict[str, dict[str, str]] = {
 def run(config: WaitingConfig) -> Iterator[Comparison]:
     """Each kind of work, by itself and beside busy loops."""
     if config.quick:
-        config = replace(config, batch=16, steps=1, turns=1)
+        config = replace(config, steps=1, turns=1)
     for name in _WORKS:
         for beside, num_loops in (("nothing else", 0), ("a busy loop on each core", num_cores())):
             with _busy(num_loops):
@@ -55,11 +56,10 @@ def _compare(name: str, config: WaitingConfig, *, beside: str) -> Comparison:
     with contextlib.ExitStack() as stack:
         workers = {way: stack.enter_context(_worker(name, config, own)) for way, own in _WAYS.items()}
         timings = time_variants(workers, turns=config.turns, device=_CPU)
-    images = config.batch * config.steps
     return Comparison(
         title=f"Waiting threads, {name}, beside {beside}",
-        work=f"{config.steps} batches of {config.batch} images, {config.encoder}, {config.size} px",
-        rate=float(images),
+        work=f"{config.steps} batches of {_BATCH} images in fp32, {_ENCODER}, {_SIZE} px",
+        rate=float(_BATCH * config.steps),
         unit="images",
         timings=timings,
     )
@@ -69,7 +69,7 @@ def _compare(name: str, config: WaitingConfig, *, beside: str) -> Comparison:
 def _worker(name: str, config: WaitingConfig, own: dict[str, str]) -> Iterator[Callable[[], None]]:
     """A process that does all steps of a turn each time it is called."""
     fixed = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    words = [name, config.encoder, str(config.size), str(config.batch), str(config.steps)]
+    words = [name, str(config.steps)]
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.waiting", *words],
         stdin=subprocess.PIPE,
@@ -105,23 +105,23 @@ def _busy(num_loops: int) -> Iterator[None]:
             loop.wait()
 
 
-def _pretraining(encoder: str, size: int, batch: int) -> Callable[[], object]:
+def _pretraining() -> Callable[[], object]:
     world = World(rank=0, size=1, local_rank=0, device=_CPU)
     start_processes(world)
     settings = PretrainConfig(
-        encoder=EncoderConfig(name=encoder),
+        encoder=EncoderConfig(name=_ENCODER),
         method=MethodConfig(queue_size=4096),
         schedule=ScheduleConfig(name="constant"),
-        run=RunConfig(batch_size=batch, precision="fp32"),
+        run=RunConfig(batch_size=_BATCH, precision="fp32"),
     )
-    rows: Any = PatientRows(batch)
+    rows: Any = PatientRows(_BATCH)
     trainer = start_trainer(settings, rows, world, batches_per_epoch=1)
-    views = tuple(torch.randn(2, batch, 1, size, size))
+    views = tuple(torch.randn(2, _BATCH, 1, _SIZE, _SIZE))
     return lambda: trainer.step(views, torch.from_numpy(rows.rows))
 
 
-def _features(encoder: str, size: int, batch: int) -> Callable[[], object]:
-    frozen, images = build_encoder(encoder, size=size).eval(), torch.randn(batch, 1, size, size)
+def _features() -> Callable[[], object]:
+    frozen, images = build_encoder(_ENCODER).eval(), torch.randn(_BATCH, 1, _SIZE, _SIZE)
 
     def forward() -> None:
         with torch.no_grad():
@@ -130,10 +130,10 @@ def _features(encoder: str, size: int, batch: int) -> Callable[[], object]:
     return forward
 
 
-def _fine_tuning(encoder: str, size: int, batch: int) -> Callable[[], object]:
-    model = ImageClassifier(build_encoder(encoder, size=size), num_labels=1).train()
+def _fine_tuning() -> Callable[[], object]:
+    model = ImageClassifier(build_encoder(_ENCODER), num_labels=1).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    images, labels = torch.randn(batch, 1, size, size), torch.rand(batch, 1).round()
+    images, labels = torch.randn(_BATCH, 1, _SIZE, _SIZE), torch.rand(_BATCH, 1).round()
 
     def step() -> None:
         optimizer.zero_grad()
@@ -148,9 +148,9 @@ _WORKS = {"pretraining": _pretraining, "features": _features, "fine-tuning": _fi
 
 def main() -> None:
     """Does the work that the arguments name, some steps for each line of standard input."""
-    name, encoder, size, batch, steps = sys.argv[1:]
+    name, steps = sys.argv[1:]
     keep_freed_memory()
-    step = _WORKS[name](encoder, int(size), int(batch))
+    step = _WORKS[name]()
     for _ in sys.stdin:
         for _ in range(int(steps)):
             step()

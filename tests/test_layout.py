@@ -26,6 +26,7 @@ TESTS = sorted({path.parent for path in (ROOT / "tests").rglob("*.py")})
 WHOLE = {
     "docs/test_bring_your_own.py",
     "docs/test_demo.py",
+    "docs/test_images.py",
     "test_commands.py",
     "test_conftest.py",
     "test_damage.py",

@@ -19,8 +19,8 @@ class SourceOptions:
 
     blank: Blank | None = None
     """What a blank label means: absent, or unknown, so that it leaves training, test and every count. Default: the
-    source's own rule, which is absent for chexpert, chexpert-plus, mimic, nih, padchest, brax and openi, and unknown for
-    the others."""
+    source's own rule, which is absent for chexpert, chexpert-plus, mimic, nih, padchest, brax and openi, and unknown
+    for the others."""
     reports: Path | None = None
     """mimic: folder or zip of the report texts (files/p10/p10003502/s50084553.txt); fills the column indication."""
     csv: Path | None = None

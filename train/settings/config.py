@@ -210,9 +210,9 @@ class RunConfig:
     """Images a process and a step."""
     seed: Seed = 0
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """What convolutions and matrix products are computed in; all state stays fp32. ``auto``: on GPUs bf16, or fp16 where
-    they have none; on CPUs bf16 with AMX, or with AVX512-BF16 on an AMD, else fp32. ``tf32``: fp32 rounded to TF32 by
-    GPUs; ``fp32`` is fp32 there too."""
+    """What convolutions and matrix products are computed in; all state stays fp32. ``auto``: on GPUs bf16, or fp16
+    where they have none; on CPUs bf16 with AMX, or with AVX512-BF16 on an AMD, else fp32. ``tf32``: fp32 rounded to
+    TF32 by GPUs; ``fp32`` is fp32 there too."""
     zero_stage: Annotated[int, Field(ge=0, le=2, description=_NO_STAGE_3)] = 0
     """DeepSpeed ZeRO stage, 0 to 2."""
     gradient_accumulation: PositiveCount = 1
