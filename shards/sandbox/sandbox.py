@@ -107,6 +107,8 @@ class Sandbox(Generic[_T, _R]):
                 [(error, result)] = process.receive()
             except EOFError:
                 self._process, loss = None, process.loss()
+                if not process.has_begun:  # it was idle, and ended by its own clock or somebody's hand
+                    continue
                 if not is_its_first and loss.kind != "seconds":  # which were counted for this item alone
                     continue
                 error, result = None, loss

@@ -1,8 +1,10 @@
 """Processes that really die, hang and eat memory; see ``hostile.py``."""
 
 import os
+import signal
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -79,6 +81,21 @@ def test_processes_are_used_again_and_end_when_nobody_asks():
         assert second == first
         next(sandbox.map([0, 1]))  # left with an answer to come
     assert not psutil.pid_exists(first)
+
+
+@pytest.mark.parametrize("end", [signal.SIGALRM, signal.SIGKILL, signal.SIGTERM])
+def test_processes_that_ended_while_they_were_idle_cost_no_item(end):
+    """Idle ones end by a clock of their own, a minute later, and the system may end them before."""
+    sandboxes = [Sandbox(process_number) for _ in range(3)]
+    with ExitStack() as stack:
+        numbers = [next(stack.enter_context(each).map([0])) for each in sandboxes]
+    children = [psutil.Process(number) for number in numbers]
+    for child in children:
+        child.send_signal(end)
+    for child in children:
+        while child.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+    assert doubled([1, 2, 3]) == [2, 4, 6]
 
 
 def test_children_hold_no_file_of_their_parent(tmp_path: Path):
