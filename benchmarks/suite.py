@@ -19,7 +19,7 @@ class AllConfig:
     data: Path | None = None
     """A packed dataset for the loaders; default: phantom images, made on the spot."""
     quick: bool = False
-    """Small grids and few turns: some three minutes of processor time in all, for a first look."""
+    """Small grids and few turns, about a minute each, for a first look."""
     device: str = "cpu"
     """cpu or cuda."""
 

@@ -47,22 +47,18 @@ def run(config: WaitingConfig) -> Iterator[Comparison]:
     if config.quick:
         config = replace(config, steps=1, turns=1)
     for name in _WORKS:
-        for beside, num_loops in (("nothing else", 0), ("a busy loop on each core", num_cores())):
-            with _busy(num_loops):
-                yield _compare(name, config, beside=beside)
-
-
-def _compare(name: str, config: WaitingConfig, *, beside: str) -> Comparison:
-    with contextlib.ExitStack() as stack:
-        workers = {way: stack.enter_context(_worker(name, config, own)) for way, own in _WAYS.items()}
-        timings = time_variants(workers, turns=config.turns, device=_CPU)
-    return Comparison(
-        title=f"Waiting threads, {name}, beside {beside}",
-        work=f"{config.steps} batches of {_BATCH} images in fp32, {_ENCODER}, {_SIZE} px",
-        rate=float(_BATCH * config.steps),
-        unit="images",
-        timings=timings,
-    )
+        with contextlib.ExitStack() as stack:
+            workers = {way: stack.enter_context(_worker(name, config, own)) for way, own in _WAYS.items()}
+            for beside, num_loops in (("nothing else", 0), ("a busy loop on each core", num_cores())):
+                with _busy(num_loops):
+                    timings = time_variants(workers, turns=config.turns, device=_CPU)
+                yield Comparison(
+                    title=f"Waiting threads, {name}, beside {beside}",
+                    work=f"{config.steps} batches of {_BATCH} images in fp32, {_ENCODER}, {_SIZE} px",
+                    rate=float(_BATCH * config.steps),
+                    unit="images",
+                    timings=timings,
+                )
 
 
 @contextlib.contextmanager
