@@ -19,7 +19,7 @@ python -m benchmarks guard
 
 Results go to the folder benchmark-results of where you are, those of quick forms to its folder quick. Those that are
 kept stand in benchmarks/results, and nothing is written there but by --output.
-Each has a --quick form of under a minute on two cores.
+Each has a --quick form of about a minute on two cores.
 """
 
 import signal

@@ -297,4 +297,4 @@ class WaitingConfig:
     """Batches of 64 images a turn."""
     turns: Turns = 7
     quick: bool = False
-    """One turn of one batch: some 40 seconds, for a first look."""
+    """One turn of one batch: about a minute, for a first look."""
