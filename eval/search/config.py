@@ -4,6 +4,7 @@
     label: [Pleural Effusion, Edema]
     recipes: [small_resnet18, my.yaml]
     settings: {views.area: [[0.5, 1], [0.7, 1]], method.temperature: [0.1, 0.2]}   # each with each
+    # or a list of such, tried beside one another: [{}, {views.area: [[0.7, 1]]}, {method.temperature: [0.1]}]
     seeds: [0, 1, 2]
     images: 200000                                                                # or minutes: 10
 
@@ -12,7 +13,7 @@ Paths in the file are relative to the working directory, as on the command line.
 
 import itertools
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,7 @@ from train.settings.config import PretrainConfig, ScheduleConfig
 from train.settings.own_recipe import find_recipe
 from train.settings.rows import rows_of, select_rows
 
-_LISTS = ("data", "label", "recipes", "seeds")  # where one value may stand for a list of one
+_LISTS = ("data", "label", "recipes", "settings", "seeds")  # where one value may stand for a list of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,9 @@ class SearchConfig:
     """Labels of the probes, a task each."""
     recipes: tuple[str, ...]
     """Names of recipes, or files of one's own."""
-    settings: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Values to try of settings such as ``views.area``; each with each, in each recipe."""
+    settings: Annotated[tuple[dict[str, tuple[Any, ...]], ...], Field(min_length=1)] = ({},)
+    """Values to try of settings such as ``views.area``; each with each, in each recipe. Several of these mappings stand
+    beside one another, for one factor at a time; an empty one is the recipe as it is."""
     seeds: Annotated[tuple[SmallSeed, ...], Field(min_length=1)] = (0,)
     """Pretraining seeds of each candidate; its gain is the mean over them."""
     images: PositiveCount | None = None
@@ -118,8 +120,7 @@ def candidates(config: SearchConfig) -> list[Candidate]:
     made: list[Candidate] = []
     for recipe in config.recipes:
         base, _ = find_recipe(recipe)
-        for values in itertools.product(*config.settings.values()):
-            chosen = dict(zip(config.settings, values, strict=True))
+        for chosen in _chosen(config):
             name = " ".join([recipe, *(f"{key} {_word(value)}" for key, value in chosen.items())])
             try:
                 made.append(_candidate(config, base, chosen, name))
@@ -154,7 +155,7 @@ def _check(config: SearchConfig) -> None:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name} {' '.join(map(str, values))}: give at least one, and none twice")
-    for name, values in config.settings.items():
+    for name, values in itertools.chain.from_iterable(each.items() for each in config.settings):
         if not values:
             raise InputError(f"settings {name}: no value given; give a list of values to try")
     if (config.images is None) == (config.minutes is None):
@@ -164,6 +165,15 @@ def _check(config: SearchConfig) -> None:
             f"minutes {config.minutes:g}: a schedule of its own needs a length in advance; give images, or schedule "
             "constant"
         )
+
+
+def _chosen(config: SearchConfig) -> list[dict[str, Any]]:
+    """The settings of each candidate of a recipe."""
+    return [
+        dict(zip(group, values, strict=True))
+        for group in config.settings
+        for values in itertools.product(*group.values())
+    ]
 
 
 def _candidate(config: SearchConfig, base: PretrainConfig, chosen: dict[str, Any], name: str) -> Candidate:
@@ -181,7 +191,7 @@ def _candidate(config: SearchConfig, base: PretrainConfig, chosen: dict[str, Any
         made = replace(made, schedule=constant, method=replace(made.method, momentum_end=None), recipe="custom")
     rows = rows_of(select_rows(made))
     candidate = Candidate(name=name, config=made, num_images=rows.num)
-    total = num_rungs(config, len(config.recipes) * math.prod(map(len, config.settings.values())))
+    total = num_rungs(config, len(config.recipes) * len(_chosen(config)))
     epochs = 1 if config.images is None else epochs_at(config, candidate, 0, total)
     first = run_config(config, candidate, seed=config.seeds[0], epochs=epochs, output=config.folder / "runs")
     check_config(first, world_size=1, rows=rows)

@@ -30,6 +30,13 @@ def test_candidates_are_each_setting_with_each(packed: Path, tmp_path: Path) -> 
     assert [epochs_at(config, made[0], rung, rungs) for rung in range(rungs)] == [2, 4, 8]
 
 
+def test_several_mappings_stand_beside_one_another(packed: Path, tmp_path: Path) -> None:
+    text = TEXT.format(data=packed) + "settings: [{}, {views.area: [[0.7, 1]]}, {optimizer.lr: [1e-3, 3e-4]}]\n"
+    names = [each.name for each in candidates(read_search(search_of(tmp_path, text)))]
+    settings = ["", " views.area 0.7-1", " optimizer.lr 0.001", " optimizer.lr 0.0003"]
+    assert names == [f"debug{each}" for each in settings]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -38,6 +45,9 @@ def test_candidates_are_each_setting_with_each(packed: Path, tmp_path: Path) -> 
         ("images: 960\nsettings: {views.aera: [[0.5, 1]]}", "candidate debug views.aera 0.5-1: .*views.aera"),
         ("images: 960\nsettings: {run.seed: [1]}", "settings run.seed: give the name of a setting"),
         ("images: 960\nsettings: {method.queue_size: [4096]}", "queue_size 4096: larger than the 120 images"),
+        ("images: 960\nsettings: {optimizer.lr: []}", "settings optimizer.lr: no value given"),
+        ("images: 960\nsettings: []", "settings"),
+        ("images: 960\nsettings: [{}, {optimizer.lr: [1e-3, 1e-3]}]", "debug optimizer.lr 0.001: is there twice"),
         ("images: 960\nseeds: [1, 1]", "seeds 1 1: give at least one, and none twice"),
         ("images: 960\nfolds: 1", "folds"),
         ("images: 0", "images"),
