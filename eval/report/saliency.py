@@ -61,10 +61,10 @@ def recover_weights(features: Floats, scores: Floats) -> Floats:
 def grad_cam(encoder: nn.Module, name: str, views: Tensor, weights: Floats) -> npt.NDArray[np.float32]:
     """Maps (B, h, w) of what each place of a view (B, 1, H, W) adds to the score; negative where it speaks against.
 
-    Taken at the last stage whose places the features still depend on: a vision transformer that ends in its class token
-    leaves the patches of its last block unread. The paper keeps the positive part only; the negative one is its
-    counterfactual explanation. Where features are averages of the map, as in ResNets and DenseNets, a map adds up to
-    the score less the readout's intercept.
+    Taken at the last stage with more than one place whose places the features still depend on: at 32 px a ResNet ends
+    in a map of one, and a vision transformer that ends in its class token leaves the patches of its last block unread.
+    The paper keeps the positive part only; the negative one is its counterfactual explanation. Where features are
+    averages of that map, as in ResNets and DenseNets, a map adds up to the score less the readout's intercept.
 
     Args:
         name: of the encoder, for errors.
@@ -97,12 +97,13 @@ def grad_cam(encoder: nn.Module, name: str, views: Tensor, weights: Floats) -> n
             hook.remove()
     if not kept:
         raise InputError(f"encoder {name}: the module with its last map is not known, for its feature_info names none")
-    found = list(zip(kept.values(), gradients, strict=True))
-    read = [each for each in found if (slope := as_map(each[1], each[0][0].num_channels)) is not None and slope.any()]
-    (stage, output), gradient = (read or found)[-1]
-    map, slope = (as_map(each, stage.num_channels) for each in (output.detach(), gradient))
-    assert map is not None
-    slope = torch.zeros_like(map) if slope is None else slope
+    found: list[tuple[Stage, Tensor, Tensor]] = []
+    for (stage, output), gradient in zip(kept.values(), gradients, strict=True):
+        map, slope = (as_map(each, stage.num_channels) for each in (output.detach(), gradient))
+        assert map is not None
+        found.append((stage, map, torch.zeros_like(map) if slope is None else slope))
+    read = [each for each in found if each[2].any()]
+    stage, map, slope = ([each for each in read if each[1][0, 0].numel() > 1] or read or found)[-1]
     return _weighted(map, slope, is_rectified_behind=stage.is_rectified_behind).cpu().numpy().astype(np.float32)
 
 

@@ -25,6 +25,13 @@ def test_grad_cam_is_the_class_activation_map(name: str, module: str) -> None:
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), scores, rtol=1e-3, atol=1e-4)
 
 
+def test_grad_cam_of_a_last_map_of_one_place_is_that_of_the_stage_before() -> None:
+    encoder = build_encoder("resnet18", seed=0).eval()
+    maps = grad_cam(encoder, "resnet18", torch.randn(3, 1, 32, 32), np.ones(encoder.num_features))
+    assert maps.shape == (3, 2, 2)
+    assert maps.std(axis=(1, 2)).all()
+
+
 def test_grad_cam_of_a_vision_transformer_leaves_it_as_it_was() -> None:
     encoder = build_encoder("vit_small", seed=0).eval()
     views = torch.randn(1, 1, 32, 32)
