@@ -59,8 +59,11 @@ class SearchConfig:
     schedule: Literal["constant", "own"] = "constant"
     """constant: learning rate, after its warm-up, and momentum stay, so that a longer run is the shorter one continued.
     own: the recipe's schedule over the length of each rung; those that go on begin anew, for images alone."""
-    fraction: Share = 1.0
-    """Share of each fold's training patients whose labels the probes learn from."""
+    fraction: Share | dict[str, Share] = 1.0
+    """Share of each fold's training patients whose labels the probes learn from; or labels with a share each, where one
+    that is not named learns from all."""
+    draws: PositiveCount = 5
+    """Of those patients, where they are not all; their mean counts."""
     folds: Annotated[int, Field(ge=2, le=1000)] = NUM_FOLDS
     """Of the cross-validation, of patients."""
     uncertain: LabelPolicy = "ignore"
@@ -75,6 +78,10 @@ class SearchConfig:
     """Loading engine of the features."""
     output: Path | None = None
     """Folder of the search; default: the file's path without its suffix."""
+
+    def share(self, label: str) -> float:
+        """Of each fold's training patients whose labels a label's probe learns from."""
+        return self.fraction.get(label, 1.0) if isinstance(self.fraction, dict) else self.fraction
 
     @property
     def folder(self) -> Path:
@@ -158,6 +165,8 @@ def _check(config: SearchConfig) -> None:
     for name, values in itertools.chain.from_iterable(each.items() for each in config.settings):
         if not values:
             raise InputError(f"settings {name}: no value given; give a list of values to try")
+    if isinstance(config.fraction, dict) and (strange := sorted(config.fraction.keys() - set(config.label))):
+        raise InputError(f"fraction {strange[0]}: no label of this search; give one of {', '.join(config.label)}")
     if (config.images is None) == (config.minutes is None):
         raise InputError("images, minutes: give one of the two, which is what a run may take in the end")
     if config.minutes is not None and config.schedule == "own":

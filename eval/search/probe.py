@@ -3,7 +3,6 @@
 Legend: N images, S seeds, K folds, L labels.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,16 @@ import numpy.typing as npt
 from eval.readouts.linear import fit
 from eval.search.config import SearchConfig
 from eval.stats.metrics import auroc
-from eval.study.draws import label_matrix
+from eval.study.draws import LabelledDraw, check_draws, label_matrix, labelled_draws
 from eval.study.features import cached_features
 from eval.study.folds import check_folds, cross_validated
 from eval.study.partition import Partition
 from eval.study.protocol import Protocol, choose_protocol
 from eval.study.starts import StartEncoder, build_starts
-from shards.base.randomness import generator
 from shards.index import ShardIndex
 
 Aurocs = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,8 @@ class Probe:
     """The images and folds of a search, opened and checked once. Images of other splits than train are never read.
 
     Raises:
-        InputError: no training images, an unknown label, or one of which not every fold holds both classes.
+        InputError: no training images, an unknown label, one of which not every fold holds both classes, or one with
+            fewer patients of a class than draws.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -53,8 +53,11 @@ class Probe:
         train = index.where(split="train")
         train.require_rows("split train")
         self.parts = cross_validated(train, config.label, self.protocol)
+        self.shares = sorted({config.share(label) for label in config.label})
         for label in config.label:
             check_folds([part.test for part in self.parts], label, self.protocol)
+            for part in self.parts:
+                check_draws(part.train, [label], {config.share(label): config.draws}, protocol=self.protocol)
         self.index = train.take(np.isin(train.rows, np.concatenate([part.test.rows for part in self.parts])))
 
     def aurocs(self, run: Path) -> tuple[Aurocs, Aurocs]:
@@ -74,26 +77,24 @@ class Probe:
         )
         return np.array([self._of_fold(features, part) for part in self.parts])
 
-    def _of_fold(self, features: npt.NDArray[np.float32], part: Partition) -> list[float]:
-        train = self._labelled(part.train)
-        images = (train, part.valid, part.test)
-        of_train, of_valid, of_test = (features[self.index.positions(each.rows)] for each in images)
-        labels, labels_valid, labels_test = (self._labels(each) for each in images)
-        _, scores, _ = fit(of_train, labels, train.patients(), of_valid, labels_valid, of_test)
-        known = np.isfinite(labels_test)
-        return [
-            auroc(labels_test[is_known, number], scores[is_known, number]) for number, is_known in enumerate(known.T)
-        ]
+    def _of_fold(self, features: Floats, part: Partition) -> list[float]:
+        """Of each label, the mean over its draws; labels of which as many are learnt share draws and probe."""
+        found: dict[str, float] = {}
+        for share in self.shares:
+            labels = [label for label in self.config.label if self.config.share(label) == share]
+            draws = labelled_draws(part.train, labels, {share: self.config.draws}, protocol=self.protocol)
+            means = np.mean([self._of_draw(features, part, labels, draw) for draw in draws], axis=0)
+            found |= dict(zip(labels, means.tolist(), strict=True))
+        return [found[label] for label in self.config.label]
 
-    def _labelled(self, train: ShardIndex) -> ShardIndex:
-        """The images of the patients whose labels are learnt from."""
-        patients = np.unique(train.patients())
-        number = math.ceil(self.config.fraction * len(patients))
-        chosen = generator("search", self.protocol.seed).permutation(patients)[:number]
-        return train.take(np.isin(train.patients(), chosen))
-
-    def _labels(self, index: ShardIndex) -> npt.NDArray[np.float32]:
-        return label_matrix(index, self.config.label, self.config.uncertain)
+    def _of_draw(self, features: Floats, part: Partition, labels: list[str], draw: LabelledDraw) -> list[float]:
+        of_train, of_valid, of_test = (
+            features[self.index.positions(rows)] for rows in (draw.rows, part.valid.rows, part.test.rows)
+        )
+        valid, test = (label_matrix(each, labels, self.config.uncertain) for each in (part.valid, part.test))
+        _, scores, _ = fit(of_train, draw.labels, draw.patients, of_valid, valid, of_test)
+        known = np.isfinite(test)
+        return [auroc(test[is_known, number], scores[is_known, number]) for number, is_known in enumerate(known.T)]
 
 
 def gain_of(aurocs: Sequence[tuple[Aurocs, Aurocs]]) -> Gain:

@@ -25,7 +25,7 @@ def test_the_search_is_over_all_recipes(tmp_path):
     names = parse_yaml((FOLDER / "rates.yaml").read_text())["recipes"]
     assert sorted(names) == [str(path.relative_to(ROOT)) for path in RECIPES]
     config = read_search(FOLDER / "rates.yaml", output=tmp_path)
-    assert config.settings["optimizer.lr"] == (1e-3, 3e-4, 1e-4)
+    assert config.settings[0]["optimizer.lr"] == (1e-3, 3e-4, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["kermany", "nih", "finetune"])

@@ -4,7 +4,8 @@ import dataclasses
 import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -45,9 +46,11 @@ def mistakes(kind: type, error: ValidationError, where: str) -> list[str]:
                 lines[key] = f"{name}: no value given; give at least one"
         elif wrong == "value_error":  # of a class that checks itself
             lines[key] = str(each["ctx"]["error"])
+        elif wrong in _NO_SECTION and key in lines:  # another branch of a union
+            lines[key] += " or field: value lines"
         elif wrong in _NO_SECTION:
             lines[key] = f"{name + '.' if name else 'config'} {value!r}: is no section; give field: value lines"
-        elif key in lines:  # another branch of a union
+        elif key in lines:
             lines[key] += f" or {_wanted(each, parts)}"
         elif wrong in OUT_OF_RANGE:
             lines[key] = f"{name} {value}: out of range; give {_wanted(each, parts)}"
@@ -82,7 +85,11 @@ def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[
     names: list[str] = []
     parts: list[Any] = [kind]
     section: Any = kind
+    is_branch = False  # whether the next step is one of a union
     for step in location:
+        if is_branch:
+            is_branch = False
+            continue
         inner = next((part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)), None)
         if isinstance(step, str) and any(map(_is_mapping, parts)):
             names.append(step)
@@ -90,6 +97,7 @@ def _follow(kind: type, location: Sequence[int | str]) -> tuple[list[str], list[
         elif isinstance(step, str) and inner:
             names.append(step)
             section, parts = inner, made_of(get_type_hints(inner, include_extras=True).get(step))
+            is_branch = _has_branches(parts[0])
     return names, parts, section
 
 
@@ -100,6 +108,11 @@ def _is_absent(error: ErrorDetails, names: Sequence[str]) -> bool:
 
 def _is_mapping(hint: Any) -> bool:
     return get_origin(hint) in (dict, Mapping)
+
+
+def _has_branches(hint: Any) -> bool:
+    """A union of several types that are not None."""
+    return get_origin(hint) in (Union, UnionType) and len([each for each in get_args(hint) if each is not NoneType]) > 1
 
 
 def made_of(hint: Any) -> list[Any]:

@@ -48,7 +48,7 @@ def test_probes_learn_from_training_patients_and_are_scored_on_others(
 
     monkeypatch.setattr(module, "cached_features", features)
     monkeypatch.setattr(module, "build_starts", lambda *_, **__: {"run": Start("good"), "random": Start("bad")})
-    for fraction in (1.0, 0.3):
+    for fraction in (1.0, 0.3, {"sick": 0.1}):
         run, random = Probe(config_of(packed, tmp_path, fraction=fraction)).aurocs(tmp_path)
         assert run.shape == random.shape == (5, 1)
         assert run.min() > 0.95
