@@ -211,9 +211,9 @@ def test_a_rate_for_another_start_is_told() -> None:
         config = replace(config, encoder=replace(config.encoder, weights=weights))
         return rate_note(replace(config, optimizer=replace(config.optimizer, **optimizer)))
 
-    assert note("small_resnet18", "imagenet").endswith("encoder.weights imagenet is a fifth: --optimizer.lr 0.0002")
+    assert note("small_resnet18", "imagenet").endswith("encoder.weights imagenet is a fifth: --optimizer.lr 6e-05")
     assert note("moco_cxr_resnet18", "random").endswith("is five times as much: --optimizer.lr 0.0005")
-    assert not note("small_resnet18", "imagenet", lr=3e-4)
+    assert not note("small_resnet18", "imagenet", lr=2e-4)
     assert not note("small_resnet18", "random") + note("moco_cxr_resnet18", "some/run")
     assert not rate_note(PretrainConfig())
 
