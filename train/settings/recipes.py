@@ -79,9 +79,9 @@ def small_resnet18() -> PretrainConfig:
     """ResNet18 at 64 px from a random start, for CPUs and for some thousands of images.
 
     Made for a few hundred steps: on 5,689 real X-rays three epochs of 88 steps gave all that ten or twenty did
-    (docs/study.md). Mild crops with brightness and contrast, a fast key encoder, kept from collapsing by batch norm in the
-    projector, and a short queue, below the number of images. Of the learning rates 1e-3, 3e-4 and 1e-4 the middle one was
-    best there.
+    (docs/study.md). Mild crops with brightness and contrast, a fast key encoder, kept from collapsing by batch norm in
+    the projector, and a short queue, below the number of images. Of the learning rates 1e-3, 3e-4 and 1e-4 the middle
+    one was best there.
 
         moco-cxr pretrain small_resnet18 --data DATASET --output RUN
     """
