@@ -109,7 +109,7 @@ def title_of(preset: str, spec: ViewSpec) -> str:
 
 
 def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *, side: int) -> list[str]:
-    """What was done to a view, in lines of words, read off its forward matrix (2, 3), gain and bias, and blur.
+    """What was done to a view, in lines of words, read off its forward matrix (2, 3), gain, bias and gamma, and blur.
 
     Args:
         side: the image's shorter side in pixels, which the crop's area refers to.
@@ -127,6 +127,8 @@ def describe_view(matrix: Floats, tone: Floats, sigma: float, spec: ViewSpec, *,
     lines = [crop, f"turned {angle:+.1f}°"] if spec.rotation else [crop]
     if spec.brightness or spec.contrast:
         lines.append(f"brightness {brightness:.2f}, contrast {contrast:.2f}")
+    if spec.gamma != (1.0, 1.0):
+        lines.append(f"gamma {tone[2]:.2f}")
     if spec.blur:
         lines.append(f"blur {sigma:.2f} px" if sigma else "no blur")
     return lines

@@ -1,4 +1,4 @@
-"""What a view is: its ranges (``ViewSpec``), and for each row one affine matrix, one blur and one multiply-add.
+"""What a view is: its ranges (``ViewSpec``), and for each row one affine matrix, blur, power and multiply-add.
 
 Matrices are forward, (2, 3), from stored pixels to view pixels, in continuous coordinates: the centre of the first
 pixel is (.5, .5). ``B`` rows; the views of one row differ by their number.
@@ -22,11 +22,12 @@ Floats = npt.NDArray[np.float64]
 Fill = Annotated[int, Field(ge=0, le=255)] | Literal["edge"]
 _AreaShare = Annotated[float, Field(ge=1e-4, le=1)]  # of a smaller crop, at most a few pixels would be left
 _Ratio = Annotated[float, Field(ge=0.01, le=100)]
+_Gamma = Annotated[float, Field(ge=0.05, le=20)]
 _Sigma = Annotated[float, Field(gt=0, le=8192)]
 # Only ever appended to, so that a seed keeps its views from one version to the next.
 _DRAWS = (
     *("angle", "flip", "area", "ratio", "x", "y", "shift_x", "shift_y", "brightness", "contrast"),
-    *("jitter", "blur", "sigma"),
+    *("jitter", "blur", "sigma", "gamma"),
 )
 
 
@@ -34,9 +35,9 @@ _DRAWS = (
 class ViewSpec:
     """How an image becomes a view.
 
-    The image is flipped, rotated about its centre, cropped and scaled, all in one affine; the view may be blurred;
-    brightness and contrast join the normalisation in one multiply-add,
-    ``contrast * (brightness * x - mean) / std`` with x in 0..1, so nothing is clipped in between.
+    The image is flipped, rotated about its centre, cropped and scaled, all in one affine; the view may be blurred, and
+    its grey levels x, in 0..1, raised to a power; brightness and contrast join the normalisation in one multiply-add,
+    ``contrast * (brightness * x ** gamma - mean) / std``, so nothing is clipped in between.
     """
 
     size: Side = 320
@@ -63,6 +64,8 @@ class ViewSpec:
     """Probability of a Gaussian blur."""
     sigma: tuple[_Sigma, _Sigma] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels of the view."""
+    gamma: tuple[_Gamma, _Gamma] = (1.0, 1.0)
+    """Range of gamma, log-uniform: grey levels, as shares of white, are raised to it; brightness and contrast follow."""
     fill: Fill = 0
     """What lies outside the image: a grey level, 0 (black) to 255, or ``edge``, which repeats the border pixel."""
     small_crops: Annotated[int, Field(ge=0, le=64, description="usually 6 to 8")] = 0
@@ -83,6 +86,7 @@ class ViewSpec:
             ("area", 1.0, ""),
             ("small_area", 1.0, ""),
             ("ratio", np.inf, ""),
+            ("gamma", np.inf, ""),
             ("sigma", (self.size - 1) / 3, "; at most a third of views.size, beyond which the blur's window reaches"),
         ):
             low, high = getattr(self, name)
@@ -182,14 +186,19 @@ def affines(spec: ViewSpec, rows: Rows, sizes: Rows, *, epoch: Epochs, seed: int
 
 
 def tones(spec: ViewSpec, rows: Rows, *, epoch: Epochs, seed: int, view: int) -> Floats:
-    """Gain and bias, (B, 2), that take grey levels 0..255 to the normalised view: ``gain * grey + bias``."""
-    brightness, contrast = np.ones((2, len(rows)))
+    """Gain, bias and gamma, (B, 3), that take grey levels 0..255 to the normalised view: ``gain * grey + bias`` of
+    ``255 * (grey / 255) ** gamma``."""
+    brightness, contrast, gamma = np.ones((3, len(rows)))
+    if spec.gamma != (1.0, 1.0):
+        draw = _draw(rows, epoch=epoch, seed=seed, view=view)
+        gamma = np.exp(_between((np.log(spec.gamma[0]), np.log(spec.gamma[1])), draw["gamma"]))
     if spec.brightness or spec.contrast:
         draw = _draw(rows, epoch=epoch, seed=seed, view=view)
         applies = draw["jitter"] < spec.jitter
         brightness = np.where(applies, 1.0 + spec.brightness * (2.0 * draw["brightness"] - 1.0), 1.0)
         contrast = np.where(applies, 1.0 + spec.contrast * (2.0 * draw["contrast"] - 1.0), 1.0)
-    return np.stack([contrast * brightness / (255.0 * spec.std), -contrast * spec.mean / spec.std], axis=1)
+    gain, bias = contrast * brightness / (255.0 * spec.std), -contrast * spec.mean / spec.std
+    return np.stack([gain, bias, gamma], axis=1)
 
 
 def sigmas(spec: ViewSpec, rows: Rows, *, epoch: Epochs, seed: int, view: int) -> Floats:

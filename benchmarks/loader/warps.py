@@ -97,7 +97,7 @@ class _Warps:
         for i, pixels in enumerate(self.images):
             levels = pixels.astype(np.float32)
             for view in range(len(self.out)):
-                out, (gain, bias) = self.out[view, i], self.tones[view, i].tolist()
+                out, (gain, bias) = self.out[view, i], self.tones[view, i, :2].tolist()
                 cv2.warpAffine(levels, self.shifted[view, i], out.shape, dst=out, flags=cv2.INTER_LINEAR)
                 cv2.addWeighted(out, gain, out, 0.0, bias, dst=out)
         return self.out
@@ -134,7 +134,7 @@ class _Warps:
         levels = self.batch.unsqueeze(1).float()
         for view in range(len(self.out)):
             matrices = torch.from_numpy(self.shifted[view]).float()
-            tones = torch.from_numpy(self.tones[view]).float()
+            tones = torch.from_numpy(self.tones[view, :, :2]).float()
             made = make_views_kornia(levels, matrices, size=self.size, fill=0, sigmas=None, tones=tones)
             self.out[view] = made.squeeze(1).numpy()
         return self.out
@@ -157,7 +157,7 @@ class _Warps:
         return self.out
 
     def _normalise(self, grey: np.ndarray, view: int, i: int) -> None:
-        gain, bias = self.tones[view, i]
+        gain, bias = self.tones[view, i, :2]
         np.multiply(grey, np.float32(gain), out=self.out[view, i])
         self.out[view, i] += np.float32(bias)
 

@@ -27,7 +27,7 @@ class Request:
     matrices: Floats
     """Forward matrices, (V, B, 2, 3), continuous coordinates."""
     tones: Floats
-    """Gain and bias, (V, B, 2), that take grey levels 0..255 to the normalised view."""
+    """Gain, bias and gamma, (V, B, 3), that take grey levels 0..255 to the normalised view."""
     sigmas: Floats
     """Gaussian blur of the view in view pixels, (V, B); 0 is none."""
 

@@ -269,8 +269,13 @@ def warp_on_device(
     as in :meth:`pipeline.engines.samples.Samples.skip`."""
     device = images.device
     levels = grey_levels(images).unsqueeze(1)
-    arrays = (shift_half_pixel(request.matrices), request.tones)
-    matrices, tones = (upload(torch.from_numpy(array[views, taken]).float(), device) for array in arrays)
+    arrays = (shift_half_pixel(request.matrices), request.tones[..., :2], request.tones[..., 2])
+    matrices, tones, gammas = (upload(torch.from_numpy(array[views, taken]).float(), device) for array in arrays)
     sigmas = torch.from_numpy(request.sigmas[views, taken])  # the host reads them
-    each = zip(matrices, sigmas, tones, strict=True)
-    return torch.stack([make_views_kornia(levels, m, size=size, fill=fill, sigmas=s, tones=t) for m, s, t in each])
+    has_gamma = bool((request.tones[..., 2] != 1).any())
+    return torch.stack(
+        [
+            make_views_kornia(levels, m, size=size, fill=fill, sigmas=s, tones=t, gammas=g if has_gamma else None)
+            for m, s, t, g in zip(matrices, sigmas, tones, gammas, strict=True)
+        ]
+    )

@@ -1,4 +1,4 @@
-"""Pixels of 8 or 16 bits to views outside DALI: warp, blur, and one multiply-add; by a kernel of our own in CPU
+"""Pixels of 8 or 16 bits to views outside DALI: warp, blur, gamma, and one multiply-add; by a kernel of our own in CPU
 threads, or by Kornia on a device.
 
 ``V`` views, ``B`` rows, ``S`` the view's side in pixels. Matrices here are in coordinates whose origin is the centre of
@@ -38,6 +38,8 @@ Levels = npt.NDArray[np.float32]
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
+WHITE = 255.0
+"""The highest grey level."""
 _scratch = threading.local()
 
 
@@ -80,23 +82,21 @@ def to_pixels(matrices: Floats) -> Floats:
 
 
 def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, tones: Floats, sigmas: Floats) -> None:
-    """Writes the views of one image, ``gain * grey + bias``, into ``out`` (V, S, S).
+    """Writes the views of one image, ``gain * grey + bias``, into ``out`` (V, S, S), grey levels raised to gamma first.
 
     Args:
         pixels: (H, W) uint8 or uint16, contiguous.
         inverses: (V, 2, 3), contiguous, as :func:`to_pixels` gives them.
         out: each view contiguous; where it has been written to before, its pages need not be fetched again.
-        tones: gain and bias, (V, 2), contiguous.
+        tones: gain, bias and gamma, (V, 3).
         sigmas: (V,) standard deviations of a Gaussian blur in pixels of the view; 0 is none.
     """
     size = out.shape[1]
-    assert all(array.flags.c_contiguous for array in (pixels, inverses, tones))
+    assert all(array.flags.c_contiguous for array in (pixels, inverses))
     assert (out.dtype, out.strides[1:]) == (np.float32, (4 * size, 4))
-    blurred = np.flatnonzero(sigmas)
-    plain = tones
-    if len(blurred):
-        plain = tones.copy()
-        plain[blurred] = 1.0, 0.0
+    later = np.flatnonzero((sigmas != 0) | (tones[:, 2] != 1))  # whose tones come behind the blur and the power
+    plain = tones[:, :2].copy()
+    plain[later] = 1.0, 0.0
     each, kernel = steps(pixels.dtype), _make_views if pixels.dtype == np.uint8 else _make_deep_views
     if each > 1:
         plain, fill = plain / [each, 1.0], fill if fill == "edge" else each * fill
@@ -104,10 +104,14 @@ def make_views(pixels: Pixels, inverses: Floats, out: Levels, *, fill: Fill, ton
         _make_views_opencv(pixels, inverses, out, fill=fill, tones=plain)
     else:
         _make_views_compiled(kernel, pixels, inverses, out, fill=fill, tones=plain)
-    for view in blurred.tolist():
-        sigma, (gain, bias) = float(sigmas[view]), tones[view].tolist()
-        window = blur_window(sigma)
-        cv2.GaussianBlur(out[view], (window, window), sigma, dst=out[view], borderType=cv2.BORDER_REFLECT_101)
+    for view in later.tolist():
+        sigma, (gain, bias, gamma) = float(sigmas[view]), tones[view].tolist()
+        if sigma:
+            window = blur_window(sigma)
+            cv2.GaussianBlur(out[view], (window, window), sigma, dst=out[view], borderType=cv2.BORDER_REFLECT_101)
+        if gamma != 1:
+            cv2.pow(out[view], gamma, dst=out[view])
+            gain *= WHITE ** (1 - gamma)
         cv2.addWeighted(out[view], gain, out[view], 0.0, bias, dst=out[view])
 
 
@@ -182,6 +186,7 @@ def make_views_kornia(
     fill: Fill,
     sigmas: torch.Tensor | None,
     tones: torch.Tensor,
+    gammas: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Views (B, 1, S, S), ``gain * grey + bias``, on the device of ``images``. The host never waits for the device.
 
@@ -192,6 +197,7 @@ def make_views_kornia(
         matrices: (B, 2, 3) float32 on the device.
         sigmas: (B,) on the CPU, where the host reads which rows to blur and in what window; 0 is none, as is None.
         tones: gain and bias, (B, 2) float32 on the device.
+        gammas: (B,) float32 on the device, to which grey levels are raised first; None: as they are.
     """
     # Zeros lie outside, so that the fill is taken away before and comes back with the bias: Kornia's own way to fill
     # warps a mask besides.
@@ -206,7 +212,14 @@ def make_views_kornia(
     if sigmas is not None:
         views = _blur(views, sigmas.to(dtype=torch.float32))
     gain, bias = tones[:, :, None, None, None].unbind(1)
+    if gammas is not None:
+        views, level = raised(views + level, gammas[:, None, None, None]), 0
     return torch.addcmul(bias + level * gain, views, gain)
+
+
+def raised(grey: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """Grey levels 0..255 raised to gamma as shares of white."""
+    return WHITE * (grey.clamp_min(0.0) / WHITE).pow(gamma)
 
 
 def _blur(views: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:

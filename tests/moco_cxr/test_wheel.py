@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.engines.warps import is_compiled, make_views
 out = np.zeros((1, 4, 4), dtype=np.float32)
 pixels, inverses = np.full((8, 8), 100, dtype=np.uint8), np.eye(3)[None, :2].copy()
-make_views(pixels, inverses, out, fill=0, tones=np.ones((1, 2)), sigmas=np.zeros(1))
+make_views(pixels, inverses, out, fill=0, tones=np.ones((1, 3)), sigmas=np.zeros(1))
 print(is_compiled(), out.min(), out.max())
 """
 

@@ -46,3 +46,15 @@ def blur_reference() -> Callable[..., np.ndarray]:
         return blurred
 
     return blur
+
+
+@pytest.fixture(scope="session")
+def grey_levels() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """``(view (S, S), tone (3,)) -> (S, S)``: the grey levels that gain, bias and gamma made a view of."""
+
+    def levels(view: np.ndarray, tone: np.ndarray) -> np.ndarray:
+        gain, bias, gamma = tone
+        grey = (view.astype(np.float64) - bias) / gain
+        return grey if gamma == 1 else 255 * (grey.clip(0) / 255) ** (1 / gamma)
+
+    return levels

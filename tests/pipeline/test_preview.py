@@ -77,6 +77,8 @@ def test_what_was_drawn_is_told():
         assert blur == (f"blur {0.1 + 1.9 * draws[i, 12]:.2f} px" if draws[i, 11] < 0.5 else "no blur")
     plain = affines(ViewSpec(size=64, area=(0.25, 0.25)), rows[:1], sizes[:1], **address)[0]
     assert describe_view(plain, factors[0], 0.0, ViewSpec(size=64), side=320) == ["crop 25 %"]
+    bent = describe_view(plain, np.array([0.02, -2.0, 1.254]), 0.0, ViewSpec(size=64, gamma=(0.5, 2)), side=320)
+    assert bent == ["crop 25 %", "gamma 1.25"]
 
 
 def test_the_page(tiny_dataset, written):

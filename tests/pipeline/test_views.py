@@ -12,6 +12,7 @@ GOLD_MATRICES = [
     [[-1.114185243, -0.062026142, 351.908981278], [-0.062026142, 1.114185243, -23.002571628]],
     [[1.022234399, -0.054295093, 5.52170417], [0.054295093, 1.022234399, -87.097225043]],
 ]
+GOLD_GAMMAS = [1.042866, 0.987597, 0.975637, 0.826569, 1.495309]
 GOLD_GAINS = [0.013678528, 0.015686275, 0.020902819, 0.020485674, 0.012437871]  # the second keeps its brightness
 GOLD_SIGMAS = [1.476298214, 0.0, 1.180082629, 0.0, 0.758401332]
 GOLD_TONES = [[0.014238156, -2.143974521], [0.019273814, -1.915010423]]
@@ -68,7 +69,8 @@ def test_views_of_a_row_differ_and_do_not_depend_on_the_batch():
 
 def test_tones_normalise():
     plain = ViewSpec(mean=0.4, std=0.2)
-    gain, bias = tones(plain, ROWS, epoch=0, seed=0, view=0)[0]
+    gain, bias, gamma = tones(plain, ROWS, epoch=0, seed=0, view=0)[0]
+    assert gamma == 1
     np.testing.assert_allclose(gain * 255 * 0.7 + bias, (0.7 - 0.4) / 0.2)
     jittered = tones(replace(plain, brightness=0.3, contrast=0.3), ROWS, epoch=0, seed=0, view=0)
     assert jittered[:, 0].std() > 0.05 * gain
@@ -92,7 +94,20 @@ def test_brightness_and_contrast_apply_together_with_their_probability():
     assert abs(np.corrcoef(brightness[applies], contrast[applies])[0, 1]) < 0.05
     always = tones(replace(spec, jitter=1.0), rows, epoch=0, seed=0, view=0)
     np.testing.assert_array_equal(always[applies], drawn[applies])
-    assert (always != neutral).all()
+    assert (always != neutral)[:, :2].all()
+
+
+def test_gamma_is_log_uniform_and_changes_nothing_else():
+    rows = np.arange(4000)
+    spec = ViewSpec(brightness=0.4, gamma=(0.5, 2.0))
+    drawn = tones(spec, rows, epoch=0, seed=0, view=0)
+    steps = np.log2(drawn[:, 2])
+    assert -1 <= steps.min() < -0.99
+    assert 0.99 < steps.max() <= 1
+    np.testing.assert_allclose(np.quantile(steps, [0.25, 0.5, 0.75]), [-0.5, 0.0, 0.5], atol=0.05)
+    assert abs(np.corrcoef(steps, drawn[:, 0])[0, 1]) < 0.05
+    straight = tones(replace(spec, gamma=(1, 1)), rows, epoch=0, seed=0, view=0)
+    np.testing.assert_array_equal(drawn[:, :2], straight[:, :2])
 
 
 def test_blur_has_its_probability_and_range():
@@ -159,8 +174,10 @@ def test_a_seed_keeps_its_views_from_version_to_version():
     spec, rows, sizes = PRESETS["crop_contrast"], np.array([0, 123_456]), np.array([[390, 320], [320, 401]])
     address = {"epoch": 2, "seed": 7, "view": 1}
     np.testing.assert_allclose(affines(spec, rows, sizes, **address), GOLD_MATRICES, atol=1e-6)
-    np.testing.assert_allclose(tones(spec, rows, **address), GOLD_TONES, atol=1e-6)
-    np.testing.assert_allclose(tones(PRESETS["moco_v2"], np.arange(5), **address)[:, 0], GOLD_GAINS, atol=1e-6)
+    np.testing.assert_allclose(tones(spec, rows, **address)[:, :2], GOLD_TONES, atol=1e-6)
+    bent = tones(replace(PRESETS["moco_v2"], gamma=(0.5, 2.0)), np.arange(5), **address)
+    np.testing.assert_allclose(bent[:, 0], GOLD_GAINS, atol=1e-6)
+    np.testing.assert_allclose(bent[:, 2], GOLD_GAMMAS, atol=1e-6)
     np.testing.assert_allclose(sigmas(PRESETS["moco_v2"], np.arange(5), **address), GOLD_SIGMAS, atol=1e-6)
 
 
@@ -193,6 +210,8 @@ def test_half_pixel_shift_keeps_points():
         ("sigma", (0.0, 1.0)),
         ("sigma", (2.0, 1.0)),
         ("sigma", (1.0, 107.0)),
+        ("gamma", (0.0, 1.0)),
+        ("gamma", (1.5, 0.7)),
         ("small_crops", -1),
         ("small_size", 4),
         ("small_area", (0.5, 0.25)),

@@ -19,7 +19,7 @@ from pipeline.engines.contract import Buffers, Request, Views
 from pipeline.engines.dali.feed import Feed, Source, reader_positions
 from pipeline.engines.dali.graph import BATCHES_AHEAD, Graph
 from pipeline.engines.samples import Samples
-from pipeline.engines.warps import without_autocast
+from pipeline.engines.warps import WHITE, raised, without_autocast
 from pipeline.upload import upload
 from pipeline.views import Fill
 
@@ -135,7 +135,8 @@ class DaliEngine:
     def _make_on_cpu(self, shown: Request, outputs: Sequence[Any]) -> list[torch.Tensor]:
         parts = [buffers.take()[:, : len(shown.rows)] for buffers in self._buffers]
         # One table look-up a pixel, the quickest way from uint8 to toned float32, is the copy out of DALI's memory too.
-        tables = (shown.tones[..., :1] * _GREY_LEVELS + shown.tones[..., 1:]).astype(np.float32)
+        gains, biases, gammas = np.split(shown.tones, 3, axis=-1)
+        tables = (gains * WHITE * (_GREY_LEVELS / WHITE) ** gammas + biases).astype(np.float32)
         views = itertools.chain(*parts)
         for tone, table, output, pixels in zip(shown.tones, tables, outputs, views, strict=True):
             levels, made = np.asarray(output.as_tensor()), pixels[:, 0].numpy()
@@ -143,8 +144,11 @@ class DaliEngine:
                 if levels.dtype == np.uint8:
                     cv2.LUT(levels[i, :, :, 0], table[i], dst=made[i])
                 else:
-                    gain, bias = tone[i].tolist()
-                    cv2.addWeighted(levels[i, :, :, 0], gain, levels[i, :, :, 0], 0.0, bias, dst=made[i])
+                    gain, bias, gamma = tone[i].tolist()
+                    grey = levels[i, :, :, 0]
+                    if gamma != 1:
+                        grey, gain = cv2.pow(grey, gamma), gain * WHITE ** (1 - gamma)
+                    cv2.addWeighted(grey, gain, grey, 0.0, bias, dst=made[i])
         return parts
 
     @without_autocast
@@ -152,9 +156,12 @@ class DaliEngine:
         num_rows = len(shown.rows)
         parts = [torch.empty(number, num_rows, 1, side, side, device=self._device) for number, side in self._parts()]
         tones = upload(torch.from_numpy(shown.tones).float(), self._device)
-        gain, bias = tones[..., None, None, None].unbind(2)
+        gain, bias, gamma = tones[..., None, None, None].unbind(2)
+        has_gamma = bool((shown.tones[..., 2] != 1).any())
         with torch.cuda.device(self._device):
             for view, (output, pixels) in enumerate(zip(outputs, itertools.chain(*parts), strict=True)):
                 levels = from_dlpack(output.as_tensor())[:num_rows].view(pixels.shape)
+                if has_gamma:
+                    levels = raised(levels, gamma[view])
                 torch.addcmul(bias[view], levels, gain[view], out=pixels)
         return parts

@@ -37,14 +37,14 @@ def image(shape, seed=0):
     return np.clip(2.5 * (cv2.GaussianBlur(noise, (0, 0), 2.0) - 127) + 127, 0, 255).astype(np.uint8)
 
 
-def compiled(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
+def compiled(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0, gamma=1.0):
     out = np.full((1, SIZE, SIZE), np.nan, dtype=np.float32)
-    tones = np.array([[gain, bias]])
+    tones = np.array([[gain, bias, gamma]])
     make_views(pixels, to_pixels(matrix[None]), out, fill=fill, tones=tones, sigmas=np.array([sigma]))
     return out[0]
 
 
-def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
+def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0, gamma=1.0):
     return make_views_kornia(
         torch.from_numpy(pixels)[None, None].float(),
         torch.from_numpy(shift_half_pixel(matrix))[None].float(),
@@ -52,6 +52,7 @@ def kornia(pixels, matrix, *, fill, sigma=0.0, gain=1.0, bias=0.0):
         fill=fill,
         sigmas=torch.tensor([sigma]),
         tones=torch.tensor([[gain, bias]]),
+        gammas=None if gamma == 1 else torch.tensor([gamma]),
     )[0, 0].numpy()
 
 
@@ -69,6 +70,20 @@ def test_views_match_the_reference(make_view, name, fill, sigma, warp_reference,
         difference = np.abs(got - expected) / 0.02
         assert difference.mean() < 0.1, "of 255 grey levels"
         assert difference.max() < 12, "nothing is shifted or left out, not at the border either"
+
+
+@pytest.mark.parametrize("make_view", [compiled, kornia])
+@pytest.mark.parametrize("sigma", [0.0, 0.7])
+@pytest.mark.parametrize("gamma", [0.5, 1.7])
+@pytest.mark.parametrize("fill", [0, 200])
+def test_gamma_is_a_power_of_the_share_of_white(make_view, fill, gamma, sigma):
+    """Behind the blur and before gain and bias; black and white stay."""
+    pixels = image((60, 80))
+    matrix = affines(SPECS["over the border"], np.array([0]), np.array([[80, 60]]), epoch=0, seed=0, view=0)[0]
+    grey = make_view(pixels, matrix, fill=fill, sigma=sigma)
+    got = make_view(pixels, matrix, fill=fill, sigma=sigma, gain=0.02, bias=-1.5, gamma=gamma)
+    np.testing.assert_allclose(got, 0.02 * 255 * (grey.clip(0) / 255) ** gamma - 1.5, atol=2e-3)
+    assert np.abs(got - (0.02 * grey - 1.5)).mean() > 0.1
 
 
 @pytest.mark.parametrize("make_view", [compiled, kornia])
@@ -160,14 +175,15 @@ def test_several_views_are_each_alone_and_lie_where_they_are_told():
     matrices = np.stack(
         [affines(spec, np.array([0]), np.array([[80, 60]]), epoch=0, seed=0, view=view)[0] for view in range(3)]
     )
-    tones, blurs = np.array([[1.0, 0.0], [0.02, -1.0], [0.5, 3.0]]), np.array([0.0, 0.8, 0.0])
+    tones = np.array([[1.0, 0.0, 1.0], [0.02, -1.0, 0.7], [0.5, 3.0, 1.0]])
+    blurs = np.array([0.0, 0.8, 0.0])
     make_views(pixels, to_pixels(matrices), batch[:, 2], fill=9, tones=tones, sigmas=blurs)
     for view in range(3):
-        gain, bias = tones[view]
-        alone = compiled(pixels, matrices[view], fill=9, sigma=blurs[view], gain=gain, bias=bias)
+        gain, bias, gamma = tones[view]
+        alone = compiled(pixels, matrices[view], fill=9, sigma=blurs[view], gain=gain, bias=bias, gamma=gamma)
         np.testing.assert_array_equal(batch[view, 2], alone)
     assert np.isnan(batch[:, [0, 1, 3]]).all()
-    np.testing.assert_array_equal(tones[1], [0.02, -1.0])
+    np.testing.assert_array_equal(tones[1], [0.02, -1.0, 0.7])
 
 
 def test_threads_do_not_get_into_each_others_way():
