@@ -65,7 +65,7 @@ class ViewSpec:
     sigma: tuple[_Sigma, _Sigma] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels of the view."""
     gamma: tuple[_Gamma, _Gamma] = (1.0, 1.0)
-    """Range of gamma, log-uniform: grey levels, as shares of white, are raised to it; brightness and contrast follow."""
+    """Range of gamma, log-uniform: grey levels, as shares of white, are raised to it, before brightness."""
     fill: Fill = 0
     """What lies outside the image: a grey level, 0 (black) to 255, or ``edge``, which repeats the border pixel."""
     small_crops: Annotated[int, Field(ge=0, le=64, description="usually 6 to 8")] = 0
